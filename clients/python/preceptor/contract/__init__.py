@@ -1,0 +1,1 @@
+"""Pydantic models of everything that crosses HTTP. Shared by the SDK, the service and the worker; imports only pydantic."""

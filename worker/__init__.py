@@ -1,0 +1,1 @@
+"""Consumes the lanes: validates teachers, ranks zoos, distils students. The only room that imports torch."""
