@@ -1,0 +1,194 @@
+"""Distillations: train a student from teachers across label sets."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from .base import Answer, Body
+from .ids import LabelSetId, ProbeId, RecommendationId, StudentId, TeacherId
+from .jobs import Job
+from .labels import LabelSetBody
+from .recommendations import Timings
+from .teachers import StoredFile
+
+Architecture = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,119}$")]
+
+
+class BuiltinStudent(Body):
+    """A small student that needs no download: `cnn` for images, `bow` for text, `mlp` for feature vectors."""
+
+    kind: Literal["builtin"] = "builtin"
+    name: Literal["auto", "cnn", "bow", "mlp"] = "auto"
+
+
+class TransformersStudent(Body):
+    """A `transformers` architecture, from scratch: model type (`resnet`, `vit`, `bert`) and config overrides."""
+
+    kind: Literal["transformers"] = "transformers"
+    model_type: Architecture
+    config: dict[str, int | float | bool | str | list[int] | list[str] | None] = Field(
+        default_factory=dict[str, int | float | bool | str | list[int] | list[str] | None], max_length=64
+    )
+
+
+class TimmStudent(Body):
+    """A `timm` architecture, from scratch; needs timm on the worker."""
+
+    kind: Literal["timm"] = "timm"
+    architecture: Architecture
+
+
+class RegisteredStudent(Body):
+    """Start from a registered model (a `transformers` teacher or a promoted student); its head is replaced."""
+
+    kind: Literal["registered"] = "registered"
+    teacher: TeacherId
+
+
+StudentModel = Annotated[
+    BuiltinStudent | TransformersStudent | TimmStudent | RegisteredStudent, Field(discriminator="kind")
+]
+
+
+class TransportLoss(Body):
+    """`CE + weight(t) * OT_eps(p_T, p_S; C)` (arXiv 2204.11526).
+
+    Attributes
+    ----------
+    weight
+        Weight of the transport term, or `auto`: chosen by cross-validation on the labelled items, with 0
+        (do not distil) among the choices.
+    ground_cost
+        `names`: distance of label names. `joint`: names joined with the evidence of the labelled items,
+        -log P(student class | teacher class).
+    relaxation
+        KL weight of the teacher's marginal; `null` keeps it balanced.
+    """
+
+    name: Literal["transport"] = "transport"
+    weight: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"] = "auto"
+    ground_cost: Literal["joint", "names"] = "joint"
+    eps: float = Field(default=0.05, gt=0, le=10)
+    temperature: float = Field(default=1.0, gt=0, le=100)
+    relaxation: Annotated[float, Field(gt=0, le=1000)] | None = None
+
+
+class Training(Body):
+    """How the student is trained."""
+
+    epochs: int = Field(default=20, ge=1, le=10_000)
+    batch_size: int = Field(default=64, ge=1, le=65_536)
+    learning_rate: Annotated[float, Field(gt=0, le=10)] | None = Field(
+        default=None, description="The student's own default where absent"
+    )
+    weight_decay: float = Field(default=0.01, ge=0, le=1)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    seeds: int = Field(default=1, ge=1, le=20, description="Repetitions with consecutive seeds, for the interval")
+    time_limit_seconds: float | None = Field(default=None, gt=0)
+
+
+class DistillationBody(Body):
+    """Train a student.
+
+    Attributes
+    ----------
+    teachers, recommendation
+        The teachers, or a finished recommendation whose first `team` teachers are taken.
+    data
+        A labelled probe to train on.
+    transfer
+        An unlabelled probe on which only the teachers speak; few labels and many unlabelled items is the
+        case in which a teacher helps most.
+    test
+        A labelled probe to measure on; a part of `data` is held out where absent.
+    compare
+        Train the same student without a teacher as well, and report the gain.
+    """
+
+    teachers: list[TeacherId] | None = Field(default=None, min_length=1, max_length=16)
+    recommendation: RecommendationId | None = None
+    team: int = Field(default=1, ge=1, le=16)
+    data: ProbeId
+    transfer: ProbeId | None = None
+    test: ProbeId | None = None
+    labels: LabelSetBody | LabelSetId | None = Field(
+        default=None, description="The student's label set where the data does not name its classes"
+    )
+    student: StudentModel = Field(default_factory=BuiltinStudent)
+    loss: TransportLoss = Field(default_factory=TransportLoss)
+    training: Training = Field(default_factory=Training)
+    compare: bool = True
+    name: Annotated[str, Field(min_length=1, max_length=120)] | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> "DistillationBody":
+        if (self.teachers is None) == (self.recommendation is None):
+            raise ValueError("give either teachers or recommendation")
+        if self.teachers is not None and len(set(self.teachers)) != len(self.teachers):
+            raise ValueError("teachers must be distinct")
+        return self
+
+
+class Accuracy(Answer):
+    """Accuracy on the test items, per seed."""
+
+    mean: float
+    per_seed: list[float]
+
+
+class Gain(Answer):
+    """Accuracy with the teacher minus accuracy without it, paired by seed and test item."""
+
+    mean: float
+    low: float = Field(description="Lower end of the 90 % interval (bootstrap over test items and seeds)")
+    high: float
+
+
+class EpochMetrics(Answer):
+    """One epoch of the training that made the delivered student."""
+
+    epoch: int
+    loss: float
+    cross_entropy: float
+    transport: float
+    accuracy: float | None = None
+    seconds: float
+
+
+class DistillationResult(Answer):
+    """What came out, and whether it helped."""
+
+    student: StudentId
+    student_labels: list[str]
+    teachers: list[TeacherId]
+    with_teacher: Accuracy
+    without_teacher: Accuracy | None = None
+    gain: Gain | None = None
+    verdict: Literal["helped", "no clear effect", "hurt", "not compared"]
+    advice: str
+    weight: float = Field(description="Weight of the transport term that was used")
+    weights_tried: dict[str, float] = Field(
+        default_factory=dict[str, float], description="Cross-validated score of each weight, where chosen so"
+    )
+    test_items: int
+    history: list[EpochMetrics]
+    artifacts: list[StoredFile]
+    timings: Timings
+    settings: dict[str, Any] = Field(
+        default_factory=dict[str, Any], description="Seeds, versions and digests that repeat the run"
+    )
+
+
+Distillation = Job[DistillationBody, DistillationResult]
+"""A distillation job."""
+
+
+class Student(Answer):
+    """A distilled student: its artifacts, and the teacher it became where it was promoted."""
+
+    id: StudentId
+    distillation: str
+    name: str
+    labels: list[str]
+    artifacts: list[StoredFile]
+    promoted_to: TeacherId | None = None

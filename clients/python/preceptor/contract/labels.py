@@ -1,0 +1,110 @@
+"""Label sets: ordered class names, with optional descriptions, prior and embeddings."""
+
+import math
+import unicodedata
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, model_validator
+
+from .base import Answer, Body, Moment
+from .ids import LABEL_SET, LabelSetId, content_id
+
+MAX_LABELS: Final = 20_000
+MAX_LABEL_LENGTH: Final = 200
+MAX_EMBEDDING_DIMENSION: Final = 4096
+
+
+def _clean(name: str) -> str:
+    name = unicodedata.normalize("NFC", name).strip()
+    if not name:
+        raise ValueError("a label must not be empty")
+    for sign in name:
+        if unicodedata.category(sign) in ("Cc", "Cs"):
+            raise ValueError("a label must not contain control characters")
+    return name
+
+
+Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_LENGTH), AfterValidator(_clean)]
+"""A class name in any script, NFC-normalised, without surrounding white space."""
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    for position, label in enumerate(labels):
+        if label in seen:
+            raise ValueError(
+                f"labels must be distinct: {label!r} stands at positions {seen[label]} and {position}"
+            )
+        seen[label] = position
+    return labels
+
+
+Labels = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS), AfterValidator(_distinct)]
+"""Distinct class names in label order: at least 2 (with one class there is nothing to tell apart)."""
+
+
+class LabelSetBody(Body):
+    """An ordered set of class names.
+
+    Attributes
+    ----------
+    descriptions
+        One sentence a label; encoded in place of the bare name where given.
+    prior
+        How often each class occurs; normalised to sum 1. Uniform where absent.
+    embeddings
+        The caller's own label embeddings, one row a label, any dimension; they replace the encoder, so both
+        sides of a comparison must come from the same encoder.
+    """
+
+    labels: Labels
+    descriptions: dict[str, Annotated[str, Field(min_length=1, max_length=1000)]] | None = None
+    prior: list[Annotated[float, Field(ge=0)]] | None = None
+    embeddings: list[list[float]] | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> "LabelSetBody":
+        if self.descriptions and (unknown := sorted(self.descriptions.keys() - set(self.labels))):
+            raise ValueError(f"descriptions speak of labels that are not in the set: {unknown[:5]}")
+        if self.prior is not None:
+            if len(self.prior) != len(self.labels):
+                raise ValueError(
+                    f"prior must have one entry a label: {len(self.prior)} given, {len(self.labels)} labels"
+                )
+            if math.fsum(self.prior) <= 0:
+                raise ValueError("prior must have a positive sum")
+        if self.embeddings is not None:
+            if len(self.embeddings) != len(self.labels):
+                raise ValueError(
+                    f"embeddings must have one row a label: {len(self.embeddings)} given, "
+                    f"{len(self.labels)} labels"
+                )
+            widths = {len(row) for row in self.embeddings}
+            if len(widths) != 1 or not 1 <= min(widths) <= MAX_EMBEDDING_DIMENSION:
+                raise ValueError(f"embeddings must all have one dimension between 1 and {MAX_EMBEDDING_DIMENSION}")
+            for position, row in enumerate(self.embeddings):
+                if not any(row):
+                    raise ValueError(f"the embedding of {self.labels[position]!r} is zero: it has no direction")
+        return self
+
+    def identity(self) -> str:
+        """The content-addressed identifier of this label set."""
+        return content_id(LABEL_SET, [self.model_dump_json().encode()])
+
+    def normalised_prior(self) -> list[float]:
+        """The prior with sum 1; uniform where none was given."""
+        if self.prior is None:
+            return [1 / len(self.labels)] * len(self.labels)
+        total = math.fsum(self.prior)
+        return [p / total for p in self.prior]
+
+
+class LabelSet(Answer):
+    """A registered label set."""
+
+    id: LabelSetId
+    labels: list[str]
+    descriptions: dict[str, str] | None = None
+    prior: list[float] | None = None
+    embeddings: list[list[float]] | None = None
+    created_at: Moment

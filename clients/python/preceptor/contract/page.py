@@ -1,0 +1,16 @@
+"""Cursor pagination."""
+
+from typing import Generic, TypeVar
+
+from pydantic import Field
+
+from .base import Answer
+
+Item = TypeVar("Item")
+
+
+class Page(Answer, Generic[Item]):
+    """One page of a list, newest first. `next` is the cursor of the page behind it, or null."""
+
+    items: list[Item]
+    next: str | None = Field(default=None, description="Pass as `cursor` for the next page")

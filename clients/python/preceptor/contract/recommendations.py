@@ -1,0 +1,157 @@
+"""Recommendations: rank the zoo for a student."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from .base import Answer, Body
+from .ids import LabelSetId, ProbeId, TeacherId
+from .jobs import Job
+from .labels import LabelSetBody
+from .teachers import Modality, Name, Tag
+
+Method = Literal["auto", "label_transport", "prediction_transport"]
+Mode = Literal["coverage", "balanced"]
+
+
+class Candidate(LabelSetBody):
+    """A teacher's label set given in the request itself; no model behind it is run."""
+
+    name: Name
+
+
+class TeacherFilter(Body):
+    """Which registered teachers take part; all that are ready where absent."""
+
+    ids: list[TeacherId] | None = Field(default=None, max_length=10_000)
+    tags: list[Tag] | None = Field(default=None, max_length=32, description="A teacher needs all of them")
+    modality: Modality | None = None
+
+
+class RecommendationBody(Body):
+    """Rank teachers for a student.
+
+    Label names alone are enough (`student`, or a probe whose data names its classes). A probe sharpens the answer.
+
+    Attributes
+    ----------
+    method
+        `label_transport` compares label sets; no model is run. `prediction_transport` runs each teacher on the
+        probe (arXiv 2204.11526). `auto` takes the second where there is a labelled probe.
+    mode
+        For label transport: `coverage` asks whether each student class finds a near teacher class; `balanced`
+        moves the whole of the teacher's prior and so punishes a teacher for classes that nobody asked about.
+    eps
+        Entropic regularisation, in units of the ground cost (1 - cosine); used only where Sinkhorn is needed.
+    temperature
+        Softmax temperature of the teacher's predictions.
+    """
+
+    student: LabelSetBody | LabelSetId | None = None
+    probe: ProbeId | None = None
+    teachers: TeacherFilter | None = None
+    candidates: list[Candidate] | None = Field(default=None, max_length=1000)
+    method: Method = "auto"
+    mode: Mode = "coverage"
+    top_k: int = Field(default=10, ge=1, le=1000)
+    sources_per_class: int = Field(default=3, ge=1, le=50)
+    eps: float = Field(default=0.05, gt=0, le=10)
+    temperature: float = Field(default=1.0, gt=0, le=100)
+    encoder: Annotated[str, Field(max_length=300)] | None = Field(
+        default=None, description="Label encoder; the server's default where absent"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> "RecommendationBody":
+        if self.student is None and self.probe is None:
+            raise ValueError("give student (label names) or probe (data), or both")
+        if self.method == "prediction_transport" and self.probe is None:
+            raise ValueError("prediction_transport needs a probe; label_transport works with label names alone")
+        if self.candidates is not None and self.method == "prediction_transport":
+            raise ValueError("candidates are bare label sets and cannot predict; use method label_transport")
+        own = isinstance(self.student, LabelSetBody) and self.student.embeddings is not None
+        if own and (self.candidates is None or any(c.embeddings is None for c in self.candidates)):
+            raise ValueError(
+                "own embeddings for the student need candidates that bring theirs too: distances between "
+                "different encoders mean nothing"
+            )
+        return self
+
+
+class TransportSource(Answer):
+    """A teacher class from which mass flows to a student class."""
+
+    label: str
+    mass: float = Field(description="Share of the whole plan")
+    cost: float = Field(description="Ground cost between the two labels")
+
+
+class ClassPlan(Answer):
+    """Where one student class takes its mass from."""
+
+    label: str
+    mass: float
+    cost: float = Field(description="Mean ground cost of that mass")
+    covered: bool = Field(description="Whether the teacher has a class near this one")
+    sources: list[TransportSource]
+
+
+class RankedTeacher(Answer):
+    """One row of the ranking; a lower cost is better."""
+
+    rank: int
+    teacher: TeacherId | None = Field(default=None, description="Null for a candidate given in the request")
+    name: str
+    cost: float
+    method: Literal["label_transport", "prediction_transport"]
+    classes: int
+    plan: list[ClassPlan]
+    uncovered: list[str] = Field(description="Student classes with no near teacher class")
+    seconds: float = Field(description="Time spent on this teacher")
+    cached: dict[str, bool] = Field(
+        default_factory=dict[str, bool], description="Which parts came from a cache: `cost`, `outputs`"
+    )
+
+
+class SkippedTeacher(Answer):
+    """A teacher that took no part, and why."""
+
+    teacher: TeacherId | None = None
+    name: str
+    reason: str
+
+
+class CacheUse(Answer):
+    """How often a cache answered."""
+
+    hits: int = 0
+    misses: int = 0
+
+
+class Timings(Answer):
+    """Where the seconds went. Stages are wall-clock seconds."""
+
+    queued: float = 0
+    total: float = 0
+    stages: dict[str, float] = Field(default_factory=dict[str, float])
+    caches: dict[str, CacheUse] = Field(default_factory=dict[str, CacheUse])
+
+
+class RecommendationResult(Answer):
+    """The ranked zoo."""
+
+    method: Literal["label_transport", "prediction_transport"]
+    mode: Mode | None
+    encoder: str = Field(description="Identity of the label encoder")
+    student_labels: list[str]
+    considered: int = Field(description="Teachers that took part")
+    solved: int = Field(description="Teachers whose transport problem was solved; bounds ruled the others out")
+    ranking: list[RankedTeacher]
+    skipped: list[SkippedTeacher]
+    uncovered: list[str] = Field(description="Student classes that no ranked teacher covers")
+    warnings: list[str]
+    timings: Timings
+
+
+Recommendation = Job[RecommendationBody, RecommendationResult]
+"""A recommendation job."""

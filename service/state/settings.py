@@ -1,0 +1,67 @@
+"""The one settings class. Every value can be set by an environment variable, `PRECEPTOR_<NAME>`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MiB = 2**20
+GiB = 2**30
+
+
+class Settings(BaseSettings):
+    """Configuration of the service and the workers.
+
+    Attributes are documented by their `description`; `docs/configuration.md` is generated from them.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PRECEPTOR_", extra="ignore")
+
+    data: Path = Field(
+        default=Path(".preceptor"), description="Folder for the local store, embedded Redis and caches"
+    )
+    store: str | None = Field(
+        default=None,
+        description="Store URL: `file:///path`, `s3://bucket/prefix`, `gs://`, `az://`. A folder in `data` where unset",
+    )
+    redis_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("PRECEPTOR_REDIS_URL", "REDIS_URL"),
+        description="Redis 7.0 or later, or Valkey. An embedded server where unset",
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the service listens on")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8321, description="Port; 0 takes a free one")
+    encoder: str = Field(default="wordllama", description="Default label encoder")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
+    log_format: Literal["console", "json"] = Field(default="console")
+    device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:0`, ... for the workers")
+    threads: int = Field(default=0, ge=0, description="Threads a worker computes with; 0 lets torch choose")
+
+    max_body_bytes: int = Field(default=8 * MiB, description="Largest JSON body")
+    max_file_bytes: int = Field(default=8 * GiB, description="Largest file of a teacher")
+    max_probe_bytes: int = Field(default=2 * GiB, description="Largest probe upload")
+    max_probe_expanded_bytes: int = Field(default=8 * GiB, description="Largest probe after decompression")
+    max_probe_items: int = Field(default=1_000_000, description="Most items in a probe")
+    max_item_bytes: int = Field(default=32 * MiB, description="Largest single item of a probe")
+    max_image_pixels: int = Field(default=64_000_000, description="Most pixels in one picture")
+    max_text_length: int = Field(default=100_000, description="Most characters in one text")
+    max_feature_dimension: int = Field(default=65_536, description="Longest feature vector")
+    max_queue: int = Field(default=10_000, description="Most jobs waiting in one lane; beyond it 429")
+    max_wait_seconds: float = Field(default=60.0, description="Longest `Prefer: wait`")
+
+    lease_seconds: float = Field(default=10.0, gt=0, description="A worker silent for so long has lost its job")
+    delivery_limit: int = Field(default=3, ge=1, description="A job taken so often without an end has failed")
+    job_timeout_seconds: float = Field(default=24 * 3600.0, gt=0, description="Longest run of one job")
+    idempotency_seconds: int = Field(default=24 * 3600, description="How long an Idempotency-Key is remembered")
+    cache_seconds: int = Field(default=7 * 24 * 3600, description="How long a cached matrix is kept")
+    event_seconds: int = Field(default=7 * 24 * 3600, description="How long a finished job's events are kept")
+    max_cached_bytes: int = Field(default=64 * MiB, description="Largest value that goes into the Redis cache")
+    drain_seconds: float = Field(
+        default=30.0, description="How long a stopping worker may take to hand back its job"
+    )
+
+    @property
+    def store_url(self) -> str:
+        """The store's URL, with the default filled in."""
+        return self.store or (self.data.absolute() / "store").as_uri()
