@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     )
     store: str | None = Field(
         default=None,
-        description="Store URL: `file:///path`, `s3://bucket/prefix`, `gs://`, `az://`. A folder in `data` where unset",
+        description="Store URL: `file:///path`, `s3://bucket/prefix`, `gs://`, `az://`. In `data` where unset",
     )
     redis_url: str | None = Field(
         default=None,

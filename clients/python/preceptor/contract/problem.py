@@ -14,7 +14,7 @@ class FieldError(Answer):
     """One thing wrong with the request, and where."""
 
     pointer: str = Field(
-        description="JSON pointer into the body (`/student/labels/3`), `?name` for a query parameter, or `header:Name`"
+        description="JSON pointer into the body (`/student/labels/3`), `?name` for a query, `header:Name`"
     )
     detail: str
 
