@@ -1,0 +1,124 @@
+"""What an Idempotency-Key stands for: the request it came with, the id it reserved, the answer it got.
+
+The id is reserved before anything is written: a request repeated after a crash continues under the same id.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+
+from . import redis_keys
+from .connection import RedisClient, translated
+from .errors import Conflict, IdempotencyMismatch
+
+_PENDING_SECONDS: Final = 30
+"""A request that has not answered for so long is taken for dead; its key may continue."""
+
+# KEYS: entry, expiring. ARGV: fingerprint, fresh id, pending ms, ttl ms.
+_BEGIN: Final = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local known = redis.call('HGET', KEYS[1], 'fingerprint')
+if known then
+  if known ~= ARGV[1] then return {'mismatch', '', ''} end
+  local id = redis.call('HGET', KEYS[1], 'id')
+  local answer = redis.call('HGET', KEYS[1], 'answer')
+  if answer then return {'done', id, answer} end
+  if tonumber(redis.call('HGET', KEYS[1], 'pending_until')) > now then return {'pending', id, ''} end
+  redis.call('HSET', KEYS[1], 'pending_until', now + ARGV[3])
+  return {'resumed', id, ''}
+end
+redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'id', ARGV[2], 'pending_until', now + ARGV[3])
+redis.call('ZADD', KEYS[2], now + ARGV[4], KEYS[1])
+return {'new', ARGV[2], ''}
+"""
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """An answer as it was given. `body` is None where it is made again from the resource, which cannot change."""
+
+    status: int
+    headers: dict[str, str]
+    body: str | None
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What to do with a request: act under `id` (`new`, `resumed`), or repeat `answer` (`done`)."""
+
+    state: Literal["new", "resumed", "done"]
+    id: str
+    answer: StoredAnswer | None
+
+
+class Idempotency:
+    """All Idempotency-Keys of the last `ttl` seconds."""
+
+    def __init__(self, client: RedisClient, ttl: int) -> None:
+        self._client = client
+        self._ttl = ttl
+        self._begin = client.register_script(_BEGIN)
+
+    async def begin(self, scope: str, key: str, fingerprint: str, fresh_id: str) -> Begun:
+        """Look a key up, or reserve it.
+
+        Parameters
+        ----------
+        scope
+            Caller, method and path: the same key elsewhere is another key.
+        fingerprint
+            Digest of the request's content.
+        fresh_id
+            The id to reserve where the key is new.
+
+        Raises
+        ------
+        IdempotencyMismatch
+            The key was used with another content.
+        Conflict
+            The same request is being worked on at this moment.
+        """
+        entry = _entry(scope, key)
+        with translated():
+            state, id, answer = cast(
+                "tuple[str, str, str]",
+                await self._begin(
+                    keys=[entry, redis_keys.EXPIRING],
+                    args=[fingerprint, fresh_id, _PENDING_SECONDS * 1000, self._ttl * 1000],
+                ),
+            )
+        if state == "mismatch":
+            raise IdempotencyMismatch(
+                f"The Idempotency-Key {key!r} was used with another request in the last "
+                f"{self._ttl // 3600} hours. Use a new key for a new request"
+            )
+        if state == "pending":
+            raise Conflict(
+                "A request with this Idempotency-Key is still being worked on; send it again in a second",
+                headers={"Retry-After": "1"},
+            )
+        stored = StoredAnswer(**json.loads(answer)) if answer else None
+        return Begun(cast(Any, state), id, stored)
+
+    async def complete(self, scope: str, key: str, answer: StoredAnswer) -> None:
+        """Remember the answer."""
+        with translated():
+            await cast(
+                Any,
+                self._client.hset(
+                    _entry(scope, key),
+                    "answer",
+                    json.dumps({"status": answer.status, "headers": answer.headers, "body": answer.body}),
+                ),
+            )
+
+    async def abandon(self, scope: str, key: str) -> None:
+        """Forget a request that was refused: sent again, it is looked at again."""
+        with translated():
+            await self._client.delete(_entry(scope, key))
+
+
+def _entry(scope: str, key: str) -> str:
+    return redis_keys.idempotency(hashlib.sha256(f"{scope}\0{key}".encode()).hexdigest())

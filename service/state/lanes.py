@@ -1,0 +1,52 @@
+"""The lanes: queues with their own workers. The only module, with the worker's consumer, that knows docket.
+
+Only job ids travel through a lane: docket pickles its arguments.
+"""
+
+from contextlib import AsyncExitStack
+from typing import Final, Literal
+
+from docket import Docket
+
+from . import redis_keys
+
+Lane = Literal["recommend", "distill"]
+LANES: Final[tuple[Lane, ...]] = ("recommend", "distill")
+LANE_OF_KIND: Final[dict[str, Lane]] = {
+    "recommendation": "recommend",
+    "validation": "recommend",
+    "distillation": "distill",
+}
+
+
+async def run_job(job_id: str) -> None:
+    """The task's name on the wire. A worker registers its own function under this name."""
+    raise RuntimeError(f"run_job({job_id!r}) must be run by a worker")
+
+
+def docket_of(lane: Lane, redis_url: str) -> Docket:
+    """The lane's docket, not yet connected."""
+    return Docket(name=redis_keys.lane(lane), url=redis_url)
+
+
+class Lanes:
+    """The sending end of all lanes."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._dockets = {lane: docket_of(lane, redis_url) for lane in LANES}
+        self._stack = AsyncExitStack()
+        self._open: set[Lane] = set()
+
+    async def enqueue(self, lane: Lane, job_id: str, requeues: int) -> None:
+        """Hand a job to the lane's workers. Handing the same delivery over twice does nothing."""
+        docket = self._dockets[lane]
+        if lane not in self._open:  # Connects at first use: the service must start while Redis is down.
+            await self._stack.enter_async_context(docket)
+            docket.register(run_job)
+            self._open.add(lane)
+        await docket.add(run_job, key=f"{job_id}.{requeues}")(job_id)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._stack.aclose()
+        self._open.clear()

@@ -1,0 +1,227 @@
+"""Durable documents: teachers, probes, label sets, students. The store holds the truth, Redis an index of it."""
+
+import base64
+import binascii
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, Generic, Literal, Protocol, TypeVar, cast
+
+from preceptor.contract.base import Moment
+from pydantic import BaseModel
+
+from . import redis_keys
+from .connection import RedisClient, translated
+from .errors import InvalidRequest, StateUnavailable
+from .store import Store
+
+Collection = Literal["teachers", "probes", "label-sets", "students"]
+COLLECTIONS: Final[tuple[Collection, ...]] = ("teachers", "probes", "label-sets", "students")
+
+_SCAN: Final = 200
+"""Documents read at once while a filter is applied."""
+
+
+class Document(Protocol):
+    """What a record must have."""
+
+    id: str
+    created_at: Moment
+
+
+DocumentT = TypeVar("DocumentT", bound=BaseModel)
+
+
+def order_member(created_ms: int, id: str) -> str:
+    """The member that sorts a record by the time of its creation."""
+    return f"{created_ms:013d}:{id}"
+
+
+def encode_cursor(member: str) -> str:
+    """An opaque cursor."""
+    return base64.urlsafe_b64encode(member.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> str:
+    """The member behind a cursor.
+
+    Raises
+    ------
+    InvalidRequest
+        It is not one of our cursors.
+    """
+    try:
+        member = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        moment, _, id = member.partition(":")
+        if len(moment) == 13 and moment.isdigit() and id:
+            return member
+    except (binascii.Error, ValueError):
+        pass
+    raise InvalidRequest(f"cursor {cursor[:60]!r} is not a cursor of this service; take it from a page's `next`")
+
+
+async def page_of_ids(client: RedisClient, key: str, cursor: str | None, count: int) -> list[tuple[str, str]]:
+    """Up to `count` pairs (member, id) behind a cursor, newest first."""
+    start = f"({decode_cursor(cursor)}" if cursor else "+"
+    with translated():
+        members = cast(list[str], await client.zrevrangebylex(key, start, "-", 0, count))
+    return [(member, member.partition(":")[2]) for member in members]
+
+
+class Records(Generic[DocumentT]):
+    """One collection of documents.
+
+    Parameters
+    ----------
+    collection
+        Its name, in the store and in Redis.
+    model
+        The pydantic model of a document; it has `id` and `created_at`.
+    ensure_index
+        Called before a missing document is reported: rebuilds a lost index.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        model: type[DocumentT],
+        store: Store,
+        client: RedisClient,
+        ensure_index: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.collection: Collection = collection
+        self._model = model
+        self._store = store
+        self._client = client
+        self._ensure_index = ensure_index
+
+    def folder(self, id: str) -> str:
+        """Prefix of everything in the store that belongs to a document."""
+        return f"{self.collection}/{id}/"
+
+    async def put(self, document: DocumentT) -> None:
+        """Write a document, to the store first."""
+        text = document.model_dump_json()
+        await self._store.put(self._document_key(_id(document)), text.encode())
+        await self.index(document)
+
+    async def index(self, document: DocumentT) -> None:
+        """Write a document to the index only."""
+        created_ms = int(cast(Document, document).created_at.timestamp() * 1000)
+        with translated():
+            async with self._client.pipeline() as pipeline:
+                pipeline.hset(redis_keys.record(self.collection), _id(document), document.model_dump_json())
+                pipeline.zadd(redis_keys.order(self.collection), {order_member(created_ms, _id(document)): 0})
+                await pipeline.execute()
+
+    async def get(self, id: str) -> DocumentT | None:
+        """A document, or None where there is none."""
+        text = await self._raw(id)
+        if text is None:
+            await self._ensure_index()
+            text = await self._raw(id)
+        return None if text is None else self._model.model_validate_json(text)
+
+    async def get_many(self, ids: list[str]) -> dict[str, DocumentT]:
+        """The documents among these ids that exist."""
+        await self._ensure_index()
+        if not ids:
+            return {}
+        with translated():
+            found = cast(list[str | None], await self._client.hmget(redis_keys.record(self.collection), ids))
+        return {
+            id: self._model.model_validate_json(text)
+            for id, text in zip(ids, found, strict=True)
+            if text is not None
+        }
+
+    async def page(
+        self, cursor: str | None, limit: int, keep: Callable[[DocumentT], bool] | None = None
+    ) -> tuple[list[DocumentT], str | None]:
+        """One page, newest first, of the documents that `keep` accepts; and the next cursor or None."""
+        await self._ensure_index()
+        items: list[DocumentT] = []
+        last = cursor
+        while True:
+            rows = await page_of_ids(
+                self._client, redis_keys.order(self.collection), last, limit + 1 if keep is None else _SCAN
+            )
+            documents = await self.get_many([id for _, id in rows])
+            for member, id in rows:
+                document = documents.get(id)
+                if document is not None and (keep is None or keep(document)):
+                    if len(items) == limit:
+                        return items, last
+                    items.append(document)
+                last = encode_cursor(member)
+            if len(rows) < (limit + 1 if keep is None else _SCAN):
+                return items, None
+
+    async def all(self) -> AsyncIterator[DocumentT]:
+        """Every document, newest first."""
+        cursor: str | None = None
+        while True:
+            items, cursor = await self.page(cursor, _SCAN)
+            for item in items:
+                yield item
+            if cursor is None:
+                return
+
+    async def delete(self, id: str) -> None:
+        """Remove a document and its files. The document goes first: what remains is unreachable."""
+        await self._store.delete(self._document_key(id))
+        document_member = await self._member(id)
+        with translated():
+            async with self._client.pipeline() as pipeline:
+                pipeline.hdel(redis_keys.record(self.collection), id)
+                if document_member:
+                    pipeline.zrem(redis_keys.order(self.collection), document_member)
+                await pipeline.execute()
+        await self._store.delete_prefix(self.folder(id))
+
+    @asynccontextmanager
+    async def lock(self, id: str) -> AsyncGenerator[None]:
+        """Exclude other writers of one document, for a read-modify-write of a few round trips."""
+        lock = self._client.lock(
+            redis_keys.record_lock(self.collection, id), timeout=30, blocking_timeout=15, sleep=0.02
+        )
+        with translated():
+            acquired = await lock.acquire()
+        if not acquired:
+            raise StateUnavailable(
+                f"{id} is being changed by another request; try again", headers={"Retry-After": "1"}
+            )
+        try:
+            yield
+        finally:
+            with translated():
+                if await lock.owned():
+                    await lock.release()
+
+    async def reindex(self) -> int:
+        """Read every document from the store into the index. Returns how many there were."""
+        count = 0
+        async for key in self._store.list(f"{self.collection}/"):
+            if key.endswith("/record.json"):
+                text = await self._store.get(key)
+                if text is not None:
+                    await self.index(self._model.model_validate_json(text))
+                    count += 1
+        return count
+
+    def _document_key(self, id: str) -> str:
+        return f"{self.folder(id)}record.json"
+
+    async def _raw(self, id: str) -> str | None:
+        with translated():
+            return cast(str | None, await self._client.hget(redis_keys.record(self.collection), id))
+
+    async def _member(self, id: str) -> str | None:
+        text = await self._raw(id)
+        if text is None:
+            return None
+        document = self._model.model_validate_json(text)
+        return order_member(int(cast(Document, document).created_at.timestamp() * 1000), id)
+
+
+def _id(document: BaseModel) -> str:
+    return cast(Document, document).id

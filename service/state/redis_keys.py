@@ -1,0 +1,75 @@
+"""The one place where Redis keys are spelled.
+
+Cache keys carry a TTL and are the only ones that Redis may evict (`volatile-lru`).
+"""
+
+from typing import Final
+
+PREFIX: Final = "preceptor:"
+
+MARKER: Final = PREFIX + "index"
+"""Present while the index mirrors the store; a flushed or new server lacks it."""
+
+REBUILD_LOCK: Final = PREFIX + "lock:rebuild"
+ACTIVE: Final = PREFIX + "jobs:active"
+"""Set of the ids of all jobs without an end."""
+
+EXPIRING: Final = PREFIX + "expiring"
+"""Sorted set: keys that the reaper removes, by the time (ms) when it may. Not TTLs: Redis may evict those."""
+
+WAKE_PREFIX: Final = PREFIX + "wake:"
+
+
+def record(collection: str) -> str:
+    """Hash: id -> JSON document."""
+    return f"{PREFIX}{collection}"
+
+
+def order(collection: str) -> str:
+    """Sorted set of `<created ms>:<id>`, all of score 0, for cursor pagination."""
+    return f"{PREFIX}{collection}:order"
+
+
+def record_lock(collection: str, id: str) -> str:
+    """Lock around a read-modify-write of one record."""
+    return f"{PREFIX}lock:{collection}:{id}"
+
+
+def job(id: str) -> str:
+    """Hash: the job record."""
+    return f"{PREFIX}job:{id}"
+
+
+def events(id: str) -> str:
+    """Stream: the job's event log."""
+    return f"{PREFIX}events:{id}"
+
+
+def wake(id: str) -> str:
+    """Channel: something happened to the job."""
+    return WAKE_PREFIX + id
+
+
+def waiting(lane: str) -> str:
+    """Sorted set: ids of the jobs that wait in a lane, by the time they began to wait."""
+    return f"{PREFIX}lane:{lane}:waiting"
+
+
+def workers(lane: str) -> str:
+    """Sorted set: worker names by the time of their last sign of life."""
+    return f"{PREFIX}lane:{lane}:workers"
+
+
+def idempotency(digest: str) -> str:
+    """Hash: what an Idempotency-Key stands for."""
+    return f"{PREFIX}idempotency:{digest}"
+
+
+def cache(kind: str, digest: str) -> str:
+    """String with a TTL: a cached matrix."""
+    return f"{PREFIX}cache:{kind}:{digest}"
+
+
+def lane(name: str) -> str:
+    """Name of a lane's docket."""
+    return f"preceptor-{name}"

@@ -1,0 +1,189 @@
+"""Artifacts and durable records in an object store: a local folder by default, or S3, GCS, Azure.
+
+The only module that knows obstore. Keys are made from ids and digests, never from a user's string.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import ObjectStore, from_url
+
+from .errors import StoreFull, StoreUnavailable
+
+RETRY_AFTER = {"Retry-After": "5"}
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What the store knows of an object: its key, its size in bytes and its entity tag."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class Store:
+    """An object store under one URL.
+
+    Parameters
+    ----------
+    url
+        `file:///path` or an obstore URL of a bucket.
+    scratch
+        Local folder for copies of remote objects, content-addressed by key and entity tag.
+
+    Every method raises `StoreFull` or `StoreUnavailable` where the store refuses.
+    """
+
+    def __init__(self, url: str, scratch: Path) -> None:
+        self.url = url
+        self._scratch = scratch
+        parsed = urlparse(url)
+        self._root = Path(unquote(parsed.path)) if parsed.scheme == "file" else None
+        try:
+            if self._root is not None:
+                self._root.mkdir(parents=True, exist_ok=True)
+            self._store: ObjectStore = from_url(url)
+        except (OSError, BaseError, ValueError) as error:
+            raise _translated(error) from error
+
+    @property
+    def staging(self) -> Path:
+        """A local folder for uploads in flight; on the store's own file system where the store is a folder."""
+        folder = (self._root / ".staging") if self._root is not None else (self._scratch / "staging")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _translated(error) from error
+        return folder
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Write an object; readers see the old or the new one, never a part."""
+        try:
+            await obstore.put_async(self._store, key, data)
+        except (BaseError, OSError) as error:
+            raise _translated(error) from error
+
+    async def create(self, key: str, data: bytes) -> bool:
+        """Write an object that must not exist yet. False, and nothing written, where it does."""
+        try:
+            await obstore.put_async(self._store, key, data, mode="create")
+        except (AlreadyExistsError, FileExistsError):
+            return False
+        except (BaseError, OSError) as error:
+            raise _translated(error) from error
+        return True
+
+    async def put_file(self, key: str, path: Path) -> None:
+        """Copy a local file into the store, streaming."""
+        try:
+            await obstore.put_async(self._store, key, path)
+        except (BaseError, OSError) as error:
+            raise _translated(error) from error
+
+    async def get(self, key: str) -> bytes | None:
+        """The whole object, or None where there is none. For small documents."""
+        try:
+            result = await obstore.get_async(self._store, key)
+            return bytes(await result.bytes_async())
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise _translated(error) from error
+
+    async def head(self, key: str) -> StoredObject | None:
+        """Size and entity tag, or None where there is no such object."""
+        try:
+            meta = await obstore.head_async(self._store, key)
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise _translated(error) from error
+        return StoredObject(key, meta["size"], (meta["e_tag"] or "").strip('"'))
+
+    async def stream(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """Bytes `start` to `end` (exclusive) in chunks of at most 1 MiB."""
+        position = start
+        while position < end:
+            step = min(end - position, 2**20)
+            try:
+                chunk = await obstore.get_range_async(self._store, key, start=position, length=step)
+            except (BaseError, OSError) as error:
+                raise _translated(error) from error
+            yield bytes(chunk)
+            position += step
+
+    async def list(self, prefix: str) -> AsyncIterator[str]:
+        """The keys under a prefix, in no order."""
+        try:
+            async for batch in obstore.list(self._store, prefix):  # pyright: ignore[reportUnknownMemberType]
+                for entry in batch:
+                    if not entry["path"].startswith(".staging"):
+                        yield entry["path"]
+        except (BaseError, OSError) as error:
+            raise _translated(error) from error
+
+    async def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+        try:
+            await obstore.delete_async(self._store, key)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise _translated(error) from error
+
+    async def delete_prefix(self, prefix: str) -> None:
+        """Remove everything under a prefix."""
+        async for key in self.list(prefix):
+            await self.delete(key)
+
+    async def local(self, key: str) -> Path | None:
+        """A local file with the object's content: the object itself in a folder store, else a cached copy.
+
+        The file must not be written to. None where there is no such object.
+        """
+        if self._root is not None:
+            path = self._root / key
+            return path if path.is_file() else None
+        found = await self.head(key)
+        if found is None:
+            return None
+        name = hashlib.sha256(f"{self.url}\0{key}\0{found.etag}\0{found.size}".encode()).hexdigest()
+        target = self._scratch / "objects" / name
+        if not target.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, partial = tempfile.mkstemp(dir=target.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    async for chunk in self.stream(key, 0, found.size):
+                        file.write(chunk)
+                Path(partial).replace(target)
+            except BaseException:
+                Path(partial).unlink(missing_ok=True)
+                raise
+        return target
+
+    async def check(self) -> None:
+        """Write and remove a small object: raises where the store does not take writes."""
+        key = f"health/{os.getpid()}"
+        await self.put(key, b"ok")
+        await self.delete(key)
+
+
+def _translated(error: Exception) -> StoreFull | StoreUnavailable:
+    text = str(error)
+    if "os error 28" in text or "os error 122" in text or getattr(error, "errno", None) in (28, 122):
+        return StoreFull("The store has no room left. Free or add space, then try again", headers=RETRY_AFTER)
+    if "os error 30" in text or "os error 13" in text or getattr(error, "errno", None) in (13, 30):
+        return StoreUnavailable(
+            "The store cannot be written to (read-only, or no permission). Make it writable, then try again",
+            headers=RETRY_AFTER,
+        )
+    return StoreUnavailable("The store does not answer. Try again in some seconds", headers=RETRY_AFTER)
