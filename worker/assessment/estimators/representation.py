@@ -1,0 +1,53 @@
+"""Features of the probe with their spectrum, decomposed once for all estimators that need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+_RANK_CUT = 1e-12  # relative to the largest eigenvalue: what float64 leaves of a zero in a Gram matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    """What a teacher sees in the probe.
+
+    Attributes
+    ----------
+    rows : float64 array (N, D)
+        One feature vector an item.
+    source : {"features", "log-predictions"}
+        Where they come from.
+    """
+
+    rows: NDArray[np.float64]
+    source: str
+
+    @property
+    def dimensions(self) -> int:
+        """D, the number of features."""
+        return int(self.rows.shape[1])
+
+    @cached_property
+    def spectrum(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Left singular vectors (N, r) and squared singular values (r,), r the numerical rank.
+
+        Taken from the smaller of the two Gram matrices: with N = 512 items and D = 1,000 features this is one
+        eigenproblem of size 512, whatever the number of classes.
+        """
+        x = self.rows
+        wide = x.shape[1] > x.shape[0]
+        values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+        kept = values > max(float(values[-1]) * _RANK_CUT, np.finfo(np.float64).tiny)
+        values, vectors = values[kept], vectors[:, kept]
+        left = vectors if wide else (x @ vectors) / np.sqrt(values)
+        return left, values
+
+    @cached_property
+    def coordinates(self) -> NDArray[np.float64]:
+        """The same items in an orthonormal basis of their own span (N, r): all inner products are kept."""
+        left, values = self.spectrum
+        return left * np.sqrt(values)
