@@ -1,6 +1,7 @@
 """What an Idempotency-Key stands for: the request it came with, the id it reserved, the answer it got.
 
-The id is reserved before anything is written: a request repeated after a crash continues under the same id.
+The id is reserved before anything is written: a request repeated after a crash, or while
+the first is still being worked on, acts under the same id and so does nothing twice.
 """
 
 import hashlib
@@ -10,12 +11,9 @@ from typing import Any, Final, Literal, cast
 
 from . import redis_keys
 from .connection import RedisClient, translated
-from .errors import Conflict, IdempotencyMismatch
+from .errors import IdempotencyMismatch
 
-_PENDING_SECONDS: Final = 30
-"""A request that has not answered for so long is taken for dead; its key may continue."""
-
-# KEYS: entry, expiring. ARGV: fingerprint, fresh id, pending ms, ttl ms.
+# KEYS: entry, expiring. ARGV: fingerprint, fresh id, ttl ms.
 _BEGIN: Final = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -25,12 +23,10 @@ if known then
   local id = redis.call('HGET', KEYS[1], 'id')
   local answer = redis.call('HGET', KEYS[1], 'answer')
   if answer then return {'done', id, answer} end
-  if tonumber(redis.call('HGET', KEYS[1], 'pending_until')) > now then return {'pending', id, ''} end
-  redis.call('HSET', KEYS[1], 'pending_until', now + ARGV[3])
   return {'resumed', id, ''}
 end
-redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'id', ARGV[2], 'pending_until', now + ARGV[3])
-redis.call('ZADD', KEYS[2], now + ARGV[4], KEYS[1])
+redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'id', ARGV[2])
+redis.call('ZADD', KEYS[2], now + ARGV[3], KEYS[1])
 return {'new', ARGV[2], ''}
 """
 
@@ -77,8 +73,6 @@ class Idempotency:
         ------
         IdempotencyMismatch
             The key was used with another content.
-        Conflict
-            The same request is being worked on at this moment.
         """
         entry = _entry(scope, key)
         with translated():
@@ -86,18 +80,13 @@ class Idempotency:
                 "tuple[str, str, str]",
                 await self._begin(
                     keys=[entry, redis_keys.EXPIRING],
-                    args=[fingerprint, fresh_id, _PENDING_SECONDS * 1000, self._ttl * 1000],
+                    args=[fingerprint, fresh_id, self._ttl * 1000],
                 ),
             )
         if state == "mismatch":
             raise IdempotencyMismatch(
                 f"The Idempotency-Key {key!r} was used with another request in the last "
                 f"{self._ttl // 3600} hours. Use a new key for a new request"
-            )
-        if state == "pending":
-            raise Conflict(
-                "A request with this Idempotency-Key is still being worked on; send it again in a second",
-                headers={"Retry-After": "1"},
             )
         stored = StoredAnswer(**json.loads(answer)) if answer else None
         return Begun(cast(Any, state), id, stored)

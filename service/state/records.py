@@ -104,6 +104,20 @@ class Records(Generic[DocumentT]):
         await self._store.put(self._document_key(_id(document)), text.encode())
         await self.index(document)
 
+    async def create(self, document: DocumentT) -> tuple[DocumentT, bool]:
+        """Write a document that must be new; where its id exists, the existing one and False."""
+        key = self._document_key(_id(document))
+        if await self._store.create(key, document.model_dump_json().encode()):
+            await self.index(document)
+            return document, True
+        existing = await self.get(_id(document))
+        if existing is not None:
+            return existing, False
+        text = await self._store.get(key)  # Written, but a crash came before the index.
+        found = document if text is None else self._model.model_validate_json(text)
+        await self.index(found)
+        return found, False
+
     async def index(self, document: DocumentT) -> None:
         """Write a document to the index only."""
         created_ms = int(cast(Document, document).created_at.timestamp() * 1000)

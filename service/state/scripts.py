@@ -36,7 +36,8 @@ local function wait_again(waiting)
 end
 """
 
-# KEYS: job, active, events, expiring, waiting, order. ARGV: channel, id, kind, lane, created_at, order member, room.
+# KEYS: job, active, events, expiring, waiting, order.
+# ARGV: channel, id, kind, lane, created_at, order member, room.
 CREATE: Final = (
     _HEAD
     + """

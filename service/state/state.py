@@ -1,8 +1,9 @@
 """Everything that must not be lost, in one object: what the service and a worker open at start."""
 
 import asyncio
+import time
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self, cast
 
 import structlog
 from preceptor.contract.distillations import Student
@@ -19,7 +20,7 @@ from .errors import StateUnavailable
 from .events import EventLog
 from .idempotency import Idempotency
 from .jobs import Jobs
-from .lanes import Lanes
+from .lanes import Lane, Lanes
 from .records import Records
 from .settings import Settings
 from .store import Store
@@ -103,6 +104,23 @@ class State:
                 with translated():
                     if await lock.owned():
                         await lock.release()
+
+    async def lane_workers(self, lane: Lane) -> int:
+        """How many workers of a lane have shown a sign of life within their lease."""
+        with translated():
+            return await self.client.zcount(
+                redis_keys.workers(lane), time.time() - 3 * self.settings.lease_seconds, "+inf"
+            )
+
+    async def lane_backlog(self, lane: Lane) -> tuple[int, float]:
+        """Waiting jobs of a lane, and the age of the oldest in seconds."""
+        key = redis_keys.waiting(lane)
+        with translated():
+            depth = await self.client.zcard(key)
+            oldest = cast(
+                "list[tuple[str, float]]", await cast(Any, self.client).zrange(key, 0, 0, withscores=True)
+            )
+        return depth, max(time.time() - oldest[0][1] / 1000, 0.0) if oldest else 0.0
 
     async def reap(self) -> None:
         """One round of the reaper: lost index, silent workers, expired keys."""

@@ -3,10 +3,11 @@
 The only module that knows obstore. Keys are made from ids and digests, never from a user's string.
 """
 
+import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -15,7 +16,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 
-from .errors import StoreFull, StoreUnavailable
+from .errors import NotFound, StoreFull, StoreUnavailable
 
 RETRY_AFTER = {"Retry-After": "5"}
 
@@ -52,7 +53,7 @@ class Store:
                 self._root.mkdir(parents=True, exist_ok=True)
             self._store: ObjectStore = from_url(url)
         except (OSError, BaseError, ValueError) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     @property
     def staging(self) -> Path:
@@ -61,7 +62,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         return folder
 
     async def put(self, key: str, data: bytes) -> None:
@@ -69,7 +70,7 @@ class Store:
         try:
             await obstore.put_async(self._store, key, data)
         except (BaseError, OSError) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     async def create(self, key: str, data: bytes) -> bool:
         """Write an object that must not exist yet. False, and nothing written, where it does."""
@@ -78,15 +79,32 @@ class Store:
         except (AlreadyExistsError, FileExistsError):
             return False
         except (BaseError, OSError) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         return True
 
-    async def put_file(self, key: str, path: Path) -> None:
-        """Copy a local file into the store, streaming."""
+    async def adopt(self, key: str, path: Path) -> None:
+        """Move a local file into the store: renamed where it lies on the same file system, else streamed."""
+        try:
+            if self._root is not None:
+                target = self._root / key
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    path.replace(target)
+                    return
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+            await obstore.put_async(self._store, key, path)
+            path.unlink()
+        except (BaseError, OSError) as error:
+            raise translated(error) from error
+
+    async def copy_in(self, key: str, path: Path) -> None:
+        """Copy a local file into the store, streaming; the file stays."""
         try:
             await obstore.put_async(self._store, key, path)
         except (BaseError, OSError) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     async def get(self, key: str) -> bytes | None:
         """The whole object, or None where there is none. For small documents."""
@@ -96,7 +114,7 @@ class Store:
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     async def head(self, key: str) -> StoredObject | None:
         """Size and entity tag, or None where there is no such object."""
@@ -105,7 +123,7 @@ class Store:
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         return StoredObject(key, meta["size"], (meta["e_tag"] or "").strip('"'))
 
     async def stream(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
@@ -116,7 +134,7 @@ class Store:
             try:
                 chunk = await obstore.get_range_async(self._store, key, start=position, length=step)
             except (BaseError, OSError) as error:
-                raise _translated(error) from error
+                raise translated(error) from error
             yield bytes(chunk)
             position += step
 
@@ -128,7 +146,7 @@ class Store:
                     if not entry["path"].startswith(".staging"):
                         yield entry["path"]
         except (BaseError, OSError) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     async def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
@@ -137,7 +155,7 @@ class Store:
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     async def delete_prefix(self, prefix: str) -> None:
         """Remove everything under a prefix."""
@@ -170,6 +188,31 @@ class Store:
                 raise
         return target
 
+    async def local_folder(self, prefix: str, names: Sequence[str]) -> Path:
+        """A local folder that holds the objects `prefix + name` under their names.
+
+        Raises
+        ------
+        NotFound
+            One of them is missing.
+        """
+        found: dict[str, Path] = {}
+        for name in names:
+            path = await self.local(prefix + name)
+            if path is None:
+                raise NotFound(f"{name} is no longer in the store")
+            found[name] = path
+        if self._root is not None:
+            return self._root / prefix
+        identity = "\0".join(str(path) for path in found.values())
+        folder = self._scratch / "folders" / hashlib.sha256(identity.encode()).hexdigest()
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, path in found.items():
+            link = folder / name
+            if not link.exists():
+                link.symlink_to(path)
+        return folder
+
     async def check(self) -> None:
         """Write and remove a small object: raises where the store does not take writes."""
         key = f"health/{os.getpid()}"
@@ -177,13 +220,18 @@ class Store:
         await self.delete(key)
 
 
-def _translated(error: Exception) -> StoreFull | StoreUnavailable:
+def translated(error: Exception) -> StoreFull | StoreUnavailable:
+    """The error of ours that says what a failure of the store or the disk means."""
     text = str(error)
-    if "os error 28" in text or "os error 122" in text or getattr(error, "errno", None) in (28, 122):
+    if "os error 28" in text or "os error 122" in text or _errno(error) in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull("The store has no room left. Free or add space, then try again", headers=RETRY_AFTER)
-    if "os error 30" in text or "os error 13" in text or getattr(error, "errno", None) in (13, 30):
+    if "os error 30" in text or "os error 13" in text or _errno(error) in (errno.EACCES, errno.EROFS):
         return StoreUnavailable(
             "The store cannot be written to (read-only, or no permission). Make it writable, then try again",
             headers=RETRY_AFTER,
         )
     return StoreUnavailable("The store does not answer. Try again in some seconds", headers=RETRY_AFTER)
+
+
+def _errno(error: Exception) -> int | None:
+    return error.errno if isinstance(error, OSError) else None

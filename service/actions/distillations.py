@@ -1,0 +1,85 @@
+"""Accept distillations."""
+
+from preceptor.contract.distillations import DistillationBody, RegisteredStudent
+from preceptor.contract.jobs import JobStatus, JobSummary
+from preceptor.contract.probes import Probe
+from preceptor.contract.recommendations import RecommendationResult
+from preceptor.contract.teachers import TeacherStatus
+
+from service.state.errors import Conflict, InvalidRequest, NotFound
+from service.state.state import State
+
+from . import label_sets, probes, teachers
+from .recommendations import student_of_probe
+
+
+async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
+    """Check a request against what is registered, resolve its teachers, and queue it.
+
+    Raises
+    ------
+    NotFound, InvalidRequest, Conflict
+    """
+    chosen = body.teachers or await _first_of(state, str(body.recommendation), body.team)
+    data = await probes.get(state, body.data)
+    if not data.labelled:
+        raise InvalidRequest(
+            f"data must be labelled, and {data.id} is not. An unlabelled probe goes into transfer"
+        )
+    given = None if body.labels is None else await label_sets.resolve(state, body.labels)
+    labels = student_of_probe(given, data.labels, data.id)
+    for name, probe_id in (("transfer", body.transfer), ("test", body.test)):
+        if probe_id is not None:
+            _require_alike(name, await probes.get(state, probe_id), data, labels.labels)
+    if data.modality == "opaque":
+        raise InvalidRequest(f"{data.id} is opaque: a student cannot be trained on items that were not uploaded")
+    for teacher_id in chosen:
+        await _require_ready(state, teacher_id, data)
+    if isinstance(body.student, RegisteredStudent):
+        await _require_ready(state, body.student.teacher, data)
+    resolved = body.model_copy(update={"teachers": chosen, "recommendation": None, "labels": labels})
+    return await state.jobs.submit(id, "distillation", resolved)
+
+
+async def _first_of(state: State, recommendation: str, team: int) -> list[str]:
+    summary = await state.jobs.get(recommendation)
+    if summary is None:
+        raise NotFound(f"There is no recommendation {recommendation}")
+    text = await state.jobs.result(recommendation)
+    if summary.status != JobStatus.SUCCEEDED or text is None:
+        raise Conflict(f"{recommendation} is {summary.status.value}; it must have succeeded before it can be used")
+    ranking = RecommendationResult.model_validate_json(text).ranking
+    ids = [row.teacher for row in ranking if row.teacher is not None][:team]
+    if not ids:
+        raise Conflict(f"{recommendation} ranked no registered teacher, so there is none to distil from")
+    return ids
+
+
+def _require_alike(name: str, probe: Probe, data: Probe, labels: list[str]) -> None:
+    if probe.modality != data.modality or probe.dimension != data.dimension:
+        raise InvalidRequest(
+            f"{name} and data must be of one kind: {probe.id} is {_kind(probe)}, {data.id} is {_kind(data)}"
+        )
+    if name == "test":
+        if not probe.labelled:
+            raise InvalidRequest(f"test must be labelled, and {probe.id} is not")
+        if probe.labels is not None and set(probe.labels) != set(labels):
+            raise InvalidRequest(
+                f"test has other classes than data: {sorted(set(probe.labels) ^ set(labels))[:5]}"
+            )
+
+
+def _kind(probe: Probe) -> str:
+    return probe.modality if probe.dimension is None else f"{probe.modality} of dimension {probe.dimension}"
+
+
+async def _require_ready(state: State, teacher_id: str, data: Probe) -> None:
+    teacher = await teachers.get(state, teacher_id)
+    if teacher.status != TeacherStatus.READY:
+        raise Conflict(
+            f"{teacher_id} ({teacher.name}) is {teacher.status.value}: {teacher.reason or 'not usable yet'}"
+        )
+    if teacher.modality != data.modality and teacher.source.kind != "predictions":
+        raise InvalidRequest(
+            f"{teacher_id} ({teacher.name}) takes {teacher.modality}, and {data.id} holds {data.modality}"
+        )

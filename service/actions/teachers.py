@@ -1,0 +1,191 @@
+"""Register, complete, validate, change and remove teachers."""
+
+from preceptor.contract import files
+from preceptor.contract.base import now
+from preceptor.contract.ids import VALIDATION, new_id
+from preceptor.contract.jobs import JobSummary
+from preceptor.contract.labels import LabelSetBody
+from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody, TeacherPatch, TeacherStatus
+from preceptor.contract.validations import ValidationBody
+
+from service.ingest.predictions import ingest_predictions
+from service.state.errors import Conflict, NotFound, PreconditionFailed, UnsupportedType
+from service.state.state import State
+
+from . import label_sets
+from .entity_tag import entity_tag
+from .upload import Staged, in_thread
+
+
+async def register(state: State, body: TeacherBody, id: str, promoted_from: str | None = None) -> Teacher:
+    """Register a teacher. One that needs no files is validated at once."""
+    moment = now()
+    label_set = None
+    if body.labels is not None:
+        label_set = (await label_sets.register(state, LabelSetBody(labels=body.labels)))[0].id
+    teacher = Teacher(
+        id=id,
+        status=TeacherStatus.AWAITING_FILES,
+        label_set=label_set,
+        created_at=moment,
+        updated_at=moment,
+        promoted_from=promoted_from,
+        **body.model_dump(),
+    )
+    teacher, _ = await state.teachers.create(teacher)
+    if teacher.status == TeacherStatus.AWAITING_FILES and body.source.kind in ("hub", "predictions"):
+        await start_validation(state, teacher.id, new_id(VALIDATION))
+        return await get(state, teacher.id)
+    return teacher
+
+
+async def get(state: State, id: str) -> Teacher:
+    """A teacher.
+
+    Raises
+    ------
+    NotFound
+    """
+    teacher = await state.teachers.get(id)
+    if teacher is None:
+        raise NotFound(f"There is no teacher {id}. GET /v1/teachers lists the zoo")
+    return teacher
+
+
+async def refuse_file(state: State, id: str, name: str) -> Teacher:
+    """The teacher, if it can take a file of this name.
+
+    Raises
+    ------
+    NotFound, UnsupportedType, Conflict
+    """
+    teacher = await get(state, id)
+    if reason := files.refusal(teacher.source.kind, name):
+        raise UnsupportedType(reason)
+    if teacher.status in (TeacherStatus.READY, TeacherStatus.VALIDATING):
+        raise Conflict(
+            f"{id} is {teacher.status.value}: the files of a teacher in use never change. Register another teacher"
+        )
+    return teacher
+
+
+async def add_file(state: State, id: str, name: str, staged: Staged) -> tuple[StoredFile, bool]:
+    """Add or replace one file of a teacher. False where it was replaced."""
+    await refuse_file(state, id, name)
+    await state.store.adopt(file_key(id, name), staged.path)
+    entry = StoredFile(name=name, size=staged.size, sha256=staged.sha256)
+    async with state.teachers.lock(id):
+        teacher = await get(state, id)
+        others = [file for file in teacher.files if file.name != name]
+        await state.teachers.put(
+            teacher.model_copy(
+                update={
+                    "files": sorted([*others, entry], key=lambda file: file.name),
+                    "status": TeacherStatus.AWAITING_FILES,
+                    "reason": None,
+                    "updated_at": now(),
+                }
+            )
+        )
+    return entry, len(others) == len(teacher.files)
+
+
+async def start_validation(state: State, id: str, job_id: str) -> JobSummary:
+    """Start the job that decides whether a teacher may be used.
+
+    Raises
+    ------
+    NotFound, Conflict
+    """
+    async with state.teachers.lock(id):
+        teacher = await get(state, id)
+        if lacking := files.missing(teacher.source.kind, {file.name for file in teacher.files}):
+            raise Conflict(
+                f"{id} lacks {', '.join(lacking)}. Upload with PUT /v1/teachers/{id}/files/<name>, then validate"
+            )
+        if teacher.status == TeacherStatus.VALIDATING and teacher.validation not in (None, job_id):
+            running = await state.jobs.get(str(teacher.validation))
+            if running is not None and not running.status.terminal:
+                return running
+        job = await state.jobs.submit(job_id, "validation", ValidationBody(teacher=id))
+        if teacher.validation != job_id:
+            await state.teachers.put(
+                teacher.model_copy(
+                    update={"status": TeacherStatus.VALIDATING, "validation": job_id, "updated_at": now()}
+                )
+            )
+    return job
+
+
+async def change(state: State, id: str, patch: TeacherPatch, if_match: str | None) -> Teacher:
+    """Change a teacher's description.
+
+    Raises
+    ------
+    NotFound
+    PreconditionFailed
+        `if_match` is not the entity tag of the present version.
+    """
+    async with state.teachers.lock(id):
+        teacher = await get(state, id)
+        if if_match not in (None, "*") and entity_tag(teacher.model_dump_json().encode()) not in str(if_match):
+            raise PreconditionFailed(f"{id} was changed since you read it; read it again, then repeat the change")
+        changed = {name: getattr(patch, name) for name in patch.model_fields_set}
+        for name in ("name", "description", "tags"):
+            if name in changed and changed[name] is None:
+                del changed[name]
+        teacher = teacher.model_copy(update={**changed, "updated_at": now()})
+        await state.teachers.put(teacher)
+    return teacher
+
+
+async def remove(state: State, id: str) -> None:
+    """Remove a teacher and its files. A job that uses it reports it as a skipped row.
+
+    Raises
+    ------
+    NotFound
+    """
+    await get(state, id)
+    async with state.teachers.lock(id):
+        await state.teachers.delete(id)
+
+
+async def add_predictions(state: State, id: str, probe_id: str, staged: Staged, values: str) -> StoredFile:
+    """Store a black-box teacher's predictions over a probe.
+
+    Raises
+    ------
+    NotFound, Conflict, InvalidProbe
+    """
+    teacher = await get(state, id)
+    if teacher.source.kind != "predictions":
+        raise Conflict(f"{id} is a {teacher.source.kind!r} teacher and runs by itself; it takes no predictions")
+    probe = await state.probes.get(probe_id)
+    if probe is None:
+        raise NotFound(f"There is no probe {probe_id}. Upload it with POST /v1/probes")
+    target = staged.path.with_suffix(".npy")
+    try:
+        await in_thread(
+            ingest_predictions,
+            staged.path,
+            items=probe.items,
+            classes=len(teacher.labels or ()),
+            values=values,
+            target=target,
+        )
+        size = target.stat().st_size
+        await state.store.adopt(predictions_key(id, probe_id), target)
+    finally:
+        target.unlink(missing_ok=True)
+    return StoredFile(name=f"{probe_id}.npy", size=size, sha256=staged.sha256)
+
+
+def file_key(id: str, name: str) -> str:
+    """Store key of a teacher's file; `name` has passed the allow-list."""
+    return f"teachers/{id}/files/{name}"
+
+
+def predictions_key(id: str, probe_id: str) -> str:
+    """Store key of a black-box teacher's predictions."""
+    return f"teachers/{id}/predictions/{probe_id}.npy"

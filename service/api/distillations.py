@@ -1,0 +1,51 @@
+"""`/v1/distillations`: train a student from teachers."""
+
+from fastapi import APIRouter, Request, Response
+from preceptor.contract.distillations import Distillation, DistillationBody
+from preceptor.contract.ids import DISTILLATION, DistillationId
+from preceptor.contract.jobs import JobStatus, JobSummary
+from preceptor.contract.page import Page
+
+from service.actions import distillations as actions
+
+from .context import StateOf, WaitOf
+from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
+from .idempotent import OnceOf
+from .problems import problems
+from .waiting import accepted, whole
+
+router = APIRouter(prefix="/v1/distillations", tags=["distillations"])
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Distillation,
+    responses={200: {"model": Distillation}, **problems(404, 409, 429, 507)},
+)
+async def distil(body: DistillationBody, state: StateOf, wait: WaitOf, once: OnceOf) -> Response:
+    """Train a student from one or more teachers whose classes may differ from its own."""
+
+    async def act(id: str) -> Response:
+        return await accepted(state, await actions.submit(state, body, id), wait)
+
+    async def remake(id: str) -> Response:
+        return document(await whole(state, id), headers={"Location": f"/v1/distillations/{id}"})
+
+    return await once.run(state, DISTILLATION, body.model_dump_json(), act, remake)
+
+
+@router.get("", response_model=Page[JobSummary], responses=problems())
+async def list_distillations(
+    request: Request, state: StateOf, status: JobStatus | None = None, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """List distillations, newest first, without their results."""
+    return page(request, *await state.jobs.page(cursor, limit, "distillation", status))
+
+
+@router.get(
+    "/{id}", response_model=Distillation, responses={304: {"description": "Not modified"}, **problems(404)}
+)
+async def get_distillation(id: DistillationId, state: StateOf, if_none_match: IfNoneMatch = None) -> Response:
+    """Show a distillation: its request, where it stands, and its result."""
+    return conditional(await whole(state, id), if_none_match)

@@ -1,0 +1,78 @@
+"""`/health`, `/version`, `/metrics`."""
+
+import platform
+from importlib.metadata import version
+
+from fastapi import APIRouter, Response
+from preceptor.contract.health import Check, Health, Version
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service.state.connection import translated
+from service.state.errors import PreceptorError
+from service.state.lanes import LANES
+from service.state.state import State
+
+from .context import StateOf
+from .metrics import QUEUE_AGE, QUEUE_DEPTH
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health/live", response_model=Health)
+async def live() -> Health:
+    """The process answers."""
+    return Health(status="ok")
+
+
+@router.get("/health/ready", response_model=Health, responses={503: {"model": Health}})
+async def ready(state: StateOf) -> Response:
+    """Redis, the store and the workers answer; 503 with what is missing where they do not."""
+    checks: dict[str, Check] = {}
+    try:
+        with translated():
+            await state.client.ping()
+        checks["redis"] = Check(status="ok")
+    except PreceptorError as error:
+        checks["redis"] = Check(status="failing", detail=error.detail)
+    try:
+        await state.store.check()
+        checks["store"] = Check(status="ok")
+    except PreceptorError as error:
+        checks["store"] = Check(status="failing", detail=error.detail)
+    if checks["redis"].status == "ok":
+        for lane in LANES:
+            count = await state.lane_workers(lane)
+            checks[f"worker:{lane}"] = (
+                Check(status="ok", detail=f"{count} alive")
+                if count
+                else Check(
+                    status="failing",
+                    detail=f"no worker on this lane: start one with `python -m worker --lane {lane}`",
+                )
+            )
+    failing = any(check.status == "failing" for check in checks.values())
+    health = Health(status="failing" if failing else "ok", checks=checks)
+    return Response(health.model_dump_json(), status_code=503 if failing else 200, media_type="application/json")
+
+
+@router.get("/version", response_model=Version)
+async def show_version() -> Version:
+    """Versions of what answers."""
+    return Version(service=version("preceptor-server"), python=platform.python_version())
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(state: StateOf) -> Response:
+    """Prometheus metrics."""
+    await _measure_queues(state)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _measure_queues(state: State) -> None:
+    try:
+        for lane in LANES:
+            depth, age = await state.lane_backlog(lane)
+            QUEUE_DEPTH.labels(lane).set(depth)
+            QUEUE_AGE.labels(lane).set(age)
+    except PreceptorError:
+        return

@@ -1,0 +1,42 @@
+"""`/v1/label-sets`: ordered class names, content-addressed."""
+
+from fastapi import APIRouter, Request, Response
+from preceptor.contract.ids import LABEL_SET, LabelSetId
+from preceptor.contract.labels import LabelSet, LabelSetBody
+from preceptor.contract.page import Page
+
+from service.actions import label_sets as actions
+from service.state.errors import NotFound
+
+from .context import StateOf
+from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
+from .idempotent import OnceOf
+from .problems import problems
+
+router = APIRouter(prefix="/v1/label-sets", tags=["label sets"])
+
+
+@router.post("", status_code=201, response_model=LabelSet, responses={200: {"model": LabelSet}, **problems(507)})
+async def register_label_set(body: LabelSetBody, state: StateOf, once: OnceOf) -> Response:
+    """Register a label set. Equal content has an equal id; 200 where it was there."""
+
+    async def act(_: str) -> Response:
+        found, fresh = await actions.register(state, body)
+        return document(found, status=201 if fresh else 200, headers={"Location": f"/v1/label-sets/{found.id}"})
+
+    return await once.run(state, LABEL_SET, body.model_dump_json(), act)
+
+
+@router.get("", response_model=Page[LabelSet], responses=problems())
+async def list_label_sets(request: Request, state: StateOf, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    """List label sets, newest first."""
+    return page(request, *await state.label_sets.page(cursor, limit))
+
+
+@router.get("/{id}", response_model=LabelSet, responses={304: {"description": "Not modified"}, **problems(404)})
+async def get_label_set(id: LabelSetId, state: StateOf, if_none_match: IfNoneMatch = None) -> Response:
+    """Show a label set."""
+    found = await state.label_sets.get(id)
+    if found is None:
+        raise NotFound(f"There is no label set {id}")
+    return conditional(found, if_none_match)

@@ -1,0 +1,55 @@
+"""Middleware: a request id in the answer, the log and the problem document; one log line and metrics a request."""
+
+import re
+import time
+import uuid
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .metrics import REQUESTS, SECONDS
+
+log = structlog.stdlib.get_logger("service.access")
+_ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._:-]{1,100}")
+
+
+class Observed:
+    """Wraps the application (pure ASGI, so that streams pass through untouched)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"")
+        request_id = given.decode() if _ACCEPTED_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        seen: dict[str, Any] = {"status": 500, "seconds": 0.0}
+
+        async def tagged(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen["status"] = message["status"]
+                seen["seconds"] = time.perf_counter() - started
+                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
+            await send(message)
+
+        try:
+            await self.app(scope, receive, tagged)
+        finally:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            REQUESTS.labels(scope["method"], route, str(seen["status"])).inc()
+            SECONDS.labels(scope["method"], route).observe(seen["seconds"])
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=seen["status"],
+                milliseconds=round(seen["seconds"] * 1000, 1),
+            )

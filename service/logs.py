@@ -1,0 +1,54 @@
+"""Structured logs: one line an event, readable on a console or JSON for a collector."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from service.state.settings import Settings
+
+
+def configure(settings: Settings, process: str) -> None:
+    """Send all logs of this process to standard error.
+
+    Parameters
+    ----------
+    process
+        Name of the process in every line.
+    """
+    level = getattr(logging, settings.log_level.upper())
+
+    def name_process(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        event.setdefault("process", process)
+        return event
+
+    shared: list[Any] = [
+        name_process,
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if settings.log_format == "json":
+        renderer: Any = structlog.processors.JSONRenderer()
+        shared.append(structlog.processors.dict_tracebacks)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            foreign_pre_chain=shared,
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for noisy in ("docket", "uvicorn.access", "httpx", "httpcore", "asyncio", "transformers"):
+        logging.getLogger(noisy).setLevel(max(level, logging.WARNING))

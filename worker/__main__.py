@@ -1,0 +1,38 @@
+"""`python -m worker --lane recommend`: one worker process on one lane."""
+
+import argparse
+import asyncio
+import signal
+import sys
+
+from service.logs import configure
+from service.state.lanes import LANES
+from service.state.settings import Settings
+from service.state.state import State
+
+
+async def _serve(settings: Settings, lane: str) -> None:
+    from worker.jobs.consumer import Consumer
+    from worker.jobs.registry import tasks_of  # imports torch; after the arguments were read
+
+    async with State(settings) as state:
+        consumer = Consumer(state, "distill" if lane == "distill" else "recommend", tasks_of(settings))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, consumer.drain)
+        await consumer.run()
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT, then drain."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument("--lane", choices=LANES, required=True, help="which queue to work on")
+    arguments = parser.parse_args()
+    settings = Settings()
+    configure(settings, process=f"worker-{arguments.lane}")
+    asyncio.run(_serve(settings, arguments.lane))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
