@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from worker.assessment.estimators.base import Estimator, Need, Score, centred
 from worker.assessment.estimators.evidence import Evidence, Indices, Matrix, Vector
@@ -16,7 +15,9 @@ def parc(features: Matrix, labels: Indices) -> tuple[float, Vector]:
     e one-hot labels. The label side has two values only: same class or not. Where all pairs are alike on one side
     (a single item per class, say) there is nothing to correlate and the score is 0.
 
-    Influence: an item enters with its N - 1 pairs; ranks are held fixed.
+    Influence: an item enters with its N - 1 pairs. A pair acts through its own product of ranks, through the share
+    of pairs of one class, and by moving the ranks of all pairs above it. The columns' means and variances are held
+    fixed.
 
     Parameters
     ----------
@@ -38,20 +39,21 @@ def parc(features: Matrix, labels: Indices) -> tuple[float, Vector]:
     # Rounding to nine digits lets equal pairs tie, as they must for a rank, whatever order the sums were taken in.
     unlike = np.round(1 - (rows @ rows.T)[pairs], 9)
     apart = labels[pairs[0]] != labels[pairs[1]]
-    x, y = _standard_ranks(unlike), _standard_ranks(apart.astype(np.float64))
-    if x is None or y is None:
+    if apart.all() or not apart.any() or unlike.min() == unlike.max():
         return 0.0, np.zeros(n)
+    place, count = np.unique(unlike, return_inverse=True, return_counts=True)[1:]
+    ranks = (np.cumsum(count) - (count - 1) / 2)[place]
+    x, y = _standardise(ranks), _standardise(apart.astype(np.float64))
     rho = float((x * y).mean())
-    own = x * y - 0.5 * rho * (x**2 + y**2)
+    at_rank = np.bincount(place, y)
+    above = (at_rank.sum() - np.cumsum(at_rank) + at_rank / 2)[place] / ranks.std()
+    own = x * y - 0.5 * rho * y**2 + above
     per_item = np.bincount(pairs[0], own, n) + np.bincount(pairs[1], own, n)
     return 100 * rho, centred(100 * 2 * per_item / (n - 1))
 
 
-def _standard_ranks(values: Vector) -> Vector | None:
-    if len(values) < 2 or values.min() == values.max():
-        return None
-    ranks = rankdata(values)
-    return (ranks - ranks.mean()) / ranks.std()
+def _standardise(values: Vector) -> Vector:
+    return (values - values.mean()) / values.std()
 
 
 class Parc(Estimator):

@@ -1,0 +1,64 @@
+"""Why a teacher got its cost: per student class, which teacher classes its mass comes from."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from preceptor.contract.recommendations import ClassPlan, TransportSource
+
+_NOTHING: Final = 1e-9
+"""A share of the plan below this is rounding, not mass."""
+
+
+def explain(
+    plan: NDArray[np.floating],
+    cost: NDArray[np.floating],
+    teacher_labels: Sequence[str],
+    student_labels: Sequence[str],
+    *,
+    sources: int,
+    near: float,
+) -> list[ClassPlan]:
+    """Read a transport plan class by class.
+
+    Parameters
+    ----------
+    plan
+        Shape (K, S), non-negative, sum 1: mass from teacher class k to student class c.
+    cost
+        Ground cost, shape (K, S).
+    sources
+        How many teacher classes to name for each student class, the largest mass first.
+    near
+        A student class is covered where some teacher class is within this ground cost of it.
+    """
+    rows: list[ClassPlan] = []
+    nearest = cost.min(axis=0)
+    for column, label in enumerate(student_labels):
+        masses = plan[:, column]
+        mass = float(masses.sum())
+        # Mass first, then cost: among equal masses the nearer class is the better reason.
+        order = np.lexsort((cost[:, column], -masses))[:sources]
+        rows.append(
+            ClassPlan(
+                label=label,
+                mass=_rounded(mass),
+                cost=_rounded(float(masses @ cost[:, column]) / mass if mass > _NOTHING else float(nearest[column])),
+                covered=bool(nearest[column] <= near),
+                sources=[
+                    TransportSource(
+                        label=teacher_labels[row],
+                        mass=_rounded(float(masses[row])),
+                        cost=_rounded(float(cost[row, column])),
+                    )
+                    for row in order
+                    if masses[row] > _NOTHING
+                ],
+            )
+        )
+    return rows
+
+
+def _rounded(value: float) -> float:
+    return round(value, 6)
