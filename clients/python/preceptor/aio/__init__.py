@@ -1,0 +1,1 @@
+"""The asynchronous client: carries out the procedures of `core` with httpx2.AsyncClient. Mirrors `sync`."""

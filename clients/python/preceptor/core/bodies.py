@@ -1,0 +1,85 @@
+"""Request bodies from plain Python values, refused here in the same words and class as by the service."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ..contract.ids import LABEL_SET, is_id
+from ..contract.labels import LabelSet, LabelSetBody
+from ..errors import invalid
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def body(kind: type[M], values: Mapping[str, Any]) -> M:
+    """A body of the contract from values; None means 'not given'.
+
+    Raises
+    ------
+    InvalidRequestError
+        With one JSON pointer a field.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    plain = {name: _plain(value) for name, value in given.items()}
+    try:
+        return kind.model_validate(plain)
+    except ValidationError as error:
+        fields: dict[str, str] = {}
+        for entry in error.errors(include_url=False):
+            fields.setdefault(_pointer(entry["loc"], plain), entry["msg"].removeprefix("Value error, "))
+        whole = fields.pop("", None)
+        raise invalid(whole or "the request does not fit; nothing was sent", fields) from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _pointer(location: tuple[int | str, ...], value: Any) -> str:
+    """A JSON pointer; drops the names of union members, which stand in the location but not in the value."""
+    parts: list[str] = []
+    for depth, part in enumerate(location):
+        if isinstance(value, list) and isinstance(part, int):
+            value = value[part] if part < len(value) else None
+        elif isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif not (isinstance(value, Mapping) and depth == len(location) - 1):
+            continue
+        parts.append(str(part).replace("~", "~0").replace("/", "~1"))
+    return "".join(f"/{part}" for part in parts)
+
+
+Labels = str | Sequence[str] | LabelSetBody | LabelSet
+"""A label set as a caller gives it: class names in order, the id of a registered set, or either model."""
+
+
+def labels_or_id(labels: Labels | None) -> Any:
+    """A label set in the form of the contract: an id, or a body."""
+    if labels is None or isinstance(labels, LabelSetBody):
+        return labels
+    if isinstance(labels, LabelSet):
+        return labels.id
+    if isinstance(labels, str):
+        if is_id(LABEL_SET, labels):
+            return labels
+        raise invalid(f"{labels!r} is not the id of a label set; give class names as a list")
+    return {"labels": list(labels)}
+
+
+def names(labels: Labels) -> list[str]:
+    """The bare class names of a label set."""
+    if isinstance(labels, str):
+        raise invalid("give the class names as a list")
+    return list(labels.labels) if isinstance(labels, LabelSetBody | LabelSet) else list(labels)
+
+
+def identifier(resource: Any) -> Any:
+    """The id of a resource that is given itself or by its id."""
+    return resource if resource is None or isinstance(resource, str) else resource.id

@@ -1,0 +1,1 @@
+"""The blocking client: carries out the procedures of `core` with httpx2.Client."""
