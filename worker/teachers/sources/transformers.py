@@ -1,0 +1,315 @@
+"""Teachers in a `transformers` folder: image and text classifiers, from safetensors, with no code of their own."""
+
+import inspect
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from PIL import Image
+from preceptor.contract.files import missing
+from preceptor.contract.teachers import Modality, Teacher
+
+from service.state.errors import InvalidProbe
+
+from ..interface import Batch, Float32, Outputs
+from ..pictures import MAX_PIXELS, decode
+from ..rejection import TeacherUnusable
+from ..texts import TextEncoder, read_options
+from ..torch_running import LastLinear, device_for, exact_inference, to_numpy, use_threads
+from ..weights_files import numbers, stored_shapes
+
+_MOST_LAYERS: Final = 512
+_MOST: Final = 2**24
+_MOST_PIXELS_A_SIDE: Final = 2048
+_MOST_TOKENS: Final = 512
+_SAVE: Final = "save the fine-tuned model with model.save_pretrained(FOLDER) and upload all files of the folder"
+# These fetch or choose code from elsewhere while a model is built.
+_FOREIGN: Final = re.compile(r"auto_map|custom_pipelines|quantization_config|backbone|.*implementation|.*kernels?")
+_LAYERS: Final = re.compile(r"(.*_)?(layers?|depths?|blocks?|stages?|experts)$")
+
+
+def load(teacher: Teacher, folder: Path, *, device: str, threads: int | None) -> "TransformersTeacher":
+    """Load a `transformers` folder.
+
+    Raises
+    ------
+    TeacherUnusable
+        A file is missing or wrong, the folder asks for code of its own, or the weights do not fit the config.
+    """
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    if lacking := missing("transformers", names):
+        raise TeacherUnusable(f"{' and '.join(lacking)} missing; {_SAVE}")
+    labels = check_config(read_options(folder / "config.json"))
+    for name in ("preprocessor_config.json", "processor_config.json", "tokenizer_config.json"):
+        _refuse_foreign_code(read_options(folder / name), name)
+    shapes = stored_shapes(_weight_files(folder, names))
+    if teacher.modality == "features":
+        raise TeacherUnusable(
+            "a source of kind 'transformers' takes pictures or texts, not feature vectors; export it to ONNX"
+        )
+    return TransformersTeacher(folder, teacher.modality, labels, numbers(shapes), device, threads)
+
+
+def check_config(config: dict[str, Any]) -> list[str] | None:
+    """Refuse a config that asks for foreign code, several labels an item, or absurd sizes; return its labels.
+
+    Returns
+    -------
+    list of str or None
+        The values of `id2label` in index order; None where the config has none.
+    """
+    _refuse_foreign_code(config, "config.json")
+    _refuse_sizes(config)
+    if config.get("problem_type") in ("multi_label_classification", "regression"):
+        raise TeacherUnusable(
+            f"config.json says problem_type {config['problem_type']!r}; a teacher gives each item exactly one of "
+            f"its labels. Use a model trained with single_label_classification"
+        )
+    table = config.get("id2label")
+    if table is None:
+        return None
+    if not isinstance(table, dict) or not all(isinstance(label, str) for label in table.values()):
+        raise TeacherUnusable("id2label in config.json must map class numbers to names; save the model again")
+    if set(table) != {str(position) for position in range(len(table))}:
+        raise TeacherUnusable(
+            f"id2label in config.json must have the keys 0 to {len(table) - 1} without a gap; save the model again"
+        )
+    return [table[str(position)] for position in range(len(table))]
+
+
+def _refuse_foreign_code(options: dict[str, Any], name: str) -> None:
+    for key, value in options.items():
+        if _FOREIGN.fullmatch(key) and value not in (None, False, {}, []):
+            raise TeacherUnusable(
+                f"{name} has {key!r}: the model needs code or parts from elsewhere, which are not run here. Use "
+                f"an "
+                f"architecture that transformers ships, unquantised, or export the model to ONNX"
+            )
+        if isinstance(value, dict):
+            _refuse_foreign_code(value, name)
+
+
+def _refuse_sizes(value: Any, key: str = "") -> None:
+    """Bound every number of the config, so that building the model cannot take for ever."""
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            if name not in ("id2label", "label2id"):
+                _refuse_sizes(entry, name)
+    elif isinstance(value, list):
+        if len(value) > 4096:
+            raise TeacherUnusable(f"{key!r} in config.json has {len(value)} entries; save the model again")
+        for entry in value:
+            _refuse_sizes(entry, key)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        most = _MOST_LAYERS if _LAYERS.fullmatch(key) else _MOST
+        if value > most:
+            raise TeacherUnusable(f"{key!r} in config.json is {value}, more than {most}; use a smaller model")
+
+
+def _weight_files(folder: Path, names: set[str]) -> list[Path]:
+    index = read_options(folder / "model.safetensors.index.json").get("weight_map")
+    if "model.safetensors" in names or not isinstance(index, dict):
+        files = {name for name in names if name.endswith(".safetensors")}
+    else:
+        files = set(index.values())
+        if absent := sorted(str(name) for name in files if name not in names):
+            raise TeacherUnusable(
+                f"model.safetensors.index.json names {absent[0]}, which is missing; upload all shards"
+            )
+    return [folder / name for name in sorted(files)]
+
+
+class TransformersTeacher:
+    """An image or text classifier of `transformers`, in evaluation mode."""
+
+    def __init__(
+        self,
+        folder: Path,
+        modality: Modality,
+        labels: list[str] | None,
+        stored: int,
+        device: str,
+        threads: int | None,
+    ) -> None:
+        # Read when transformers is first imported: no telemetry, no advice on the console.
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
+        use_threads(threads)
+        self._device = device_for(device)
+        self.modality: Modality = modality
+        self.labels = labels
+        config = _read_model_config(folder)
+        auto = (
+            transformers.AutoModelForImageClassification
+            if modality == "image"
+            else transformers.AutoModelForSequenceClassification
+        )
+        _check_architecture(auto, config, modality, stored)
+        # A model built from a meta-device count that fits the files cannot allocate more than they hold.
+        model, report = auto.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        _check_report(report)
+        self._model: Any = model.eval().to(self._device)
+        self.classes: int = config.num_labels
+        if labels is not None and len(labels) != self.classes:
+            raise TeacherUnusable(
+                f"config.json has {len(labels)} labels but the model has {self.classes} outputs; {_SAVE}"
+            )
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+        self._accepted = set(inspect.signature(model.forward).parameters)
+        self._head = LastLinear(model, self.classes)
+        if modality == "image":
+            self._gray = getattr(config, "num_channels", 3) == 1
+            self._processor = _picture_processor(folder)
+        else:
+            self._encoder = _text_encoder(folder, config)
+
+    @property
+    def class_weights(self) -> Float32 | None:
+        """Rows of the last linear layer, shape (K, D); known after the first prediction."""
+        return self._head.weights()
+
+    def predict(self, batch: Batch) -> Outputs:
+        """Logits and the classifier's input for a batch of pictures or texts."""
+        inputs = self._pictures(batch) if self.modality == "image" else self._texts(batch)
+        with exact_inference():
+            logits = self._model(**inputs).logits
+            features = self._head.features(logits)
+            return Outputs(to_numpy(logits), None if features is None else to_numpy(features))
+
+    def _pictures(self, batch: Batch) -> dict[str, torch.Tensor]:
+        if batch.images is None:
+            raise TeacherUnusable("the teacher takes pictures; use a probe of modality 'image'")
+        pictures: list[Image.Image] = []
+        for position, data in enumerate(batch.images):
+            try:
+                pictures.append(decode(data, channels="gray" if self._gray else "rgb", max_pixels=MAX_PIXELS))
+            except InvalidProbe as error:
+                raise InvalidProbe(f"item {batch.start + position}: {error.detail}") from None
+        values = self._processor(images=pictures, return_tensors="pt")["pixel_values"]
+        return {"pixel_values": values.to(self._device, torch.float32)}
+
+    def _texts(self, batch: Batch) -> dict[str, torch.Tensor]:
+        if batch.texts is None:
+            raise TeacherUnusable("the teacher takes texts; use a probe of modality 'text'")
+        arrays = self._encoder.encode(batch.texts)
+        return {
+            name: torch.from_numpy(array).to(self._device)
+            for name, array in arrays.items()
+            if name in self._accepted
+        }
+
+    def close(self) -> None:
+        """Release the model's memory."""
+        self._model = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _read_model_config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        kind = read_options(folder / "config.json").get("model_type")
+        known = f"model_type {kind!r}" if kind else "no model_type"
+        raise TeacherUnusable(
+            f"config.json ({known}) is not one that transformers can read ({str(error).splitlines()[0][:160]}); "
+            f"{_SAVE}"
+        ) from None
+
+
+def _check_architecture(auto: Any, config: Any, modality: str, stored: int) -> None:
+    if type(config) not in auto._model_mapping:
+        raise TeacherUnusable(
+            f"a {config.model_type!r} model is no {modality} classifier of transformers; register it with its own "
+            f"modality, or fine-tune it for classification first"
+        )
+    with torch.device("meta"):
+        wanted = auto.from_config(config, trust_remote_code=False)
+    needed = sum(parameter.numel() for parameter in wanted.parameters())
+    if needed > 2 * stored + 100_000:
+        raise TeacherUnusable(
+            f"config.json describes a model of {needed:,} weights but the files hold {stored:,}; "
+            f"upload config.json and weights of the same model"
+        )
+
+
+def _check_report(report: Any) -> None:
+    absent = sorted(report["missing_keys"])
+    if absent:
+        raise TeacherUnusable(
+            f"the weights lack {absent[0]!r}{_more(absent)}: without them the teacher would answer at random. "
+            f"Upload the fine-tuned classifier, not its base model"
+        )
+    wrong = [entry[0] for entry in report["mismatched_keys"]]
+    if wrong:
+        raise TeacherUnusable(
+            f"the weights of {wrong[0]!r}{_more(wrong)} have another shape than config.json says; upload "
+            f"config.json "
+            f"and weights of the same model (the number of labels in id2label must be the model's)"
+        )
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
+
+
+def _picture_processor(folder: Path) -> Any:
+    from transformers import AutoImageProcessor
+
+    files = [folder / name for name in ("preprocessor_config.json", "processor_config.json")]
+    present = [path for path in files if path.is_file()]
+    if not present:
+        raise TeacherUnusable(
+            "preprocessor_config.json is missing: it says how pictures are resized and normalised. Save it with "
+            "AutoImageProcessor.from_pretrained(NAME).save_pretrained(FOLDER)"
+        )
+    for path in present:
+        _refuse_picture_sizes(read_options(path), path.name)
+    return AutoImageProcessor.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False, backend="pil"
+    )
+
+
+def _refuse_picture_sizes(options: dict[str, Any], name: str) -> None:
+    for key, value in options.items():
+        if isinstance(value, dict):
+            _refuse_picture_sizes(value, name)
+        elif key in ("height", "width", "shortest_edge", "longest_edge", "size", "crop_size"):
+            sides = value if isinstance(value, list) else [value]
+            if any(isinstance(side, (int, float)) and side > _MOST_PIXELS_A_SIDE for side in sides):
+                raise TeacherUnusable(
+                    f"{key!r} in {name} is {json.dumps(value)}; pictures may have at most {_MOST_PIXELS_A_SIDE} "
+                    f"pixels a side"
+                )
+
+
+def _text_encoder(folder: Path, config: Any) -> TextEncoder:
+    limit = getattr(config, "max_position_embeddings", None)
+    pad = config.pad_token_id
+    if isinstance(limit, int) and config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"):
+        limit -= (pad if pad is not None else 1) + 1  # their positions start behind the padding token's number
+    most = min(limit, _MOST_TOKENS) if isinstance(limit, int) and limit > 0 else _MOST_TOKENS
+    encoder = TextEncoder(folder / "tokenizer.json", max_length=most, pad_id=pad)
+    size = getattr(config, "vocab_size", None)
+    if isinstance(size, int) and encoder.vocabulary > size:
+        raise TeacherUnusable(
+            f"tokenizer.json has {encoder.vocabulary} tokens but the model knows {size}; "
+            f"upload the tokenizer that the model was trained with"
+        )
+    return encoder

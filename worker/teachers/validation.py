@@ -1,0 +1,162 @@
+"""Decides whether a teacher may be used: it loads, answers a sample, and its labels mean something."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from preceptor.contract.teachers import Teacher, TeacherStatus
+
+from .digest import file_digests, teacher_digest
+from .interface import LoadedTeacher, Outputs, part
+from .labels import agreed_labels, checked_labels
+from .loading import load_teacher
+from .outputs import run_teacher
+from .rejection import TeacherUnusable, reason_of
+from .samples import sample
+
+# Parsers written in C++ read these files, so a hostile one is read by a process that may die.
+ISOLATED_KINDS: Final = frozenset({"onnx", "torch_export"})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a validation.
+
+    Attributes
+    ----------
+    status
+        READY or REJECTED.
+    reason
+        Why it was rejected and what to do; None for a teacher that is ready.
+    labels
+        The class names to store, in the order of the outputs.
+    classes
+        Number of outputs.
+    parameters
+        Number of weights, where known.
+    digest
+        Of files and preprocessing; part of every cache key.
+    features
+        Width of the feature vectors that the teacher shows; None where it shows none.
+    """
+
+    status: TeacherStatus
+    reason: str | None = None
+    labels: list[str] | None = None
+    classes: int | None = None
+    parameters: int | None = None
+    digest: str | None = None
+    features: int | None = None
+
+    @classmethod
+    def rejected(cls, reason: str) -> Self:
+        """A rejection with its reason."""
+        return cls(TeacherStatus.REJECTED, reason)
+
+    def to_json(self) -> dict[str, object]:
+        """As plain values, for another process or a record."""
+        return asdict(self)
+
+
+def validate_teacher(
+    teacher: Teacher,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    isolate: bool | None = None,
+    memory_bytes: int | None = None,
+    timeout_seconds: float = 120.0,
+) -> Verdict:
+    """Load a teacher, run it on a sample, and judge the result. Never raises for a fault of the teacher.
+
+    Parameters
+    ----------
+    teacher
+        Its registration.
+    folder
+        Its files. A teacher of kind ``hub`` is downloaded into it.
+    device, threads
+        As for `load_teacher`. An isolated validation runs on the CPU.
+    isolate
+        Whether a child process with a memory cap does the work. None: for ONNX and torch.export.
+    memory_bytes
+        Address space of that child; None takes a default that grows with the files.
+    timeout_seconds
+        The child is ended after so long.
+    """
+    if isolate is None:
+        isolate = teacher.source.kind in ISOLATED_KINDS
+    if isolate and teacher.source.kind != "predictions":
+        from .isolated import validate_isolated
+
+        return validate_isolated(
+            teacher, folder, threads=threads, memory_bytes=memory_bytes, timeout_seconds=timeout_seconds
+        )
+    try:
+        if teacher.labels is not None:
+            checked_labels(teacher.labels)
+        if teacher.source.kind == "predictions":
+            return _judge_predictions(teacher)
+        return _judge(teacher, folder, device, threads)
+    except Exception as error:
+        return Verdict.rejected(reason_of(error, folder))
+
+
+def _judge_predictions(teacher: Teacher) -> Verdict:
+    if teacher.labels is None:
+        raise TeacherUnusable("a teacher of kind 'predictions' needs `labels`; register it with its class names")
+    labels = checked_labels(teacher.labels)
+    digest = teacher_digest(teacher.source, {})
+    return Verdict(TeacherStatus.READY, None, labels, len(labels), None, digest)
+
+
+def _judge(teacher: Teacher, folder: Path, device: str, threads: int | None) -> Verdict:
+    loaded = load_teacher(teacher, folder, device=device, threads=threads)
+    try:
+        given = agreed_labels(teacher.labels, loaded.labels)
+        if given is None:
+            raise TeacherUnusable(
+                "the model's files name no classes; give `labels`, or write id2label into config.json"
+            )
+        if loaded.classes is not None:
+            _check_width(loaded.classes, given)
+        labels = checked_labels(given)
+        outputs = _run_sample(loaded, teacher)
+        _check_width(outputs.logits.shape[1], labels)
+        return Verdict(
+            TeacherStatus.READY,
+            None,
+            labels,
+            len(labels),
+            loaded.parameters,
+            teacher_digest(teacher.source, file_digests(folder)),
+            None if outputs.features is None else outputs.features.shape[1],
+        )
+    finally:
+        loaded.close()
+
+
+def _run_sample(loaded: LoadedTeacher, teacher: Teacher) -> Outputs:
+    """Run the sample at once and item by item: a teacher must answer any batch, and answer it alike."""
+    items = sample(teacher)
+    together = run_teacher(loaded, [items])
+    alone = run_teacher(loaded, [part(items, 0, 1)])
+    scale = max(1.0, float(np.abs(together.logits[:1]).max(initial=0.0)))
+    if together.logits.shape[1] == alone.logits.shape[1]:
+        difference = float(np.abs(together.logits[:1] - alone.logits).max(initial=0.0)) / scale
+        if difference > 0.05:
+            raise TeacherUnusable(
+                f"the teacher answers the same item differently alone and in a batch (by {difference:.2g} of its "
+                f"largest logit); export it in evaluation mode: model.eval()"
+            )
+    return Outputs(together.logits, together.features)
+
+
+def _check_width(width: int, labels: list[str]) -> None:
+    if width != len(labels):
+        raise TeacherUnusable(
+            f"the model has {width} outputs but there are {len(labels)} labels; give one label for each output, "
+            f"in order"
+        )
