@@ -1,0 +1,44 @@
+"""The embedded server: reattached while it lives, and it loses nothing when it is killed."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import redis
+from service.state.embedded import EmbeddedRedis
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    embedded = EmbeddedRedis(tmp_path / "redis")
+    yield embedded
+    embedded.stop()
+
+
+def test_it_is_reattached_and_survives_a_kill(server: EmbeddedRedis) -> None:
+    url = server.ensure()
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        client.set("kept", "yes")
+        client.execute_command("WAITAOF", 1, 0, 2000)
+    first = server.pid()
+    assert first is not None
+    assert EmbeddedRedis(server.folder).ensure() == url
+    assert server.pid() == first
+    os.kill(first, signal.SIGKILL)
+    while server.alive():
+        pass
+    server.ensure()
+    assert server.pid() != first
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        assert client.get("kept") == "yes"
+
+
+def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
+    deep = EmbeddedRedis(tmp_path / ("d" * 120))
+    try:
+        deep.ensure()
+        assert deep.alive()
+        assert len(str(deep.socket)) < 108
+    finally:
+        deep.stop()

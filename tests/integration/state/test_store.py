@@ -1,0 +1,64 @@
+"""The store: atomic writes, readable failures."""
+
+from pathlib import Path
+
+import pytest
+from service.state.errors import NotFound, StoreFull, StoreUnavailable
+from service.state.store import Store, translated
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store((tmp_path / "store").as_uri(), tmp_path / "scratch")
+
+
+async def test_documents_round_trip(store: Store) -> None:
+    await store.put("a/b.json", b"one")
+    assert await store.get("a/b.json") == b"one"
+    assert not await store.create("a/b.json", b"two")
+    assert await store.create("a/c.json", b"three")
+    assert sorted([key async for key in store.list("a/")]) == ["a/b.json", "a/c.json"]
+    await store.delete_prefix("a/")
+    assert await store.get("a/b.json") is None
+    await store.delete("a/b.json")
+
+
+async def test_a_file_moves_in_and_streams_out(store: Store) -> None:
+    content = bytes(range(256)) * 10_000
+    source = store.staging / "upload"
+    source.write_bytes(content)
+    await store.adopt("big", source)
+    assert not source.exists()
+    head = await store.head("big")
+    assert head is not None
+    assert head.size == len(content)
+    assert b"".join([chunk async for chunk in store.stream("big", 5, 1_500_000)]) == content[5:1_500_000]
+
+
+async def test_staged_files_are_not_listed(store: Store) -> None:
+    (store.staging / "x").write_bytes(b"x")
+    assert [key async for key in store.list("")] == []
+
+
+async def test_a_missing_file_of_a_folder_is_named(store: Store) -> None:
+    await store.put("t/config.json", b"{}")
+    with pytest.raises(NotFound, match=r"model\.onnx"):
+        await store.local_folder("t/", ["config.json", "model.onnx"])
+    assert (await store.local_folder("t/", ["config.json"]) / "config.json").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(28, "No space left on device"), StoreFull),
+        (OSError(30, "Read-only file system"), StoreUnavailable),
+        (PermissionError(13, "Permission denied"), StoreUnavailable),
+        (RuntimeError("connection reset"), StoreUnavailable),
+    ],
+)
+def test_failures_say_what_to_do(error: Exception, kind: type[Exception]) -> None:
+    found = translated(error)
+    assert type(found) is kind
+    assert found.headers["Retry-After"]
