@@ -64,7 +64,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
         entry = next(entry for entry in found if entry["type"] == "json_invalid")
         reason = (entry.get("ctx") or {}).get("error", "it ends too early or is not UTF-8")
         return answer(MalformedRequest(f"The body is not valid JSON: {reason}"), request)
-    errors = [FieldError(pointer=_pointer(entry["loc"]), detail=_message(entry)) for entry in found]
+    errors = [FieldError(pointer=_pointer(entry["loc"], error.body), detail=_message(entry)) for entry in found]
     shown = errors[:_MAX_ERRORS]
     detail = "; ".join(f"{entry.pointer}: {entry.detail}" for entry in shown[:3])
     if len(errors) > 3:
@@ -124,15 +124,27 @@ def _request_id(request: Request) -> str | None:
     return getattr(request.state, "request_id", None)
 
 
-def _pointer(location: tuple[Any, ...]) -> str:
+def _pointer(location: tuple[Any, ...], body: Any) -> str:
     place, *path = location or ("body",)
     if place == "query":
         return "?" + ".".join(str(part) for part in path)
-    if place == "header":
-        return "header:" + ".".join(str(part) for part in path)
-    if place == "path":
-        return "path:" + ".".join(str(part) for part in path)
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1")[:100] for part in path) or "/"
+    if place in ("header", "path"):
+        return f"{place}:" + ".".join(str(part) for part in path)
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1")[:100] for part in _keys(path, body)) or "/"
+
+
+def _keys(path: list[Any], body: Any) -> list[Any]:
+    """The parts of a location that are keys of the body; pydantic puts the names of union members between."""
+    keys: list[Any] = []
+    for position, part in enumerate(path):
+        if (isinstance(body, dict) and part in body) or (
+            isinstance(body, list) and isinstance(part, int) and 0 <= part < len(body)
+        ):
+            body = body[part]
+        elif position < len(path) - 1 or not isinstance(body, dict):
+            continue
+        keys.append(part)
+    return keys
 
 
 def _message(entry: Mapping[str, Any]) -> str:

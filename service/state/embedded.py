@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Final
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from .errors import StateUnavailable
 
@@ -24,6 +26,7 @@ _MAX_SOCKET_PATH: Final = 100
 """Bytes; a unix socket's path is limited to 107."""
 
 _START_SECONDS: Final = 20.0
+_ONCE: Final = Retry(NoBackoff(), 0)
 
 
 def find_server() -> str:
@@ -73,7 +76,7 @@ class EmbeddedRedis:
     def alive(self) -> bool:
         """Whether a server answers on the socket."""
         try:
-            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2) as client:
+            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, retry=_ONCE) as client:
                 return bool(client.ping())  # pyright: ignore[reportUnknownMemberType]
         except RedisError:
             return False

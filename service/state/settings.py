@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that the service listens on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8321, description="Port; 0 takes a free one")
-    encoder: str = Field(default="wordllama", description="Default label encoder")
+    encoder: str = Field(default="minilm", description="Default label encoder")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
     log_format: Literal["console", "json"] = Field(default="console")
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:0`, ... for the workers")

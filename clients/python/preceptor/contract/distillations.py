@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from .base import Answer, Body
-from .ids import LabelSetId, ProbeId, RecommendationId, StudentId, TeacherId
+from .ids import ProbeId, RecommendationId, StudentId, TeacherId
 from .jobs import Job
-from .labels import LabelSetBody
+from .labels import LabelSetGiven
 from .recommendations import Timings
 from .teachers import StoredFile
 
@@ -111,7 +111,7 @@ class DistillationBody(Body):
     data: ProbeId
     transfer: ProbeId | None = None
     test: ProbeId | None = None
-    labels: LabelSetBody | LabelSetId | None = Field(
+    labels: LabelSetGiven | None = Field(
         default=None, description="The student's label set where the data does not name its classes"
     )
     student: StudentModel = Field(default_factory=BuiltinStudent)

@@ -4,7 +4,7 @@ import math
 import unicodedata
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from .base import Answer, Body, Moment
 from .ids import LABEL_SET, LabelSetId, content_id
@@ -97,6 +97,16 @@ class LabelSetBody(Body):
             return [1 / len(self.labels)] * len(self.labels)
         total = math.fsum(self.prior)
         return [p / total for p in self.prior]
+
+
+def _form(given: object) -> str:
+    return "id" if isinstance(given, str) else "names"
+
+
+LabelSetGiven = Annotated[
+    Annotated[LabelSetBody, Tag("names")] | Annotated[LabelSetId, Tag("id")], Discriminator(_form)
+]
+"""A label set, in full or by the id of a registered one."""
 
 
 class LabelSet(Answer):

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from .base import Answer, Body
-from .ids import LabelSetId, ProbeId, TeacherId
+from .ids import ProbeId, TeacherId
 from .jobs import Job
-from .labels import LabelSetBody
+from .labels import LabelSetBody, LabelSetGiven
 from .teachers import Modality, Name, Tag
 
 Method = Literal["auto", "label_transport", "prediction_transport"]
@@ -47,7 +47,7 @@ class RecommendationBody(Body):
         Softmax temperature of the teacher's predictions.
     """
 
-    student: LabelSetBody | LabelSetId | None = None
+    student: LabelSetGiven | None = None
     probe: ProbeId | None = None
     teachers: TeacherFilter | None = None
     candidates: list[Candidate] | None = Field(default=None, max_length=1000)

@@ -1,0 +1,53 @@
+# Everything runs in a virtual environment of its own, from the pinned versions in constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?=
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help demo up test test-all check lint types imports format chaos fuzz install clean \
+	bench-transport bench-ranking bench-distill bench-service docs
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Make the virtual environment
+
+$(VENV)/.installed: pyproject.toml clients/python/pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Preceptor needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Installing into $(VENV) (once; some minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e clients/python -e ".[worker,demo,dev]"
+	@touch $@
+
+demo: install ## The main job on real models: rank a zoo, explain, distil (about two minutes)
+	@$(BIN)/python -m examples.demo
+
+up: install ## Run the whole stack; Ctrl-C drains it
+	@$(BIN)/python -m service.stack
+
+test: install ## All tests
+	@$(BIN)/python -m pytest
+
+check: lint types imports ## Lint, types, import rules
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install
+	@$(BIN)/pyright
+
+imports: install
+	@$(BIN)/lint-imports
+
+format: install ## Format the code
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench-transport: install ## Speed of the transport engine against its peers
+	@$(BIN)/python -m benchmarks.transport
+
+clean: ## Remove the virtual environment and the local data
+	rm -rf $(VENV) .preceptor .demo

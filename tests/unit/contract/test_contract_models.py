@@ -1,0 +1,167 @@
+"""The contract: ids, label sets, files, requests that contradict themselves."""
+
+import pytest
+from hypothesis import given, strategies as st
+from preceptor.contract import files, ids
+from preceptor.contract.distillations import DistillationBody
+from preceptor.contract.labels import MAX_LABELS, LabelSetBody
+from preceptor.contract.recommendations import RecommendationBody
+from preceptor.contract.teachers import TeacherBody
+from pydantic import ValidationError
+
+PROBE = ids.content_id(ids.PROBE, [b"x"])
+
+
+def test_ids_sort_by_time_and_have_their_form() -> None:
+    made = [ids.new_id(ids.TEACHER) for _ in range(100)]
+    assert [id[:14] for id in made] == sorted(id[:14] for id in made)
+    assert all(ids.is_id(ids.TEACHER, id) for id in made)
+    assert len(set(made)) == 100
+    assert not ids.is_id(ids.PROBE, made[0])
+
+
+@given(st.lists(st.binary(max_size=8), max_size=5), st.lists(st.binary(max_size=8), max_size=5))
+def test_content_ids_are_equal_for_equal_content_only(a: list[bytes], b: list[bytes]) -> None:
+    assert (ids.content_id("lbl", a) == ids.content_id("lbl", b)) == (a == b)
+
+
+def test_labels_of_any_script_are_kept() -> None:
+    labels = ["猫", "كلب", "собака", "🐴 horse", "Ünïcode", "a/b ~c"]
+    assert LabelSetBody(labels=labels).labels == labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ([], "at least 2"),
+        (["one"], "at least 2"),
+        (["a", "a"], "distinct"),
+        (["a", " a "], "distinct"),
+        (["e\u0301", "\u00e9"], "distinct"),
+        (["a", ""], "at least 1 character"),
+        (["a", "   "], "empty"),
+        (["a", "b\x00"], "control characters"),
+        (["a", "x" * 201], "at most 200"),
+        ([f"label {n}" for n in range(100_000)], f"at most {MAX_LABELS}"),
+    ],
+)
+def test_bad_labels_say_why(labels: list[str], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        LabelSetBody(labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ({"prior": [1.0]}, "one entry a label"),
+        ({"prior": [0.0, 0.0]}, "positive sum"),
+        ({"prior": [-1.0, 2.0]}, "greater than or equal to 0"),
+        ({"prior": [float("nan"), 1.0]}, "finite"),
+        ({"embeddings": [[1.0]]}, "one row a label"),
+        ({"embeddings": [[1.0], [1.0, 2.0]]}, "one dimension"),
+        ({"embeddings": [[1.0], [0.0]]}, "zero"),
+        ({"descriptions": {"c": "see"}}, "not in the set"),
+        ({"colour": "red"}, "Extra inputs"),
+    ],
+)
+def test_bad_label_set_extras_say_why(extra: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        LabelSetBody.model_validate({"labels": ["a", "b"], **extra})
+
+
+def test_priors_are_normalised() -> None:
+    assert LabelSetBody(labels=["a", "b"], prior=[3, 1]).normalised_prior() == [0.75, 0.25]
+    assert LabelSetBody(labels=["a", "b"]).normalised_prior() == [0.5, 0.5]
+
+
+def test_a_label_set_is_known_by_its_content() -> None:
+    one, two = LabelSetBody(labels=["a", "b"]), LabelSetBody(labels=["b", "a"])
+    assert one.identity() == LabelSetBody(labels=["a ", "b"]).identity()
+    assert one.identity() != two.identity()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("transformers", "config.json"),
+        ("transformers", "model.safetensors"),
+        ("transformers", "model-00001-of-00002.safetensors"),
+        ("transformers", "tokenizer.json"),
+        ("onnx", "model.onnx"),
+        ("torch_export", "model.pt2"),
+    ],
+)
+def test_model_files_are_taken(kind: str, name: str) -> None:
+    assert files.refusal(kind, name) is None
+
+
+@pytest.mark.parametrize("kind", ["transformers", "onnx", "torch_export", "timm"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pkl", "model.ckpt", "modeling_x.py"])
+def test_pickles_and_code_are_refused_with_the_way_out(kind: str, name: str) -> None:
+    reason = files.refusal(kind, name)
+    assert reason is not None
+    assert "run code" in reason
+    assert "safetensors" in reason
+
+
+def test_missing_files_are_named() -> None:
+    assert files.missing("transformers", {"tokenizer.json"}) == ["config.json", "model.safetensors"]
+    assert files.missing("transformers", {"config.json", "model-00001-of-00001.safetensors"}) == []
+    assert files.missing("onnx", set()) == ["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "student"),
+        ({"student": {"labels": ["a", "b"]}, "method": "prediction_transport"}, "needs a probe"),
+        (
+            {"probe": PROBE, "method": "prediction_transport", "candidates": [{"name": "x", "labels": ["a", "b"]}]},
+            "cannot predict",
+        ),
+        ({"student": {"labels": ["a", "b"], "embeddings": [[1.0], [2.0]]}}, "different encoders"),
+        ({"student": "tch_123"}, "pattern"),
+        ({"student": {"labels": ["a", "b"]}, "top_k": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_contradictory_recommendations_say_why(body: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        RecommendationBody.model_validate(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"data": PROBE}, "either teachers or recommendation"),
+        ({"data": PROBE, "teachers": []}, "at least 1"),
+        ({"data": PROBE, "teachers": [ids.content_id("tch", [b"1"])] * 2}, "distinct"),
+    ],
+)
+def test_contradictory_distillations_say_why(body: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        DistillationBody.model_validate(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"name": "x", "modality": "text", "source": {"kind": "pickle"}}, "pickle"),
+        ({"name": "x", "modality": "text", "source": {"kind": "predictions"}}, "labels are needed"),
+        (
+            {
+                "name": "x",
+                "modality": "text",
+                "labels": ["a", "b"],
+                "source": {"kind": "onnx", "preprocessing": {"modality": "image", "size": [2, 2]}},
+            },
+            "is for 'image'",
+        ),
+        (
+            {"name": "x", "modality": "text", "source": {"kind": "hub", "repository": "a/b", "revision": "main"}},
+            "revision",
+        ),
+    ],
+)
+def test_contradictory_teachers_say_why(body: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        TeacherBody.model_validate(body)

@@ -1,0 +1,199 @@
+"""How a job reaches what it needs: teachers' folders, probes, cached teacher outputs."""
+
+import asyncio
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from preceptor.contract.recommendations import CacheUse
+from preceptor.contract.teachers import Teacher
+
+from service.actions.probes import items_key
+from service.actions.teachers import predictions_key
+from service.state.cache import CacheKind, cache_digest
+from service.state.errors import JobFailed, NotFound
+from service.state.probe_file import ProbeData, open_probe
+from service.state.state import State
+from worker.teachers.interface import LoadedTeacher
+from worker.teachers.loading import load_teacher
+from worker.teachers.outputs import RunStopped, TeacherOutputs, decode_outputs, encode_outputs, run_teacher
+from worker.teachers.predictions import read_predictions
+from worker.teachers.rejection import TeacherUnusable
+
+from .context import JobContext
+
+_KEPT_TEACHERS: Final = 4
+"""Loaded models that a worker keeps between jobs."""
+
+
+async def teacher_folder(state: State, teacher: Teacher) -> Path:
+    """A local folder with the teacher's files.
+
+    Raises
+    ------
+    NotFound
+        The teacher was deleted meanwhile.
+    """
+    if teacher.source.kind == "hub":
+        folder = state.scratch / "hub" / teacher.id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    names = [file.name for file in teacher.files]
+    return await state.store.local_folder(f"teachers/{teacher.id}/files/", names)
+
+
+async def probe_data(state: State, id: str) -> ProbeData:
+    """A probe, opened.
+
+    Raises
+    ------
+    NotFound
+        It was deleted meanwhile.
+    """
+    path = await state.store.local(items_key(id))
+    if path is None:
+        raise NotFound(f"The probe {id} was deleted while the job waited")
+    return await asyncio.to_thread(open_probe, path)
+
+
+class ContextCache:
+    """The Redis cache of one kind, as a job's thread sees it."""
+
+    def __init__(self, context: JobContext, kind: CacheKind) -> None:
+        self._context = context
+        self._kind: CacheKind = kind
+
+    def get(self, parts: Sequence[str]) -> bytes | None:
+        """The cached bytes, or None."""
+        return self._context.cached(self._kind, cache_digest(parts))
+
+    def put(self, parts: Sequence[str], value: bytes) -> None:
+        """Keep some bytes."""
+        self._context.cache(self._kind, cache_digest(parts), value)
+
+
+class LoadedTeachers:
+    """Models kept in memory between jobs, the least recently used dropped first. For one thread at a time."""
+
+    def __init__(self, device: str, threads: int | None) -> None:
+        self._device = device
+        self._threads = threads
+        self._loaded: OrderedDict[str, LoadedTeacher] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, teacher: Teacher, folder: Path) -> LoadedTeacher:
+        """The loaded teacher."""
+        key = f"{teacher.id}:{teacher.digest}"
+        with self._lock:
+            found = self._loaded.pop(key, None) or load_teacher(
+                teacher, folder, device=self._device, threads=self._threads
+            )
+            self._loaded[key] = found
+            while len(self._loaded) > _KEPT_TEACHERS:
+                _, oldest = self._loaded.popitem(last=False)
+                oldest.close()
+            return found
+
+
+class OutputsOf:
+    """Outputs of teachers over a probe: from the cache, else by running the teacher.
+
+    Parameters
+    ----------
+    context
+        The running job.
+    kept
+        Loaded models.
+    """
+
+    def __init__(self, context: JobContext, kept: LoadedTeachers) -> None:
+        self._context = context
+        self._kept = kept
+        self._cache = ContextCache(context, "outputs")
+        self.use = CacheUse()
+        self.seconds = 0.0
+
+    def over(
+        self, teacher: Teacher, folder: Path, predictions: Path | None, probe: str, data: ProbeData
+    ) -> tuple[TeacherOutputs, bool]:
+        """The teacher's outputs on every item of a probe, and whether they came from the cache.
+
+        Raises
+        ------
+        TeacherUnusable
+            The teacher cannot be run on this probe; the message says why.
+        Stopped
+        """
+        started = time.perf_counter()
+        try:
+            return self._over(teacher, folder, predictions, probe, data)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def _over(
+        self, teacher: Teacher, folder: Path, predictions: Path | None, probe: str, data: ProbeData
+    ) -> tuple[TeacherOutputs, bool]:
+        if teacher.source.kind == "predictions":
+            if predictions is None:
+                raise TeacherUnusable(
+                    f"its predictions over this probe are not known: upload them with PUT /v1/teachers/{teacher.id}"
+                    f"/predictions/{probe}"
+                )
+            known = read_predictions(predictions, data.items, len(teacher.labels or ()), "logits")
+            return TeacherOutputs(np.log(np.maximum(known, np.finfo(np.float32).tiny))), False
+        if teacher.modality != data.modality:
+            raise TeacherUnusable(f"it takes {teacher.modality}, and the probe holds {data.modality}")
+        key = [teacher.digest or teacher.id, probe]
+        cached = self._cache.get(key)
+        if cached is not None:
+            try:
+                outputs = decode_outputs(cached)
+            except ValueError:
+                pass
+            else:
+                self.use.hits += 1
+                return outputs, True
+        self.use.misses += 1
+        try:
+            outputs = run_teacher(
+                self._kept.get(teacher, folder), data.batches(64), should_stop=self._context.should_stop
+            )
+        except RunStopped:
+            self._context.check()
+            raise
+        self._cache.put(key, encode_outputs(outputs, half=outputs.features is not None))
+        return outputs, False
+
+
+async def outputs_input(state: State, teacher: Teacher, probe: str) -> tuple[Path, Path | None]:
+    """Folder of a teacher and, for a black box, the file of its predictions over a probe."""
+    predictions = None
+    if teacher.source.kind == "predictions":
+        predictions = await state.store.local(predictions_key(teacher.id, probe))
+    return await teacher_folder(state, teacher), predictions
+
+
+def student_targets(data: ProbeData, student: list[str], probe: str) -> NDArray[np.int64]:
+    """Student class of every item, shape (N,): the probe's labels in the student's label order.
+
+    Raises
+    ------
+    JobFailed
+    """
+    if data.labels is None:
+        raise JobFailed(f"{probe} has no labels")
+    given = np.asarray(data.labels, dtype=np.int64)
+    if data.label_names is not None:
+        position = {label: index for index, label in enumerate(student)}
+        if absent := [name for name in data.label_names if name not in position]:
+            raise JobFailed(f"the student's label set lacks classes of {probe}: {absent[:5]}")
+        return np.asarray([position[name] for name in data.label_names], dtype=np.int64)[given]
+    if given.size and int(given.max()) >= len(student):
+        raise JobFailed(f"{probe} has class number {int(given.max())}, but the label set ends at {len(student) - 1}")
+    return given
+

@@ -1,0 +1,237 @@
+"""Runs a recommendation: load the contenders, rank them, explain."""
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from preceptor.contract.labels import LabelSetBody
+from preceptor.contract.recommendations import RecommendationBody, RecommendationResult, SkippedTeacher, Timings
+from preceptor.contract.teachers import Teacher
+
+from service.actions.recommendations import student_of_probe, takes_part
+from service.state.errors import JobFailed, NotFound
+from service.state.probe_file import ProbeData
+from worker.assessment.labels import Float32, LabelSpace
+from worker.assessment.ranking import (
+    Contender,
+    Method,
+    Scored,
+    ranked,
+    score_labels,
+    score_predictions,
+    skipped,
+    uncovered_by_all,
+)
+from worker.teachers.label_encoder import LabelEncoder
+from worker.teachers.rejection import TeacherUnusable
+
+from .access import ContextCache, LoadedTeachers, OutputsOf, outputs_input, probe_data, student_targets
+from .context import JobContext, Stopped
+
+NEAR: Final = 0.55
+"""Ground cost up to which a teacher class counts as near (docs/research/label_encoder.md)."""
+
+
+class Recommender:
+    """Ranks zoos. Keeps the encoder and loaded models between jobs.
+
+    Parameters
+    ----------
+    encoders
+        Gives the encoder of a name; loading one takes seconds, so it keeps them.
+    """
+
+    def __init__(self, encoders: "Encoders", kept: LoadedTeachers) -> None:
+        self._encoders = encoders
+        self._kept = kept
+
+    async def recommend(self, context: JobContext, request: dict[str, Any]) -> RecommendationResult:
+        """Rank the zoo for a student.
+
+        Raises
+        ------
+        JobFailed, NotFound
+        """
+        started = time.perf_counter()
+        body = RecommendationBody.model_validate(request)
+        data = None if body.probe is None else await probe_data(context.state, body.probe)
+        given = body.student if isinstance(body.student, LabelSetBody) else None
+        student = (
+            student_of_probe(given, data.label_names, str(body.probe))
+            if data is not None
+            else given
+        )
+        if student is None:
+            raise JobFailed("the request names no student labels")
+        method = _method(body, data)
+        contenders, teachers = await self._contenders(context, body)
+        inputs: dict[str, tuple[Path, Path | None] | str] = {}
+        if method == "prediction_transport":
+            for teacher in teachers.values():
+                try:
+                    inputs[teacher.id] = await outputs_input(context.state, teacher, str(body.probe))
+                except NotFound as error:
+                    inputs[teacher.id] = error.detail
+        loaded = time.perf_counter()
+        result = await context.compute(
+            self._rank, context, body, student, data, method, contenders, teachers, inputs
+        )
+        result.timings.stages["load"] = round(loaded - started, 6)
+        result.timings.total = round(time.perf_counter() - started, 6)
+        summary = await context.state.jobs.get(context.job_id)
+        if summary is not None and summary.started_at is not None:
+            result.timings.queued = round((summary.started_at - summary.created_at).total_seconds(), 6)
+        return result
+
+    async def _contenders(
+        self, context: JobContext, body: RecommendationBody
+    ) -> tuple[list[Contender], dict[str, Teacher]]:
+        if body.candidates is not None:
+            return [
+                Contender(None, c.name, LabelSetBody.model_validate(c.model_dump(exclude={"name"})))
+                for c in body.candidates
+            ], {}
+        teachers: dict[str, Teacher] = {}
+        async for teacher in context.state.teachers.all():
+            if teacher.labels is not None and takes_part(teacher, body):
+                teachers[teacher.id] = teacher
+        if not teachers:
+            raise JobFailed("no teacher that fits the request is ready any more")
+        return [
+            Contender(teacher.id, teacher.name, LabelSetBody(labels=teacher.labels or []))
+            for teacher in teachers.values()
+        ], teachers
+
+    def _rank(
+        self,
+        context: JobContext,
+        body: RecommendationBody,
+        student: LabelSetBody,
+        data: ProbeData | None,
+        method: Method,
+        contenders: list[Contender],
+        teachers: dict[str, Teacher],
+        inputs: dict[str, tuple[Path, Path | None] | str],
+    ) -> RecommendationResult:
+        started = time.perf_counter()
+        encoder = self._encoders.get(body.encoder)
+        space = LabelSpace(encoder, ContextCache(context, "cost"))
+        outputs = OutputsOf(context, self._kept)
+        encoder_ready = time.perf_counter()
+
+        def predict(contender: Contender) -> tuple[Float32, bool]:
+            found = inputs[str(contender.id)]
+            if isinstance(found, str):
+                raise TeacherUnusable(found)
+            assert data is not None
+            teacher = teachers[str(contender.id)]
+            given, hit = outputs.over(teacher, *found, str(body.probe), data)
+            return given.probabilities(body.temperature), hit
+
+        targets = None
+        if method == "prediction_transport":
+            assert data is not None
+            targets = student_targets(data, student.labels, str(body.probe))
+        scored: list[Scored] = []
+        failed: list[SkippedTeacher] = []
+        for number, contender in enumerate(contenders, 1):
+            context.check()
+            try:
+                if targets is None:
+                    row = score_labels(contender, student, space, body.mode)
+                else:
+                    row = score_predictions(contender, student, space, predict, targets)
+                if not np.isfinite(row.cost):
+                    raise TeacherUnusable("its cost is not a finite number")
+            except Stopped:
+                raise
+            except (TeacherUnusable, ValueError) as error:
+                reason = error.detail if isinstance(error, TeacherUnusable) else str(error)
+                failed.append(skipped(contender, reason))
+                context.emit("teacher", {"name": contender.name, "reason": reason})
+            else:
+                scored.append(row)
+                if targets is not None:
+                    context.emit("teacher", {"name": contender.name, "cost": round(row.cost, 6)})
+            if targets is not None or number % 100 == 0:
+                context.progress(number / len(contenders), f"{number} of {len(contenders)} teachers")
+        if not scored:
+            raise JobFailed(
+                "no teacher could be ranked: " + "; ".join(f"{row.name}: {row.reason}" for row in failed[:5])
+            )
+        transported = time.perf_counter()
+        rows = ranked(
+            scored, student, method=method, top_k=body.top_k, sources=body.sources_per_class, near=NEAR
+        )
+        uncovered = uncovered_by_all(rows, student)
+        warnings: list[str] = []
+        if uncovered:
+            warnings.append(
+                f"no ranked teacher has a class near {', '.join(uncovered[:8])}"
+                + (" and others" if len(uncovered) > 8 else "")
+                + ": expect little help there"
+            )
+        return RecommendationResult(
+            method=method,
+            mode=body.mode if method == "label_transport" else None,
+            encoder=encoder.identity,
+            student_labels=student.labels,
+            considered=len(contenders),
+            solved=len(scored),
+            ranking=rows,
+            skipped=failed,
+            uncovered=uncovered,
+            warnings=warnings,
+            timings=Timings(
+                stages={
+                    "encoder": round(encoder_ready - started, 6),
+                    "embed": round(space.encoding_seconds, 6),
+                    "forward": round(outputs.seconds, 6),
+                    "transport": round(
+                        transported - encoder_ready - space.encoding_seconds - outputs.seconds, 6
+                    ),
+                    "explain": round(time.perf_counter() - transported, 6),
+                },
+                caches={"cost": space.use, "outputs": outputs.use},
+            ),
+        )
+
+
+def _method(body: RecommendationBody, data: ProbeData | None) -> Method:
+    if body.method != "auto":
+        return body.method
+    usable = data is not None and data.labels is not None and body.candidates is None
+    return "prediction_transport" if usable else "label_transport"
+
+
+class Encoders:
+    """Label encoders by name, loaded once.
+
+    Parameters
+    ----------
+    default
+        The name that is meant where a request names none.
+    """
+
+    def __init__(self, default: str) -> None:
+        self._default = default
+        self._loaded: dict[str, LabelEncoder] = {}
+
+    def get(self, name: str | None) -> LabelEncoder:
+        """The encoder of this name.
+
+        Raises
+        ------
+        JobFailed
+            There is none.
+        """
+        from worker.teachers.label_encoder import load_encoder
+
+        wanted = name or self._default
+        if wanted not in self._loaded:
+            try:
+                self._loaded[wanted] = load_encoder(wanted)
+            except (ValueError, OSError) as error:
+                raise JobFailed(f"the label encoder {wanted!r} cannot be used: {error}") from error
+        return self._loaded[wanted]

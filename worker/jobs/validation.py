@@ -1,0 +1,59 @@
+"""Runs a validation: load the teacher, judge it, write the verdict into its record."""
+
+import time
+from typing import Any
+
+from preceptor.contract.base import now
+from preceptor.contract.labels import LabelSetBody
+from preceptor.contract.validations import ValidationBody, ValidationResult
+
+from service.actions import label_sets
+from service.state.errors import NotFound
+from service.state.settings import Settings
+from worker.teachers.validation import validate_teacher
+
+from .access import teacher_folder
+from .context import JobContext
+
+
+async def validate(context: JobContext, request: dict[str, Any], settings: Settings) -> ValidationResult:
+    """Decide whether a teacher may be used.
+
+    Raises
+    ------
+    NotFound
+        It was deleted meanwhile.
+    """
+    started = time.perf_counter()
+    state = context.state
+    id = ValidationBody.model_validate(request).teacher
+    teacher = await state.teachers.get(id)
+    if teacher is None:
+        raise NotFound(f"The teacher {id} was deleted before its validation")
+    folder = await teacher_folder(state, teacher)
+    verdict = await context.compute(
+        validate_teacher, teacher, folder, device=settings.device, threads=settings.threads or None
+    )
+    label_set = teacher.label_set
+    if verdict.labels is not None:
+        label_set = (await label_sets.register(state, LabelSetBody(labels=verdict.labels)))[0].id
+    async with state.teachers.lock(id):
+        teacher = await state.teachers.get(id)
+        if teacher is None:
+            raise NotFound(f"The teacher {id} was deleted during its validation")
+        await state.teachers.put(
+            teacher.model_copy(
+                update={
+                    "status": verdict.status,
+                    "reason": verdict.reason,
+                    "labels": verdict.labels or teacher.labels,
+                    "label_set": label_set,
+                    "parameters": verdict.parameters,
+                    "digest": verdict.digest,
+                    "updated_at": now(),
+                }
+            )
+        )
+    return ValidationResult(
+        status=verdict.status, reason=verdict.reason, seconds=round(time.perf_counter() - started, 3)
+    )
