@@ -188,9 +188,12 @@ def status_error(problem: Problem, headers: Mapping[str, str] | None = None) -> 
 
 
 def describe(problem: Problem) -> str:
-    """A problem as a person reads it: the detail, then one line a field."""
+    """A problem as a person reads it: the detail, then one line a field that the detail does not spell out."""
     lines = [problem.detail or problem.title]
-    lines += [f"  {error.pointer or '/'}: {error.detail}" for error in problem.errors]
+    for error in problem.errors:
+        field = f"{error.pointer or '/'}: {error.detail}"
+        if field not in problem.detail:
+            lines.append(f"  {field}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """A call: one request to the service with the way to read its answer; and the procedure that carries it out."""
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -76,7 +77,7 @@ def call(
     if method in ("POST", "PUT"):
         head["Idempotency-Key"] = idempotency_key or uuid.uuid4().hex
     if wait is not None and wait > 0:
-        head["Prefer"] = f"wait={wait:g}"
+        head["Prefer"] = f"wait={math.ceil(wait)}"  # whole seconds: RFC 7240, section 4.3
     request = Request(method=method, path=path, query=_pairs(query or {}), headers=head, content=content)
     return Call(request=request, parse=parse, removal=method == "DELETE")
 

@@ -1,0 +1,54 @@
+"""From exceptions to one readable message on stderr and an exit code; no trace ever reaches the person.
+
+Codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+import errno
+import json
+import os
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import JobFailedError, PreceptorError, StatusError
+from ..text import plain
+
+
+class ReportingGroup(TyperGroup):
+    """The root group: it sees every exception of every command."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except PreceptorError as error:
+            report(error, as_json=bool(ctx.find_root().meta.get("as_json")))
+            raise typer.Exit(1) from error
+        except BrokenPipeError as error:
+            # The reader has gone (`| head`). Nothing is left to say, not even by the interpreter at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            report(PreceptorError(f"{where}{error.strerror or error}"), as_json=False)
+            raise typer.Exit(1) from error
+
+
+def report(error: PreceptorError, *, as_json: bool) -> None:
+    """Say on stderr what went wrong: for a person, or as one line of JSON."""
+    problem = error.problem if isinstance(error, StatusError | JobFailedError) else None
+    if as_json:
+        known = (
+            problem.model_dump(mode="json") if problem else {"title": type(error).__name__, "detail": str(error)}
+        )
+        sys.stderr.write(json.dumps({"error": known}) + "\n")
+        return
+    lines = [f"Error: {plain(str(error))}"]
+    if isinstance(error, StatusError) and error.request_id and error.status >= 500:
+        lines.append(f"  request {error.request_id} (the service's log carries this id)")
+    sys.stderr.write("\n".join(lines) + "\n")

@@ -1,0 +1,85 @@
+"""A recommendation as a person reads it."""
+
+from rich.text import Text
+
+from ..contract.recommendations import RankedTeacher, RecommendationResult, Timings
+from ..text import plain
+from .session import Session
+from .tables import row, seconds, some, table
+
+_METHODS = {
+    "label_transport": "transport between the label sets (no model was run)",
+    "prediction_transport": "transport from the teachers' predictions on the probe",
+}
+
+
+def show_ranking(session: Session, result: RecommendationResult, explain: int) -> None:
+    """The ranked table, the reasons for the first `explain` teachers, and what stood in the way."""
+    out = session.out
+    how = _METHODS.get(result.method, result.method) + (f", {result.mode}" if result.mode else "")
+    out.print(
+        f"{result.considered} teachers for {len(result.student_labels)} classes, by {how}. Lower cost is better."
+    )
+    made = table(
+        ("rank", "right"),
+        "teacher",
+        "id",
+        ("cost", "right"),
+        ("classes", "right"),
+        ("uncovered", "right"),
+        ("time", "right"),
+    )
+    for entry in result.ranking:
+        cached = [name for name, hit in entry.cached.items() if hit]
+        spent = seconds(entry.seconds) + (f" (cached: {', '.join(cached)})" if cached else "")
+        uncovered = f"{len(entry.uncovered)} of {len(result.student_labels)}"
+        row(made, entry.rank, entry.name, entry.teacher, f"{entry.cost:.4f}", entry.classes, uncovered, spent)
+    out.print(made)
+    for entry in result.ranking[:explain]:
+        _show_plan(session, entry)
+    if result.uncovered:
+        out.print(Text(f"No ranked teacher covers: {plain(some(result.uncovered, 30) or '')}", style="yellow"))
+    if result.skipped:
+        skipped = table("skipped teacher", "reason")
+        for other in result.skipped:
+            row(skipped, other.name, other.reason)
+        out.print(skipped)
+    for warning in result.warnings:
+        out.print(Text(f"Note: {plain(warning)}", style="yellow"))
+    show_timings(session, result.timings)
+
+
+def _show_plan(session: Session, entry: RankedTeacher) -> None:
+    made = table(
+        "class",
+        ("mass", "right"),
+        ("cost", "right"),
+        "comes from (share of the class, cost)",
+        title=f"Why {plain(entry.name)} (rank {entry.rank})",
+    )
+    for part in entry.plan:
+        sources = ", ".join(
+            f"{source.label} ({source.mass / part.mass:.0%}, {source.cost:.3f})" if part.mass > 0 else source.label
+            for source in part.sources
+        )
+        row(
+            made,
+            part.label,
+            f"{part.mass:.3f}",
+            f"{part.cost:.3f}",
+            sources if part.covered else f"uncovered; nearest: {sources}",
+        )
+    session.out.print(made)
+
+
+def show_timings(session: Session, timings: Timings) -> None:
+    """Where the seconds went."""
+    stages = ", ".join(f"{plain(name)} {seconds(value)}" for name, value in timings.stages.items())
+    session.out.print(
+        f"Time: {seconds(timings.total)} (queued {seconds(timings.queued)}{'; ' if stages else ''}{stages})"
+    )
+    caches = ", ".join(
+        f"{plain(name)} {use.hits} of {use.hits + use.misses}" for name, use in timings.caches.items()
+    )
+    if caches:
+        session.out.print(f"Answered by a cache: {caches}")

@@ -1,0 +1,68 @@
+"""`preceptor recommend`"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .following import finish
+from .ranking import show_ranking
+from .references import probe_id, student_labels, teacher_id
+from .session import Session, command
+
+
+def attach(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "recommend")(recommend)
+
+
+def recommend(
+    session: Session,
+    labels: Annotated[
+        str | None, typer.Option(help="The student's classes between commas, or the id of a label set.")
+    ] = None,
+    labels_file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The classes: one a line, or a JSON array.")
+    ] = None,
+    probe: Annotated[
+        str | None, typer.Option(metavar="FILE_OR_ID", help="A sample of the student's data.")
+    ] = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(help="Only this teacher (id or name); repeat it for several.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Only teachers with this tag; repeat it for several.")
+    ] = None,
+    modality: Annotated[Literal["image", "text", "features"] | None, typer.Option(help="Only those.")] = None,
+    method: Annotated[
+        Literal["auto", "label_transport", "prediction_transport"] | None,
+        typer.Option(help="How to compare; auto takes predictions where there is a labelled probe."),
+    ] = None,
+    mode: Annotated[
+        Literal["coverage", "balanced"] | None, typer.Option(help="How label transport treats surplus classes.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, max=1000, help="How many teachers to rank.")] = None,
+    explain: Annotated[
+        int, typer.Option(min=0, help="For how many teachers to show where the mass comes from.")
+    ] = 1,
+    wait: Annotated[bool, typer.Option(help="Wait for the result.")] = True,
+) -> None:
+    """Rank the zoo for a student: by its class names, or sharper with a sample of its data."""
+    student = student_labels(labels, labels_file)
+    if student is None and probe is None:
+        raise typer.BadParameter(
+            "give the student's classes (--labels or --labels-file), its data (--probe), or both"
+        )
+    numbering = student if isinstance(student, list) else None
+    job = session.client.recommendations.create(
+        student,
+        probe_id(session, probe, numbering),
+        teachers=[teacher_id(session, each) for each in teacher] if teacher else None,
+        tags=tag,
+        modality=modality,
+        method=method,
+        mode=mode,
+        top_k=top_k,
+        wait=1 if wait else None,
+    )
+    finish(session, job, wait=wait, show=lambda result: show_ranking(session, result, explain))

@@ -1,0 +1,41 @@
+"""The command `preceptor` itself, with its groups."""
+
+from typing import Annotated
+
+import typer
+
+from . import distill, health, jobs, labels, probes, recommend, students, teachers
+from .failures import ReportingGroup
+from .session import KeyOption, UrlOption
+
+app = typer.Typer(
+    name="preceptor",
+    cls=ReportingGroup,
+    help="Rank a zoo of pre-trained classifiers for a new task, and distil the best of them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def shared(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")] = False,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+) -> None:
+    """Rank a zoo of pre-trained classifiers for a new task, and distil the best of them."""
+    context.obj = {"as_json": as_json, "url": url, "api_key": api_key}
+    context.meta["as_json"] = as_json
+
+
+app.add_typer(teachers.group, name="teachers")
+app.add_typer(probes.group, name="probes")
+app.add_typer(labels.group, name="labels")
+recommend.attach(app)
+distill.attach(app)
+app.add_typer(jobs.group, name="jobs")
+jobs.attach(app)
+app.add_typer(students.group, name="students")
+health.attach(app)
