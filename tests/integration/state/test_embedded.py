@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis
+
 from service.state.embedded import EmbeddedRedis
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from service.state.errors import NotFound, StoreFull, StoreUnavailable
 from service.state.store import Store, translated
 

@@ -116,7 +116,11 @@ def test_missing_files_are_named() -> None:
         ({}, "student"),
         ({"student": {"labels": ["a", "b"]}, "method": "prediction_transport"}, "needs a probe"),
         (
-            {"probe": PROBE, "method": "prediction_transport", "candidates": [{"name": "x", "labels": ["a", "b"]}]},
+            {
+                "probe": PROBE,
+                "method": "prediction_transport",
+                "candidates": [{"name": "x", "labels": ["a", "b"]}],
+            },
             "cannot predict",
         ),
         ({"student": {"labels": ["a", "b"], "embeddings": [[1.0], [2.0]]}}, "different encoders"),
