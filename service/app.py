@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from preceptor.contract.problem import Problem
 
+from preceptor.contract.problem import Problem
 from service.api import (
     distillations,
     health,

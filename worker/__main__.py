@@ -6,17 +6,17 @@ import signal
 import sys
 
 from service.logs import configure
-from service.state.lanes import LANES
+from service.state.lanes import LANES, Lane
 from service.state.settings import Settings
 from service.state.state import State
 
 
-async def _serve(settings: Settings, lane: str) -> None:
+async def _serve(settings: Settings, lane: Lane) -> None:
     from worker.jobs.consumer import Consumer
     from worker.jobs.registry import tasks_of  # imports torch; after the arguments were read
 
     async with State(settings) as state:
-        consumer = Consumer(state, "distill" if lane == "distill" else "recommend", tasks_of(settings))
+        consumer = Consumer(state, lane, tasks_of(settings, lane))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, consumer.drain)

@@ -5,12 +5,12 @@ from preceptor.contract.jobs import JobStatus, JobSummary
 from preceptor.contract.probes import Probe
 from preceptor.contract.recommendations import RecommendationResult
 from preceptor.contract.teachers import TeacherStatus
-
+from service.state import label_sets
 from service.state.errors import Conflict, InvalidRequest, NotFound
+from service.state.selection import student_of_probe
 from service.state.state import State
 
-from . import label_sets, probes, teachers
-from .recommendations import student_of_probe
+from . import probes, teachers
 
 
 async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:

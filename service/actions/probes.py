@@ -3,8 +3,8 @@
 from preceptor.contract.base import now
 from preceptor.contract.ids import PROBE, digest_id
 from preceptor.contract.probes import Probe, ProbeFormat
-
 from service.ingest import ingest
+from service.state import layout
 from service.state.errors import NotFound
 from service.state.state import State
 
@@ -36,7 +36,7 @@ async def add(
         existing = await state.probes.get(id)
         if existing is not None:
             return existing, False
-        await state.store.adopt(items_key(id), target)
+        await state.store.adopt(layout.probe_items(id), target)
         return await state.probes.create(
             Probe.model_validate({**ingested.description, "id": id, "created_at": now()})
         )
@@ -66,8 +66,3 @@ async def remove(state: State, id: str) -> None:
     """
     await get(state, id)
     await state.probes.delete(id)
-
-
-def items_key(id: str) -> str:
-    """Store key of a probe's canonical file."""
-    return f"probes/{id}/items.parquet"

@@ -1,15 +1,14 @@
 """Accept recommendations."""
 
 from preceptor.contract.jobs import JobSummary
-from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import RecommendationBody
-from preceptor.contract.teachers import Teacher, TeacherStatus
-from pydantic import ValidationError
-
+from preceptor.contract.teachers import TeacherStatus
+from service.state import label_sets
 from service.state.errors import Conflict, InvalidRequest
+from service.state.selection import student_of_probe, takes_part
 from service.state.state import State
 
-from . import label_sets, probes
+from . import probes
 
 
 async def submit(state: State, body: RecommendationBody, id: str) -> JobSummary:
@@ -38,32 +37,6 @@ async def submit(state: State, body: RecommendationBody, id: str) -> JobSummary:
     return await state.jobs.submit(id, "recommendation", body.model_copy(update={"student": student}))
 
 
-def student_of_probe(student: LabelSetBody | None, labels: list[str] | None, probe: str) -> LabelSetBody:
-    """The student's label set, which must be the probe's where both are known.
-
-    Raises
-    ------
-    InvalidRequest
-    """
-    if student is None:
-        if labels is None:
-            raise InvalidRequest(f"{probe} does not name its classes; send student.labels")
-        try:
-            return LabelSetBody(labels=labels)
-        except ValidationError as error:
-            raise InvalidRequest(
-                f"the classes of {probe} cannot be a label set: {error.errors()[0]['msg']}"
-            ) from error
-    if labels is not None and set(labels) != set(student.labels):
-        only_probe = sorted(set(labels) - set(student.labels))[:3]
-        only_student = sorted(set(student.labels) - set(labels))[:3]
-        raise InvalidRequest(
-            f"student.labels and the classes of {probe} differ: only in the probe {only_probe}, only in the "
-            f"request {only_student}. Leave student out, or upload the probe with these labels"
-        )
-    return student
-
-
 async def _require_ready(state: State, body: RecommendationBody) -> None:
     chosen = body.teachers
     if chosen is not None and chosen.ids is not None:
@@ -81,17 +54,4 @@ async def _require_ready(state: State, body: RecommendationBody) -> None:
         "No teacher is ready"
         + (" that fits the filter" if chosen is not None else "")
         + ". Register one with POST /v1/teachers, upload its files, validate it; or send candidates (label sets)"
-    )
-
-
-def takes_part(teacher: Teacher, body: RecommendationBody) -> bool:
-    """Whether a teacher is ready and passes the request's filter."""
-    chosen = body.teachers
-    return teacher.status == TeacherStatus.READY and (
-        chosen is None
-        or (
-            (chosen.ids is None or teacher.id in chosen.ids)
-            and (chosen.tags is None or set(chosen.tags) <= set(teacher.tags))
-            and (chosen.modality is None or chosen.modality == teacher.modality)
-        )
     )

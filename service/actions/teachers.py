@@ -7,12 +7,11 @@ from preceptor.contract.jobs import JobSummary
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody, TeacherPatch, TeacherStatus
 from preceptor.contract.validations import ValidationBody
-
 from service.ingest.predictions import ingest_predictions
+from service.state import label_sets, layout
 from service.state.errors import Conflict, NotFound, PreconditionFailed, UnsupportedType
 from service.state.state import State
 
-from . import label_sets
 from .entity_tag import entity_tag
 from .upload import Staged, in_thread
 
@@ -72,7 +71,7 @@ async def refuse_file(state: State, id: str, name: str) -> Teacher:
 async def add_file(state: State, id: str, name: str, staged: Staged) -> tuple[StoredFile, bool]:
     """Add or replace one file of a teacher. False where it was replaced."""
     await refuse_file(state, id, name)
-    await state.store.adopt(file_key(id, name), staged.path)
+    await state.store.adopt(layout.teacher_file(id, name), staged.path)
     entry = StoredFile(name=name, size=staged.size, sha256=staged.sha256)
     async with state.teachers.lock(id):
         teacher = await get(state, id)
@@ -175,17 +174,7 @@ async def add_predictions(state: State, id: str, probe_id: str, staged: Staged, 
             target=target,
         )
         size = target.stat().st_size
-        await state.store.adopt(predictions_key(id, probe_id), target)
+        await state.store.adopt(layout.teacher_predictions(id, probe_id), target)
     finally:
         target.unlink(missing_ok=True)
     return StoredFile(name=f"{probe_id}.npy", size=size, sha256=staged.sha256)
-
-
-def file_key(id: str, name: str) -> str:
-    """Store key of a teacher's file; `name` has passed the allow-list."""
-    return f"teachers/{id}/files/{name}"
-
-
-def predictions_key(id: str, probe_id: str) -> str:
-    """Store key of a black-box teacher's predictions."""
-    return f"teachers/{id}/predictions/{probe_id}.npy"

@@ -1,11 +1,11 @@
 """`/v1/distillations`: train a student from teachers."""
 
 from fastapi import APIRouter, Request, Response
+
 from preceptor.contract.distillations import Distillation, DistillationBody
 from preceptor.contract.ids import DISTILLATION, DistillationId
 from preceptor.contract.jobs import JobStatus, JobSummary
 from preceptor.contract.page import Page
-
 from service.actions import distillations as actions
 
 from .context import StateOf, WaitOf

@@ -3,9 +3,9 @@
 from typing import Annotated, TypeVar
 
 from fastapi import Header, Query, Request, Response
-from preceptor.contract.page import Page
 from pydantic import BaseModel
 
+from preceptor.contract.page import Page
 from service.actions.entity_tag import entity_tag
 
 ItemT = TypeVar("ItemT", bound=BaseModel)

@@ -4,9 +4,9 @@ import platform
 from importlib.metadata import version
 
 from fastapi import APIRouter, Response
-from preceptor.contract.health import Check, Health, Version
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from preceptor.contract.health import Check, Health, Version
 from service.state.connection import translated
 from service.state.errors import PreceptorError
 from service.state.lanes import LANES

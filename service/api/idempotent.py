@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 from fastapi import Depends, Header, Request, Response
-from preceptor.contract.ids import new_id
 
+from preceptor.contract.ids import new_id
 from service.state.errors import PreceptorError
 from service.state.idempotency import StoredAnswer
 from service.state.state import State

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+
 from preceptor.contract.ids import REQUEST, JobId
 from preceptor.contract.jobs import Job, JobEvent, JobKind, JobStatus, JobSummary
 from preceptor.contract.page import Page
-
 from service.state.errors import NotFound
 from service.state.events import ends
 

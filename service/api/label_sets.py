@@ -1,11 +1,11 @@
 """`/v1/label-sets`: ordered class names, content-addressed."""
 
 from fastapi import APIRouter, Request, Response
+
 from preceptor.contract.ids import LABEL_SET, LabelSetId
 from preceptor.contract.labels import LabelSet, LabelSetBody
 from preceptor.contract.page import Page
-
-from service.actions import label_sets as actions
+from service.state import label_sets as actions
 from service.state.errors import NotFound
 
 from .context import StateOf

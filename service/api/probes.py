@@ -4,11 +4,11 @@ import json
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+
 from preceptor.contract.ids import PROBE, ProbeId
 from preceptor.contract.labels import Label
 from preceptor.contract.page import Page
 from preceptor.contract.probes import Probe, ProbeFormat
-
 from service.actions import probes as actions
 from service.actions.upload import staged
 

@@ -7,10 +7,10 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from preceptor.contract.problem import MEDIA_TYPE, TYPE_BASE, FieldError, Problem
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from preceptor.contract.problem import MEDIA_TYPE, TYPE_BASE, FieldError, Problem
 from service.state.errors import (
     InvalidRequest,
     MalformedRequest,
@@ -130,7 +130,9 @@ def _pointer(location: tuple[Any, ...], body: Any) -> str:
         return "?" + ".".join(str(part) for part in path)
     if place in ("header", "path"):
         return f"{place}:" + ".".join(str(part) for part in path)
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1")[:100] for part in _keys(path, body)) or "/"
+    return (
+        "".join("/" + str(part).replace("~", "~0").replace("/", "~1")[:100] for part in _keys(path, body)) or "/"
+    )
 
 
 def _keys(path: list[Any], body: Any) -> list[Any]:

@@ -1,11 +1,11 @@
 """`/v1/recommendations`: rank the zoo for a student."""
 
 from fastapi import APIRouter, Request, Response
+
 from preceptor.contract.ids import RECOMMENDATION, RecommendationId
 from preceptor.contract.jobs import JobStatus, JobSummary
 from preceptor.contract.page import Page
 from preceptor.contract.recommendations import Recommendation, RecommendationBody
-
 from service.actions import recommendations as actions
 
 from .context import StateOf, WaitOf

@@ -6,13 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
+
 from preceptor.contract.base import Body
 from preceptor.contract.distillations import Student
 from preceptor.contract.ids import TEACHER, StudentId
 from preceptor.contract.page import Page
 from preceptor.contract.teachers import Name, Teacher
-
 from service.actions import students as actions
+from service.state import layout
 from service.state.errors import NotFound, RangeNotSatisfiable
 
 from .context import StateOf
@@ -66,7 +67,7 @@ async def download_artifact(
     headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
     if if_none_match is not None and tag in if_none_match:
         return Response(status_code=304, headers=headers)
-    key = actions.artifact_key(id, name)
+    key = layout.student_artifact(id, name)
     if await state.store.head(key) is None:
         raise NotFound(f"{name} of {id} is no longer in the store")
     start, end, status = 0, file.size, 200

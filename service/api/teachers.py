@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
+
 from preceptor.contract.ids import TEACHER, VALIDATION, ProbeId, TeacherId
 from preceptor.contract.page import Page
 from preceptor.contract.teachers import (
@@ -15,7 +16,6 @@ from preceptor.contract.teachers import (
     TeacherStatus,
 )
 from preceptor.contract.validations import Validation
-
 from service.actions import teachers as actions
 from service.actions.upload import staged
 

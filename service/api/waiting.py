@@ -2,9 +2,9 @@
 
 import asyncio
 
-from preceptor.contract.jobs import JobSummary
 from starlette.responses import Response
 
+from preceptor.contract.jobs import JobSummary
 from service.state.errors import NotFound
 from service.state.state import State
 

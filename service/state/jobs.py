@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
+from pydantic import BaseModel, TypeAdapter
+
 from preceptor.contract.base import now
 from preceptor.contract.jobs import JobKind, JobStatus, JobSummary, Progress
 from preceptor.contract.problem import Problem
-from pydantic import BaseModel, TypeAdapter
 
 from . import redis_keys, scripts
 from .connection import RedisClient, translated

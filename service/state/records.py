@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Generic, Literal, Protocol, TypeVar, cast
 
-from preceptor.contract.base import Moment
 from pydantic import BaseModel
+
+from preceptor.contract.base import Moment
 
 from . import redis_keys
 from .connection import RedisClient, translated

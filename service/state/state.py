@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Final, Self, cast
 
 import structlog
+from redis.exceptions import RedisError
+
 from preceptor.contract.distillations import Student
 from preceptor.contract.labels import LabelSet
 from preceptor.contract.probes import Probe
 from preceptor.contract.teachers import Teacher
-from redis.exceptions import RedisError
 
 from . import redis_keys, scripts
 from .cache import Cache

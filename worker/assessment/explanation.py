@@ -44,7 +44,9 @@ def explain(
             ClassPlan(
                 label=label,
                 mass=_rounded(mass),
-                cost=_rounded(float(masses @ cost[:, column]) / mass if mass > _NOTHING else float(nearest[column])),
+                cost=_rounded(
+                    float(masses @ cost[:, column]) / mass if mass > _NOTHING else float(nearest[column])
+                ),
                 covered=bool(nearest[column] <= near),
                 sources=[
                     TransportSource(

@@ -7,9 +7,9 @@ from typing import Final, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import CacheUse
-
 from worker.teachers.label_encoder import LabelEncoder
 from worker.transport.ground_cost import cosine_cost
 
@@ -77,5 +77,3 @@ class LabelSpace:
         cost = cosine_cost(torch.from_numpy(self.embed(teacher)), torch.from_numpy(self.embed(student))).numpy()
         self._costs.put(key, np.ascontiguousarray(cost, dtype=np.float32).tobytes())
         return cost, False
-
-

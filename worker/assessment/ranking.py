@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import Mode, RankedTeacher, SkippedTeacher
-
 from worker.transport.exact import coverage_transport, exact_transport
 from worker.transport.forced import joint_distribution
 

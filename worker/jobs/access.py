@@ -10,11 +10,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
 from preceptor.contract.recommendations import CacheUse
 from preceptor.contract.teachers import Teacher
-
-from service.actions.probes import items_key
-from service.actions.teachers import predictions_key
+from service.state import layout
 from service.state.cache import CacheKind, cache_digest
 from service.state.errors import JobFailed, NotFound
 from service.state.probe_file import ProbeData, open_probe
@@ -44,7 +43,7 @@ async def teacher_folder(state: State, teacher: Teacher) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     names = [file.name for file in teacher.files]
-    return await state.store.local_folder(f"teachers/{teacher.id}/files/", names)
+    return await state.store.local_folder(layout.teacher_files(teacher.id), names)
 
 
 async def probe_data(state: State, id: str) -> ProbeData:
@@ -55,7 +54,7 @@ async def probe_data(state: State, id: str) -> ProbeData:
     NotFound
         It was deleted meanwhile.
     """
-    path = await state.store.local(items_key(id))
+    path = await state.store.local(layout.probe_items(id))
     if path is None:
         raise NotFound(f"The probe {id} was deleted while the job waited")
     return await asyncio.to_thread(open_probe, path)
@@ -141,8 +140,8 @@ class OutputsOf:
         if teacher.source.kind == "predictions":
             if predictions is None:
                 raise TeacherUnusable(
-                    f"its predictions over this probe are not known: upload them with PUT /v1/teachers/{teacher.id}"
-                    f"/predictions/{probe}"
+                    "its predictions over this probe are not known: upload them with PUT "
+                    f"/v1/teachers/{teacher.id}/predictions/{probe}"
                 )
             known = read_predictions(predictions, data.items, len(teacher.labels or ()), "logits")
             return TeacherOutputs(np.log(np.maximum(known, np.finfo(np.float32).tiny))), False
@@ -174,7 +173,7 @@ async def outputs_input(state: State, teacher: Teacher, probe: str) -> tuple[Pat
     """Folder of a teacher and, for a black box, the file of its predictions over a probe."""
     predictions = None
     if teacher.source.kind == "predictions":
-        predictions = await state.store.local(predictions_key(teacher.id, probe))
+        predictions = await state.store.local(layout.teacher_predictions(teacher.id, probe))
     return await teacher_folder(state, teacher), predictions
 
 
@@ -194,6 +193,7 @@ def student_targets(data: ProbeData, student: list[str], probe: str) -> NDArray[
             raise JobFailed(f"the student's label set lacks classes of {probe}: {absent[:5]}")
         return np.asarray([position[name] for name in data.label_names], dtype=np.int64)[given]
     if given.size and int(given.max()) >= len(student):
-        raise JobFailed(f"{probe} has class number {int(given.max())}, but the label set ends at {len(student) - 1}")
+        raise JobFailed(
+            f"{probe} has class number {int(given.max())}, but the label set ends at {len(student) - 1}"
+        )
     return given
-

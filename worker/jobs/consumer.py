@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import structlog
 from docket import Worker
-from preceptor.contract.jobs import JobKind
 from pydantic import BaseModel
 
+from preceptor.contract.jobs import JobKind
 from service.state import redis_keys
 from service.state.connection import translated
 from service.state.errors import PreceptorError, StateUnavailable, StoreUnavailable, TimeLimit, WorkerLost

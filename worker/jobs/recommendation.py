@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import RecommendationBody, RecommendationResult, SkippedTeacher, Timings
 from preceptor.contract.teachers import Teacher
-
-from service.actions.recommendations import student_of_probe, takes_part
 from service.state.errors import JobFailed, NotFound
 from service.state.probe_file import ProbeData
+from service.state.selection import student_of_probe, takes_part
 from worker.assessment.labels import Float32, LabelSpace
 from worker.assessment.ranking import (
     Contender,
@@ -23,11 +23,11 @@ from worker.assessment.ranking import (
     skipped,
     uncovered_by_all,
 )
-from worker.teachers.label_encoder import LabelEncoder
 from worker.teachers.rejection import TeacherUnusable
 
 from .access import ContextCache, LoadedTeachers, OutputsOf, outputs_input, probe_data, student_targets
 from .context import JobContext, Stopped
+from .encoders import Encoders
 
 NEAR: Final = 0.55
 """Ground cost up to which a teacher class counts as near (docs/research/label_encoder.md)."""
@@ -42,7 +42,7 @@ class Recommender:
         Gives the encoder of a name; loading one takes seconds, so it keeps them.
     """
 
-    def __init__(self, encoders: "Encoders", kept: LoadedTeachers) -> None:
+    def __init__(self, encoders: Encoders, kept: LoadedTeachers) -> None:
         self._encoders = encoders
         self._kept = kept
 
@@ -57,11 +57,7 @@ class Recommender:
         body = RecommendationBody.model_validate(request)
         data = None if body.probe is None else await probe_data(context.state, body.probe)
         given = body.student if isinstance(body.student, LabelSetBody) else None
-        student = (
-            student_of_probe(given, data.label_names, str(body.probe))
-            if data is not None
-            else given
-        )
+        student = student_of_probe(given, data.label_names, str(body.probe)) if data is not None else given
         if student is None:
             raise JobFailed("the request names no student labels")
         method = _method(body, data)
@@ -161,9 +157,7 @@ class Recommender:
                 "no teacher could be ranked: " + "; ".join(f"{row.name}: {row.reason}" for row in failed[:5])
             )
         transported = time.perf_counter()
-        rows = ranked(
-            scored, student, method=method, top_k=body.top_k, sources=body.sources_per_class, near=NEAR
-        )
+        rows = ranked(scored, student, method=method, top_k=body.top_k, sources=body.sources_per_class, near=NEAR)
         uncovered = uncovered_by_all(rows, student)
         warnings: list[str] = []
         if uncovered:
@@ -188,9 +182,7 @@ class Recommender:
                     "encoder": round(encoder_ready - started, 6),
                     "embed": round(space.encoding_seconds, 6),
                     "forward": round(outputs.seconds, 6),
-                    "transport": round(
-                        transported - encoder_ready - space.encoding_seconds - outputs.seconds, 6
-                    ),
+                    "transport": round(transported - encoder_ready - space.encoding_seconds - outputs.seconds, 6),
                     "explain": round(time.perf_counter() - transported, 6),
                 },
                 caches={"cost": space.use, "outputs": outputs.use},
@@ -203,35 +195,3 @@ def _method(body: RecommendationBody, data: ProbeData | None) -> Method:
         return body.method
     usable = data is not None and data.labels is not None and body.candidates is None
     return "prediction_transport" if usable else "label_transport"
-
-
-class Encoders:
-    """Label encoders by name, loaded once.
-
-    Parameters
-    ----------
-    default
-        The name that is meant where a request names none.
-    """
-
-    def __init__(self, default: str) -> None:
-        self._default = default
-        self._loaded: dict[str, LabelEncoder] = {}
-
-    def get(self, name: str | None) -> LabelEncoder:
-        """The encoder of this name.
-
-        Raises
-        ------
-        JobFailed
-            There is none.
-        """
-        from worker.teachers.label_encoder import load_encoder
-
-        wanted = name or self._default
-        if wanted not in self._loaded:
-            try:
-                self._loaded[wanted] = load_encoder(wanted)
-            except (ValueError, OSError) as error:
-                raise JobFailed(f"the label encoder {wanted!r} cannot be used: {error}") from error
-        return self._loaded[wanted]

@@ -6,8 +6,7 @@ from typing import Any
 from preceptor.contract.base import now
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.validations import ValidationBody, ValidationResult
-
-from service.actions import label_sets
+from service.state import label_sets
 from service.state.errors import NotFound
 from service.state.settings import Settings
 from worker.teachers.validation import validate_teacher

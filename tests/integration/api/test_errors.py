@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx2
 import numpy as np
 import pytest
-from preceptor.contract.ids import DISTILLATION, PROBE, RECOMMENDATION, STUDENT, TEACHER, new_id
 
+from preceptor.contract.ids import DISTILLATION, PROBE, RECOMMENDATION, STUDENT, TEACHER, new_id
 from service.state.settings import Settings
 
 STUDENT_BODY = {"student": {"labels": ["cat", "dog"]}}

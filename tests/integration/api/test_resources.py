@@ -6,6 +6,7 @@ import json
 import httpx2
 import numpy as np
 import pytest
+
 from preceptor.contract.ids import TEACHER, new_id
 
 ONNX = {

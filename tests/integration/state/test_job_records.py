@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
+from pydantic import BaseModel
+
 from preceptor.contract.ids import RECOMMENDATION, new_id
 from preceptor.contract.jobs import JobStatus
 from preceptor.contract.problem import Problem
 from preceptor.contract.recommendations import RecommendationBody
-from pydantic import BaseModel
-
 from service.state import redis_keys
 from service.state.errors import QueueFull
 from service.state.events import ends

@@ -1,11 +1,11 @@
 """Records, idempotency, caches."""
 
 import pytest
+from redis.exceptions import RedisError
+
 from preceptor.contract.base import now
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.teachers import Teacher, TeacherStatus, TransformersSource
-from redis.exceptions import RedisError
-
 from service.state import redis_keys
 from service.state.cache import cache_digest
 from service.state.errors import IdempotencyMismatch, InvalidRequest

@@ -2,12 +2,13 @@
 
 import pytest
 from hypothesis import given, strategies as st
+from pydantic import ValidationError
+
 from preceptor.contract import files, ids
 from preceptor.contract.distillations import DistillationBody
 from preceptor.contract.labels import MAX_LABELS, LabelSetBody
 from preceptor.contract.recommendations import RecommendationBody
 from preceptor.contract.teachers import TeacherBody
-from pydantic import ValidationError
 
 PROBE = ids.content_id(ids.PROBE, [b"x"])
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from worker.assessment.estimators.base import Estimator, Need, Score, centred
-from worker.assessment.estimators.coupling import optimal_coupling
 from worker.assessment.estimators.evidence import Evidence, Indices, Vector
 from worker.assessment.estimators.ground_cost import GroundCost, ground_cost, needs_of
 from worker.assessment.estimators.prediction_transport import permuted_label_costs, transport_per_item
+from worker.transport.exact import exact_cost, exact_transport
 
 # Costs are 1 - cos in float32: below this the room for alignment is rounding, and a ratio of it would be noise.
 _NO_ROOM = 1e-6
@@ -82,7 +82,7 @@ class Alignment(Estimator):
         p, q = evidence.probabilities, evidence.outcomes
         independent, influence = _independent(evidence, ground)
         costs = transport_per_item(evidence, ground, self.eps)
-        best = optimal_coupling(p.mean(axis=0), q.mean(axis=0), ground.matrix)
+        best = exact_transport(p.mean(axis=0), q.mean(axis=0), ground.matrix)
         gain, room = independent - float(costs.mean()), independent - best.value
         details = {"independent": independent, "paid": float(costs.mean()), "optimal": best.value}
         if room < _NO_ROOM:
@@ -98,7 +98,7 @@ class Alignment(Estimator):
         ground = ground_cost(evidence)
         independent = _independent(evidence, ground)[0]
         marginals = evidence.probabilities.mean(axis=0), evidence.outcomes.mean(axis=0)
-        room = independent - optimal_coupling(*marginals, ground.matrix).value
+        room = independent - exact_cost(*marginals, ground.matrix)
         if room < _NO_ROOM:
             return np.zeros(len(orders))
         return (independent - permuted_label_costs(ground, evidence.labels, orders)) / room

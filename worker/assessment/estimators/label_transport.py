@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from worker.assessment.estimators.base import Estimator, Need, Score
-from worker.assessment.estimators.coupling import optimal_coupling
 from worker.assessment.estimators.evidence import Evidence
+from worker.transport.exact import coverage_transport, exact_cost
 
 Mode = Literal["balanced", "coverage"]
 
@@ -34,6 +34,6 @@ class LabelTransport(Estimator):
     def score(self, evidence: Evidence) -> Score:
         cost = np.asarray(evidence.text_cost, dtype=np.float64)
         if self.mode == "balanced":
-            return Score(optimal_coupling(evidence.teacher_marginal, evidence.student_marginal, cost).value)
-        nearest = cost.min(axis=0)
-        return Score(float(evidence.student_marginal @ nearest), details={"farthest_class": float(nearest.max())})
+            return Score(exact_cost(evidence.teacher_marginal, evidence.student_marginal, cost))
+        plan = coverage_transport(evidence.student_marginal, cost)
+        return Score(plan.value, details={"farthest_class": float(plan.g.max())})

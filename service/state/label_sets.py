@@ -3,8 +3,8 @@
 from preceptor.contract.base import now
 from preceptor.contract.labels import LabelSet, LabelSetBody
 
-from service.state.errors import NotFound
-from service.state.state import State
+from .errors import NotFound
+from .state import State
 
 
 async def register(state: State, body: LabelSetBody) -> tuple[LabelSet, bool]:

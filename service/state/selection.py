@@ -1,0 +1,48 @@
+"""Which teachers and which label set a recommendation is about; asked when it is accepted and again when it runs."""
+
+from pydantic import ValidationError
+
+from preceptor.contract.labels import LabelSetBody
+from preceptor.contract.recommendations import RecommendationBody
+from preceptor.contract.teachers import Teacher, TeacherStatus
+
+from .errors import InvalidRequest
+
+
+def student_of_probe(student: LabelSetBody | None, labels: list[str] | None, probe: str) -> LabelSetBody:
+    """The student's label set, which must be the probe's where both are known.
+
+    Raises
+    ------
+    InvalidRequest
+    """
+    if student is None:
+        if labels is None:
+            raise InvalidRequest(f"{probe} does not name its classes; send student.labels")
+        try:
+            return LabelSetBody(labels=labels)
+        except ValidationError as error:
+            raise InvalidRequest(
+                f"the classes of {probe} cannot be a label set: {error.errors()[0]['msg']}"
+            ) from error
+    if labels is not None and set(labels) != set(student.labels):
+        only_probe = sorted(set(labels) - set(student.labels))[:3]
+        only_student = sorted(set(student.labels) - set(labels))[:3]
+        raise InvalidRequest(
+            f"student.labels and the classes of {probe} differ: only in the probe {only_probe}, only in the "
+            f"request {only_student}. Leave student out, or upload the probe with these labels"
+        )
+    return student
+
+
+def takes_part(teacher: Teacher, body: RecommendationBody) -> bool:
+    """Whether a teacher is ready and passes the request's filter."""
+    chosen = body.teachers
+    return teacher.status == TeacherStatus.READY and (
+        chosen is None
+        or (
+            (chosen.ids is None or teacher.id in chosen.ids)
+            and (chosen.tags is None or set(chosen.tags) <= set(teacher.tags))
+            and (chosen.modality is None or chosen.modality == teacher.modality)
+        )
+    )

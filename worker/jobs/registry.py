@@ -1,0 +1,50 @@
+"""Which task runs a job of which kind."""
+
+from typing import Any
+
+import torch
+
+from preceptor.contract.distillations import DistillationResult
+from preceptor.contract.jobs import JobKind
+from preceptor.contract.recommendations import RecommendationResult
+from preceptor.contract.validations import ValidationResult
+from service.state.lanes import Lane
+from service.state.settings import Settings
+
+from .access import LoadedTeachers
+from .consumer import Task
+from .context import JobContext
+from .encoders import Encoders
+from .recommendation import Recommender
+from .validation import validate
+
+
+def tasks_of(settings: Settings, lane: Lane) -> dict[JobKind, Task]:
+    """The tasks of one lane; what takes long to load is loaded here, before the first job."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    kept = LoadedTeachers(settings.device, settings.threads or None)
+    if lane == "distill":
+        return {"distillation": _distillation(settings, kept)}
+    encoders = Encoders(settings.encoder)
+    encoders.get(None)
+    recommender = Recommender(encoders, kept)
+
+    async def recommendation(context: JobContext, request: dict[str, Any]) -> RecommendationResult:
+        return await recommender.recommend(context, request)
+
+    async def validation(context: JobContext, request: dict[str, Any]) -> ValidationResult:
+        return await validate(context, request, settings)
+
+    return {"recommendation": recommendation, "validation": validation}
+
+
+def _distillation(settings: Settings, kept: LoadedTeachers) -> Task:
+    from .distillation import Distiller
+
+    distiller = Distiller(settings, kept, Encoders(settings.encoder))
+
+    async def distillation(context: JobContext, request: dict[str, Any]) -> DistillationResult:
+        return await distiller.distil(context, request)
+
+    return distillation
