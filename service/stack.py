@@ -154,7 +154,7 @@ class Stack:
                 if child.poll() is not None:
                     raise StackError(f"{name} ended with code {child.returncode}. {self._log_tail(name)}")
             try:
-                with urllib.request.urlopen(f"{self.url}/health/ready", timeout=2):
+                with urllib.request.urlopen(f"{self.url}/health/ready", timeout=2):  # noqa: S310 - our own address
                     return
             except urllib.error.HTTPError as error:
                 reason = error.read().decode(errors="replace")

@@ -1,6 +1,7 @@
 """Answers about jobs: the whole job, and how a POST waits for its end."""
 
 import asyncio
+import json
 
 from starlette.responses import Response
 
@@ -26,7 +27,8 @@ async def whole(state: State, id: str) -> bytes:
     request, result = await asyncio.gather(state.jobs.request(id), state.jobs.result(id))
     # The result was validated when it was written; large ones are not parsed again.
     head = summary.model_dump_json()[:-1]
-    return b"".join([head.encode(), b',"request":', request or b"null", b',"result":', result or b"null", b"}"])
+    asked = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
+    return b"".join([head.encode(), b',"request":', asked, b',"result":', result or b"null", b"}"])
 
 
 async def accepted(state: State, summary: JobSummary, wait: float) -> Response:

@@ -1,4 +1,4 @@
-"""Which teachers and which label set a recommendation is about; asked when it is accepted and again when it runs."""
+"""Which teachers and which label set a request is about; asked when it is accepted and again when it runs."""
 
 from pydantic import ValidationError
 
