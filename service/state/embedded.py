@@ -97,6 +97,8 @@ class EmbeddedRedis:
         deadline = time.monotonic() + _START_SECONDS
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.02)
+        if self.socket.parent != self.folder:
+            shutil.rmtree(self.socket.parent, ignore_errors=True)
 
     def _start(self) -> None:
         self.socket.unlink(missing_ok=True)
