@@ -43,8 +43,8 @@ class TransportGain(Estimator):
     def score(self, evidence: Evidence) -> Score:
         ground = ground_cost(evidence, self.alpha)
         independent, influence = _independent(evidence, ground)
-        costs = transport_per_item(evidence, ground, self.eps)
-        details = {"independent": independent, "paid": float(costs.mean())}
+        costs, plan = transport_per_item(evidence, ground, self.eps)
+        details = {"independent": independent, "paid": float(costs.mean()), "plan": plan}
         return Score(independent - float(costs.mean()), influence - centred(costs), details)
 
     def null_values(self, evidence: Evidence, orders: Indices) -> Vector:
@@ -81,10 +81,15 @@ class Alignment(Estimator):
         ground = ground_cost(evidence, self.alpha)
         p, q = evidence.probabilities, evidence.outcomes
         independent, influence = _independent(evidence, ground)
-        costs = transport_per_item(evidence, ground, self.eps)
+        costs, plan = transport_per_item(evidence, ground, self.eps)
         best = exact_transport(p.mean(axis=0), q.mean(axis=0), ground.matrix)
         gain, room = independent - float(costs.mean()), independent - best.value
-        details = {"independent": independent, "paid": float(costs.mean()), "optimal": best.value}
+        details: dict[str, float | str] = {
+            "independent": independent,
+            "paid": float(costs.mean()),
+            "optimal": best.value,
+            "plan": plan,
+        }
         if room < _NO_ROOM:
             return Score(0.0, np.zeros(evidence.items), details | {"note": "no room for alignment"})
         value = gain / room
