@@ -29,7 +29,8 @@ def body(kind: type[M], values: Mapping[str, Any]) -> M:
         for entry in error.errors(include_url=False):
             fields.setdefault(_pointer(entry["loc"], plain), entry["msg"].removeprefix("Value error, "))
         whole = fields.pop("", None)
-        raise invalid(whole or "the request does not fit; nothing was sent", fields) from None
+        spelled = "; ".join(f"{pointer}: {text}" for pointer, text in list(fields.items())[:3])
+        raise invalid(whole or spelled, fields) from None
 
 
 def _plain(value: Any) -> Any:
