@@ -4,7 +4,8 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -77,26 +78,43 @@ class ContextCache:
 
 
 class LoadedTeachers:
-    """Models kept in memory between jobs, the least recently used dropped first. For one thread at a time."""
+    """Models kept in memory between jobs, the least recently used dropped first."""
 
     def __init__(self, device: str, threads: int | None) -> None:
         self._device = device
         self._threads = threads
         self._loaded: OrderedDict[str, LoadedTeacher] = OrderedDict()
+        self._busy: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, teacher: Teacher, folder: Path) -> LoadedTeacher:
-        """The loaded teacher."""
+    @contextmanager
+    def using(self, teacher: Teacher, folder: Path) -> Generator[LoadedTeacher]:
+        """The loaded teacher, for this thread alone.
+
+        Raises
+        ------
+        TeacherUnusable
+        """
         key = f"{teacher.id}:{teacher.digest}"
         with self._lock:
-            found = self._loaded.pop(key, None) or load_teacher(
-                teacher, folder, device=self._device, threads=self._threads
-            )
-            self._loaded[key] = found
+            busy = self._busy.setdefault(key, threading.Lock())
+        with busy:
+            with self._lock:
+                found = self._loaded.pop(key, None)
+            if found is None:
+                found = load_teacher(teacher, folder, device=self._device, threads=self._threads)
+            try:
+                yield found
+            finally:
+                self._keep(key, found)
+
+    def _keep(self, key: str, teacher: LoadedTeacher) -> None:
+        with self._lock:
+            self._loaded[key] = teacher
             while len(self._loaded) > _KEPT_TEACHERS:
-                _, oldest = self._loaded.popitem(last=False)
-                oldest.close()
-            return found
+                oldest, dropped = self._loaded.popitem(last=False)
+                self._busy.pop(oldest, None)
+                dropped.close()
 
 
 class OutputsOf:
@@ -159,9 +177,8 @@ class OutputsOf:
                 return outputs, True
         self.use.misses += 1
         try:
-            outputs = run_teacher(
-                self._kept.get(teacher, folder), data.batches(64), should_stop=self._context.should_stop
-            )
+            with self._kept.using(teacher, folder) as loaded:
+                outputs = run_teacher(loaded, data.batches(64), should_stop=self._context.should_stop)
         except RunStopped:
             self._context.check()
             raise

@@ -29,6 +29,9 @@ _TICK: Final = 0.4
 _RETRY_SECONDS: Final = 60.0
 """How long the end of a job is tried again while Redis is away."""
 
+_CONCURRENCY: Final[dict[Lane, int]] = {"recommend": 4, "distill": 1}
+"""Jobs at once. A quick recommendation must not stand behind one that runs teachers."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -62,10 +65,10 @@ class Consumer:
             async with Worker(
                 docket,
                 name=self.name,
-                concurrency=1,
+                concurrency=_CONCURRENCY[self.lane],
                 redelivery_timeout=timedelta(seconds=settings.lease_seconds),
                 reconnection_delay=timedelta(seconds=0.5),
-                minimum_check_interval=timedelta(milliseconds=100),
+                minimum_check_interval=timedelta(milliseconds=50),
                 schedule_automatic_tasks=False,
             ) as worker:
                 loop = asyncio.create_task(worker.run_forever(), name=f"lane {self.lane}")
