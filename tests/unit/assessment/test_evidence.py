@@ -62,6 +62,19 @@ def test_permuted_moves_the_teacher_only(make_evidence):
         np.testing.assert_array_equal(getattr(moved, name), getattr(evidence, name))
 
 
+def test_shuffling_students_gives_the_same_pairs_and_keeps_the_spectrum(make_evidence):
+    evidence = make_evidence()
+    order = np.random.default_rng(1).permutation(evidence.items)
+    spectrum, outcomes = evidence.representation.spectrum, evidence.outcomes
+    moved, shuffled = evidence.permuted(order), evidence.with_students_shuffled(order)
+    np.testing.assert_array_equal(shuffled.predictions[order], moved.predictions)
+    for name in ("labels", "student_predictions", "outcomes"):
+        np.testing.assert_array_equal(getattr(shuffled, name)[order], getattr(moved, name))
+    assert shuffled.representation.spectrum is spectrum
+    assert evidence.outcomes is outcomes
+    np.testing.assert_array_equal(evidence.labels, make_evidence().labels)
+
+
 def test_representation_falls_back_to_log_predictions(make_evidence):
     evidence = make_evidence()
     assert evidence.representation.source == "features"

@@ -145,7 +145,8 @@ class Estimator(ABC):
         -------
         float64 array (M,)
         """
-        return np.array([self.estimate(evidence.permuted(order)).value for order in orders], dtype=np.float64)
+        values = [self.estimate(evidence.with_students_shuffled(order)).value for order in orders]
+        return np.array(values, dtype=np.float64)
 
 
 def centred(values: Vector) -> Vector:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import rel_entr
 
 from worker.assessment.estimators.base import Estimator, Need, Score, centred
-from worker.assessment.estimators.evidence import Evidence
+from worker.assessment.estimators.evidence import Evidence, Indices, Vector
 
 
 def _generator(evidence: Evidence) -> np.random.Generator:
@@ -86,6 +86,9 @@ class RandomTeacher(Estimator):
         order = _generator(evidence).permutation(evidence.items)
         inner = self.inner.estimate(evidence.permuted(order))
         return Score(inner.value, inner.influence, dict(inner.details) | {"of": self.inner.name})
+
+    def null_values(self, evidence: Evidence, orders: Indices) -> Vector:
+        return self.inner.null_values(evidence, orders)
 
 
 class RandomOrder(Estimator):

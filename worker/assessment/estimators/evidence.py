@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -177,6 +178,22 @@ class Evidence:
         Predictions, logits and features move together; labels and student predictions stay.
         """
         return self._with_items(order, False, False)
+
+    def with_students_shuffled(self, order: Indices) -> Evidence:
+        """Return the pairs of `permuted`, listed by teacher output instead of by label.
+
+        Nothing on the teacher's side changes, so its checks and everything derived from it (the spectrum of the
+        features, above all) are kept: a random-teacher control costs what the estimator adds to them.
+        """
+        shuffled = copy(self)
+        shuffled.__dict__.pop("outcomes", None)
+        for name in ("labels", "student_predictions"):
+            given = getattr(self, name)
+            if given is not None:
+                moved = np.empty_like(given)
+                moved[order] = given
+                shuffled.__dict__[name] = moved
+        return shuffled
 
     def _with_items(self, index: Indices, move_labels: bool, move_student: bool) -> Evidence:
         return replace(
