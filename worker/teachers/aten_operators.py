@@ -26,13 +26,13 @@ _LOGIC: Final = """
 """
 _ACTIVATIONS: Final = """
     celu elu gelu glu hardsigmoid hardswish hardtanh leaky_relu log_sigmoid mish prelu relu relu6 selu
-    sigmoid silu softplus softsign threshold softmax log_softmax _softmax _log_softmax _safe_softmax
+    sigmoid silu softplus threshold softmax log_softmax _softmax _log_softmax _safe_softmax
 """
 _LAYERS: Final = """
     addmm baddbmm batch_norm bilinear bmm cdist conv1d conv2d conv3d conv_transpose1d conv_transpose2d
     convolution cosine_similarity dot einsum embedding group_norm gru instance_norm layer_norm linear
     linalg_vector_norm lstm matmul mm mv native_batch_norm native_group_norm native_layer_norm norm
-    _native_batch_norm_legit_no_training outer rms_norm scaled_dot_product_attention normalize
+    _native_batch_norm_legit_no_training outer rms_norm scaled_dot_product_attention
 """
 _POOLING: Final = """
     _adaptive_avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d

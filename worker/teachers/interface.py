@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
 from preceptor.contract.teachers import Modality
 
 Float32 = NDArray[np.float32]

@@ -4,8 +4,9 @@ import re
 import unicodedata
 from typing import Final
 
-from preceptor.contract.labels import Labels
 from pydantic import TypeAdapter, ValidationError
+
+from preceptor.contract.labels import Labels
 
 from .rejection import TeacherUnusable
 

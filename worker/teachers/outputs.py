@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from preceptor.contract.teachers import Source
 from safetensors import numpy as safetensors_numpy
 
+from preceptor.contract.teachers import Source
 from service.state.errors import PreceptorError
 
 from .interface import Batch, Float32, LoadedTeacher, Outputs, length, part

@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from preceptor.contract.teachers import ImagePreprocessing
 
+from preceptor.contract.teachers import ImagePreprocessing
 from service.state.errors import InvalidProbe
 
 from .interface import Float32

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from preceptor.contract.teachers import (
     FeaturesPreprocessing,
     ImagePreprocessing,

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 from PIL import Image
+
 from preceptor.contract.teachers import FeaturesPreprocessing, Teacher
 
 from .interface import Items

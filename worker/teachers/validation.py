@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
+
 from preceptor.contract.teachers import Teacher, TeacherStatus
 
 from .digest import file_digests, teacher_digest

@@ -1,6 +1,7 @@
 """Feature vectors as a model's input."""
 
 import numpy as np
+
 from preceptor.contract.teachers import FeaturesPreprocessing
 
 from .interface import Float32

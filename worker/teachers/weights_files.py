@@ -28,6 +28,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """
     header, room = _read_header(path)
     shapes: dict[str, tuple[int, ...]] = {}
+    needed = 0
     for name, entry in header.items():
         if name == "__metadata__":
             continue
@@ -39,11 +40,12 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             raise TeacherUnusable(f"{path.name} describes the tensor {name[:80]!r} wrongly; {_AGAIN}") from None
         if any(n < 0 for n in shape) or not 0 <= begin <= end or math.prod(shape) * bits != (end - begin) * 8:
             raise TeacherUnusable(f"{path.name} describes the tensor {name[:80]!r} wrongly; {_AGAIN}")
-        if end > room:
-            raise TeacherUnusable(
-                f"{path.name} is cut off: it should hold {end - room:,} more bytes; upload it again"
-            )
+        needed = max(needed, end)
         shapes[name] = shape
+    if needed > room:
+        raise TeacherUnusable(
+            f"{path.name} is cut off: it should hold {needed - room:,} more bytes; upload it again"
+        )
     if not shapes:
         raise TeacherUnusable(f"{path.name} holds no tensors; {_AGAIN}")
     return shapes

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+
 from preceptor.contract.teachers import Modality, OnnxSource, Teacher
 
 from ..interface import Batch, Float32, Outputs

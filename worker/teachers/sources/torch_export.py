@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from preceptor.contract.teachers import Modality, Teacher, TorchExportSource
 from torch import Tensor
+
+from preceptor.contract.teachers import Modality, Teacher, TorchExportSource
 
 from ..export_archive import read_archive
 from ..export_graph import ExportedGraph

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import torch
 from PIL import Image
+
 from preceptor.contract.files import missing
 from preceptor.contract.teachers import Modality, Teacher
-
 from service.state.errors import InvalidProbe
 
 from ..interface import Batch, Float32, Outputs
@@ -50,7 +50,9 @@ def load(teacher: Teacher, folder: Path, *, device: str, threads: int | None) ->
         raise TeacherUnusable(
             "a source of kind 'transformers' takes pictures or texts, not feature vectors; export it to ONNX"
         )
-    return TransformersTeacher(folder, teacher.modality, labels, numbers(shapes), device, threads)
+    if labels is None and teacher.labels is None:
+        raise TeacherUnusable("config.json names no classes; give `labels`, or write id2label into config.json")
+    return TransformersTeacher(teacher, folder, labels, numbers(shapes), device, threads)
 
 
 def check_config(config: dict[str, Any]) -> list[str] | None:
@@ -127,8 +129,8 @@ class TransformersTeacher:
 
     def __init__(
         self,
+        teacher: Teacher,
         folder: Path,
-        modality: Modality,
         labels: list[str] | None,
         stored: int,
         device: str,
@@ -142,9 +144,12 @@ class TransformersTeacher:
         transformers.utils.logging.disable_progress_bar()
         use_threads(threads)
         self._device = device_for(device)
+        modality = teacher.modality
         self.modality: Modality = modality
         self.labels = labels
         config = _read_model_config(folder)
+        if labels is None and teacher.labels is not None:
+            config.num_labels = len(teacher.labels)
         auto = (
             transformers.AutoModelForImageClassification
             if modality == "image"
@@ -159,6 +164,7 @@ class TransformersTeacher:
             trust_remote_code=False,
             local_files_only=True,
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are in the report, and refused by it
             output_loading_info=True,
         )
         _check_report(report)
@@ -256,16 +262,19 @@ def _check_report(report: Any) -> None:
             f"the weights lack {absent[0]!r}{_more(absent)}: without them the teacher would answer at random. "
             f"Upload the fine-tuned classifier, not its base model"
         )
-    wrong = [entry[0] for entry in report["mismatched_keys"]]
+    wrong = sorted(report["mismatched_keys"])
     if wrong:
+        name, stored, configured = wrong[0]
         raise TeacherUnusable(
-            f"the weights of {wrong[0]!r}{_more(wrong)} have another shape than config.json says; upload "
-            f"config.json "
-            f"and weights of the same model (the number of labels in id2label must be the model's)"
+            f"the weights of {name!r}{_more(wrong)} have another shape than config.json says ({list(stored)} in "
+            f"the "
+            f"file, {list(configured)} by config.json); upload config.json and weights of the same model, with "
+            f"one "
+            f"name in id2label for each output"
         )
 
 
-def _more(names: list[str]) -> str:
+def _more(names: list[Any]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
