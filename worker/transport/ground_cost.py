@@ -17,7 +17,9 @@ def _unit_rows(rows: Tensor, side: str) -> Tensor:
     norms = rows.norm(dim=1, keepdim=True)
     if (norms <= 1e-12).any():
         row = int(norms.squeeze(1).argmin())
-        raise ValueError(f"{side} embedding {row} is a zero vector: it has no direction, so no cosine; embed it again")
+        raise ValueError(
+            f"{side} embedding {row} is a zero vector: it has no direction, so no cosine; embed it again"
+        )
     return rows / norms
 
 

@@ -81,7 +81,13 @@ _entropic_transport.register_autograd(_envelope, setup_context=_remember)
 
 
 def entropic_value(
-    predictions: Tensor, targets: Tensor, cost: Tensor, *, eps: float, tol: float, teacher_relaxation: float | None = None
+    predictions: Tensor,
+    targets: Tensor,
+    cost: Tensor,
+    *,
+    eps: float,
+    tol: float,
+    teacher_relaxation: float | None = None,
 ) -> Tensor:
     """Regularised transport of each pair, differentiable in both distributions; shape (N,).
 

@@ -71,7 +71,9 @@ def _distributions(rows: Tensor, name: str, width: int) -> Tensor:
     sums = rows.sum(dim=1, keepdim=True)
     # NaN fails both comparisons, infinity the second.
     if not bool((rows.amin() >= 0) & ((sums - 1).abs().amax() <= _SUM_SLACK)):
-        raise ValueError(f"{name}: every row must be a distribution (non-negative, finite, sum 1 within {_SUM_SLACK})")
+        raise ValueError(
+            f"{name}: every row must be a distribution (non-negative, finite, sum 1 within {_SUM_SLACK})"
+        )
     return rows / sums
 
 

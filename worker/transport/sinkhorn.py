@@ -148,7 +148,9 @@ def sinkhorn(
         )
 
 
-def _sinkhorn(problem: EntropicProblem, dtype: torch.dtype, aggregate_plan: bool, engine: Engine) -> SinkhornResult:
+def _sinkhorn(
+    problem: EntropicProblem, dtype: torch.dtype, aggregate_plan: bool, engine: Engine
+) -> SinkhornResult:
     # The eliminated side should be the long one; a relaxed teacher side is always the eliminated one.
     mirrored = problem.relaxation is None and problem.cost.shape[0] < problem.cost.shape[1]
     book = _solve(problem.swapped() if mirrored else problem, aggregate_plan, engine)
@@ -295,7 +297,9 @@ def _newton_tail(problem: EntropicProblem, shifted: Tensor, block: Tensor, scale
         )
         scaled.scaling[part] = (q * (g / problem.eps).exp()).to(scaled.scaling.dtype)
         # Left open by Newton: to be taken up again in the log domain.
-        scaled.violation[part] = torch.where(violation <= problem.tol, violation, torch.inf).to(scaled.violation.dtype)
+        scaled.violation[part] = torch.where(violation <= problem.tol, violation, torch.inf).to(
+            scaled.violation.dtype
+        )
         scaled.iterations[part] += steps
 
 

@@ -1,0 +1,430 @@
+"""The zoo's label embeddings in one memory-mapped vocabulary, updated as teachers come and go.
+
+Any number of processes may read while one writes: data files are only appended to, a reader sees what the
+log's valid records speak of, and compaction builds a new folder before one rename makes it current.
+"""
+
+import fcntl
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from worker.transport import index_files
+from worker.transport.index_files import DATA_FILES, LOG_FILE, Record
+
+_FORMAT = 1
+_DIGEST = 16
+# Compaction copies everything alive, so it waits until as much is dead as is alive.
+_DEAD_SHARE = 0.5
+_SMALLEST_COMPACTION = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class Zoo:
+    """What a query reads: one consistent, unchanging view of the index.
+
+    Attributes
+    ----------
+    teachers : tuple of str
+        M ids.
+    starts, counts : ndarray, shape (M,), int64
+        Teacher m's labels are ``members[starts[m] : starts[m] + counts[m]]``.
+    members : ndarray, int32
+        Rows of the vocabulary.
+    weights : ndarray, float32
+        Priors, aligned with ``members``; each teacher's sum to 1 up to rounding.
+    vocabulary : ndarray, shape (V, d), float32
+        Unit rows.
+    concentrations : ndarray, shape (M,), float64
+        Squared norm of each teacher's mean embedding.
+    families : ndarray, shape (M,), int64
+        Teachers with the same number have the same labels and priors.
+    generation : int
+        Number of changes since the index was made.
+    """
+
+    teachers: tuple[str, ...]
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    members: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    vocabulary: NDArray[np.float32]
+    concentrations: NDArray[np.float64]
+    families: NDArray[np.int64]
+    generation: int
+
+    def positions(self, teachers: Sequence[str]) -> NDArray[np.int64]:
+        """Positions of the given ids.
+
+        Raises
+        ------
+        KeyError
+            An id that is not in the index.
+        """
+        place = {teacher: position for position, teacher in enumerate(self.teachers)}
+        return np.array([place[teacher] for teacher in teachers], dtype=np.int64)
+
+
+@dataclass(slots=True)
+class _State:
+    """What one handle has read of the current folder."""
+
+    folder: Path
+    base: int
+    records: dict[str, Record]
+    log_end: int
+    changes: int
+    rows: int
+    text_bytes: int
+    members: int
+
+    def take(self, record: Record, end: int) -> None:
+        if record.added:
+            self.records[record.teacher] = record
+        else:
+            self.records.pop(record.teacher, None)
+        self.rows, self.text_bytes = max(self.rows, record.rows), max(self.text_bytes, record.text_bytes)
+        self.members = max(self.members, record.start + record.count)
+        self.changes += 1
+        self.log_end = end
+
+
+class LabelIndex:
+    """One vocabulary of label embeddings and, per teacher, the list of its rows.
+
+    Make it with :meth:`open`. Every method may be called from any thread; writers of several processes take
+    turns by a file lock. All labels of an index come from one encoder.
+    """
+
+    def __init__(self, path: Path, encoder_id: str, dim: int) -> None:
+        self.path = path
+        self.encoder_id = encoder_id
+        self.dim = dim
+        self._guard = threading.RLock()
+        self._state = self._read_all()
+        self._zoo: Zoo | None = None
+        self._digests: dict[bytes, int] | None = None
+
+    @classmethod
+    def open(cls, path: str | Path, encoder_id: str, dim: int) -> "LabelIndex":
+        """Open an index, or make an empty one.
+
+        Parameters
+        ----------
+        path : path of a folder
+        encoder_id : str
+            Names the encoder of all embeddings. An index never mixes two.
+        dim : int
+            d, length of an embedding.
+
+        Raises
+        ------
+        ValueError
+            The folder holds an index of another encoder or dimension.
+        """
+        if dim < 1:
+            raise ValueError(f"dim must be at least 1, got {dim}")
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        with _locked(path):
+            if not (path / "CURRENT").exists():
+                (path / "g0").mkdir(exist_ok=True)
+                for name in (*DATA_FILES, LOG_FILE):
+                    index_files.append(path / "g0" / name, 0, b"")
+                _write_current(path, "g0", 0, encoder_id, dim)
+        current = _read_current(path)
+        if current["encoder_id"] != encoder_id or current["dim"] != dim:
+            raise ValueError(
+                f"{path} indexes embeddings of encoder {current['encoder_id']!r} with {current['dim']} dimensions, "
+                f"not {encoder_id!r} with {dim}; use another folder, or build it anew"
+            )
+        return cls(path, encoder_id, dim)
+
+    @property
+    def generation(self) -> int:
+        """Number of changes this handle has seen; it grows with every teacher added or removed."""
+        with self._guard:
+            return self._state.changes
+
+    def __len__(self) -> int:
+        with self._guard:
+            return len(self._state.records)
+
+    def __contains__(self, teacher_id: object) -> bool:
+        with self._guard:
+            return teacher_id in self._state.records
+
+    def refresh(self) -> bool:
+        """Notice what other handles and processes have written; True when something changed."""
+        with self._guard:
+            state = self._state
+            before = state.changes
+            if _read_current(self.path)["folder"] != state.folder.name:
+                self._state = self._read_all()
+                self._zoo, self._digests = None, None
+            else:
+                self._read_more(state)
+            changed = self._state.changes != before
+            if changed:
+                self._zoo = None
+            return changed
+
+    def zoo(self) -> Zoo:
+        """The present view, after a :meth:`refresh`; the same object as long as nothing changes."""
+        with self._guard:
+            self.refresh()
+            if self._zoo is None:
+                self._zoo = self._view()
+            return self._zoo
+
+    def add(
+        self, teacher_id: str, labels: Sequence[str], embeddings: ArrayLike, prior: ArrayLike | None = None
+    ) -> None:
+        """Add a teacher, or replace it. It is on disk when this returns.
+
+        Parameters
+        ----------
+        teacher_id : str
+            Up to 65535 bytes.
+        labels : sequence of K str
+        embeddings : array, shape (K, d)
+            Need not be normalised; equal embeddings share one row of the vocabulary.
+        prior : array, shape (K,), or None
+            Non-negative; normalised to sum 1. Uniform by default.
+
+        Raises
+        ------
+        ValueError
+            Shapes that do not match, a zero vector, a bad prior.
+        """
+        self.add_many([(teacher_id, labels, embeddings, prior)])
+
+    def add_many(self, teachers: Sequence[tuple[str, Sequence[str], ArrayLike, ArrayLike | None]]) -> None:
+        """Add many teachers with one wait for the disk; each is (id, labels, embeddings, prior) of :meth:`add`.
+
+        After a crash a leading part of them is in the index.
+        """
+        checked = [self._checked(*teacher) for teacher in teachers]
+        with self._writing() as state:
+            digests = self._known_digests(state)
+            rows: list[bytes] = []
+            new_digests: list[bytes] = []
+            texts: list[bytes] = []
+            members: list[bytes] = []
+            weights: list[bytes] = []
+            log: list[bytes] = []
+            next_row, next_member, text_bytes = state.rows, state.members, state.text_bytes
+            for name, labels, unit, prior in checked:
+                own = np.empty(len(labels), dtype=np.int32)
+                for position, (label, row) in enumerate(zip(labels, unit, strict=True)):
+                    data = row.tobytes()
+                    digest = hashlib.blake2b(data, digest_size=_DIGEST).digest()
+                    known = digests.get(digest)
+                    if known is None:
+                        known = digests[digest] = next_row
+                        next_row += 1
+                        rows.append(data)
+                        new_digests.append(digest)
+                        texts.append(json.dumps(label, ensure_ascii=False).encode() + b"\n")
+                        text_bytes += len(texts[-1])
+                    own[position] = known
+                mean = prior.astype(np.float64) @ unit.astype(np.float64)
+                signature = hashlib.blake2b(own.tobytes() + prior.tobytes(), digest_size=_DIGEST).digest()
+                record = Record(
+                    name, True, next_member, len(labels), next_row, text_bytes, float(mean @ mean), signature
+                )
+                next_member += len(labels)
+                members.append(own.tobytes())
+                weights.append(prior.tobytes())
+                log.append(record.encode())
+            folder = state.folder
+            for name, offset, parts in (
+                ("vocabulary.f32", state.rows * self.dim * 4, rows),
+                ("digests.bin", state.rows * _DIGEST, new_digests),
+                ("labels.jsonl", state.text_bytes, texts),
+                ("members.i32", state.members * 4, members),
+                ("weights.f32", state.members * 4, weights),
+            ):
+                index_files.append(folder / name, offset, b"".join(parts))
+            self._commit(state, b"".join(log))
+
+    def remove(self, teacher_id: str) -> bool:
+        """Remove a teacher; False when it was not there."""
+        with self._writing() as state:
+            record = state.records.get(teacher_id)
+            if record is None:
+                return False
+            self._commit(state, replace(record, added=False).encode())
+            return True
+
+    def labels(self) -> list[str]:
+        """Text of each vocabulary row, as it first came."""
+        with self._guard:
+            data = (self._state.folder / "labels.jsonl").read_bytes()[: self._state.text_bytes]
+        return [json.loads(line) for line in data.splitlines()]
+
+    def compact(self) -> None:
+        """Rewrite the index without what removed teachers left behind. Readers go on undisturbed."""
+        with self._writing() as state:
+            self._compact(state)
+
+    # Reading
+
+    def _read_all(self) -> _State:
+        while True:
+            current = _read_current(self.path)
+            state = _State(self.path / current["folder"], current["changes"], {}, 0, current["changes"], 0, 0, 0)
+            try:
+                self._read_more(state)
+            except FileNotFoundError:
+                # Compacted between the two reads: the old folder is gone, the new one is current.
+                if _read_current(self.path)["folder"] == current["folder"]:
+                    raise
+                continue
+            return state
+
+    @staticmethod
+    def _read_more(state: _State) -> None:
+        with (state.folder / LOG_FILE).open("rb") as log:
+            log.seek(state.log_end)
+            data = log.read()
+        base = state.log_end
+        for record, end in index_files.decode(data):
+            state.take(record, base + end)
+
+    def _view(self) -> Zoo:
+        state = self._state
+        records = list(state.records.values())
+        numbers: dict[bytes, int] = {}
+        return Zoo(
+            teachers=tuple(record.teacher for record in records),
+            starts=np.array([record.start for record in records], dtype=np.int64),
+            counts=np.array([record.count for record in records], dtype=np.int64),
+            members=_mapped(state.folder / "members.i32", np.int32, (state.members,)),
+            weights=_mapped(state.folder / "weights.f32", np.float32, (state.members,)),
+            vocabulary=_mapped(state.folder / "vocabulary.f32", np.float32, (state.rows, self.dim)),
+            concentrations=np.array([record.concentration for record in records], dtype=np.float64),
+            families=np.array(
+                [numbers.setdefault(record.signature, len(numbers)) for record in records], dtype=np.int64
+            ),
+            generation=state.changes,
+        )
+
+    # Writing
+
+    @contextmanager
+    def _writing(self) -> Iterator[_State]:
+        with self._guard, _locked(self.path):
+            self.refresh()
+            yield self._state
+
+    def _commit(self, state: _State, log: bytes) -> None:
+        index_files.append(state.folder / LOG_FILE, state.log_end, log)
+        self._read_more(state)
+        self._zoo = None
+        alive = sum(record.count for record in state.records.values()) if state.members else 0
+        if state.members > _SMALLEST_COMPACTION and alive < _DEAD_SHARE * state.members:
+            self._compact(state)
+
+    def _known_digests(self, state: _State) -> dict[bytes, int]:
+        if self._digests is None or len(self._digests) != state.rows:
+            data = (state.folder / "digests.bin").read_bytes()[: state.rows * _DIGEST]
+            self._digests = {data[row * _DIGEST : (row + 1) * _DIGEST]: row for row in range(state.rows)}
+        return self._digests
+
+    def _checked(
+        self, teacher_id: str, labels: Sequence[str], embeddings: ArrayLike, prior: ArrayLike | None = None
+    ) -> tuple[str, list[str], NDArray[np.float32], NDArray[np.float32]]:
+        count = len(labels)
+        rows = np.asarray(embeddings, dtype=np.float64)
+        if not teacher_id or len(teacher_id.encode()) > 65_535:
+            raise ValueError("a teacher id must have 1 to 65535 bytes")
+        if count == 0 or rows.shape != (count, self.dim):
+            raise ValueError(
+                f"teacher {teacher_id}: {count} labels and embeddings of shape {rows.shape}, "
+                f"expected ({count or 'at least one'}, {self.dim})"
+            )
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        if not np.isfinite(rows).all() or float(norms.min()) <= 1e-12:
+            raise ValueError(f"teacher {teacher_id}: an embedding is zero or not finite")
+        weights = np.full(count, 1.0) if prior is None else np.asarray(prior, dtype=np.float64)
+        if weights.shape != (count,):
+            raise ValueError(f"teacher {teacher_id}: prior has shape {weights.shape}, expected ({count},)")
+        if not np.isfinite(weights).all() or float(weights.min()) < 0 or float(weights.sum()) <= 0:
+            raise ValueError(f"teacher {teacher_id}: a prior must be non-negative, finite and not all zero")
+        return (
+            teacher_id,
+            list(labels),
+            (rows / norms).astype(np.float32),
+            (weights / weights.sum()).astype(np.float32),
+        )
+
+    def _compact(self, state: _State) -> None:
+        zoo = self._view()
+        number = int(state.folder.name[1:]) + 1
+        folder = self.path / f"g{number}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        kept = [np.arange(s, s + c) for s, c in zip(zoo.starts, zoo.counts, strict=True)]
+        index = np.concatenate(kept) if kept else np.empty(0, dtype=np.int64)
+        rows, members = np.unique(zoo.members[index], return_inverse=True)
+        texts = self.labels()
+        ends = np.cumsum([0, *zoo.counts])
+        text_lines = [json.dumps(texts[row], ensure_ascii=False).encode() + b"\n" for row in rows]
+        text_bytes = sum(map(len, text_lines))
+        digests = (state.folder / "digests.bin").read_bytes()
+        contents = {
+            "vocabulary.f32": np.ascontiguousarray(zoo.vocabulary[rows]).tobytes(),
+            "digests.bin": b"".join(digests[row * _DIGEST : (row + 1) * _DIGEST] for row in rows),
+            "labels.jsonl": b"".join(text_lines),
+            "members.i32": members.astype(np.int32).tobytes(),
+            "weights.f32": zoo.weights[index].tobytes(),
+            LOG_FILE: b"".join(
+                replace(record, start=int(start), rows=len(rows), text_bytes=text_bytes).encode()
+                for record, start in zip(state.records.values(), ends[:-1], strict=True)
+            ),
+        }
+        for name, data in contents.items():
+            index_files.append(folder / name, 0, data)
+        index_files.sync_folder(folder)
+        changes = state.changes + 1
+        # Reading the new log counts its records as changes again, so the base is that much lower.
+        _write_current(self.path, folder.name, changes - len(state.records), self.encoder_id, self.dim)
+        old = state.folder
+        self._state = self._read_all()
+        self._zoo, self._digests = None, None
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    if 0 in shape:
+        return np.empty(shape, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r", shape=shape)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with (path / "lock").open("a+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write_current(path: Path, folder: str, changes: int, encoder_id: str, dim: int) -> None:
+    current = {"format": _FORMAT, "folder": folder, "changes": changes, "encoder_id": encoder_id, "dim": dim}
+    index_files.replace_file(path / "CURRENT", json.dumps(current).encode())
+
+
+def _read_current(path: Path) -> dict[str, Any]:
+    current = json.loads((path / "CURRENT").read_bytes())
+    if current.get("format") != _FORMAT:
+        raise ValueError(f"{path} is an index of format {current.get('format')}, this program reads {_FORMAT}")
+    return current
