@@ -1,6 +1,8 @@
 """What happens when the service, or the line to it, fails."""
 
 import socket
+import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -185,3 +187,48 @@ async def test_the_asynchronous_client_retries_the_same_way(
     service.fail("POST", PATH, Fault(409))
     with pytest.raises(ConflictError):
         await async_client.label_sets.create(LABELS)
+
+
+def test_a_refusal_before_the_body_is_read_is_heard(tmp_path: Path, naps: list[float]) -> None:
+    """A service that judges by Content-Length answers and closes while the client is still sending."""
+    file = tmp_path / "huge.npz"
+    with file.open("wb") as stream:
+        stream.truncate(64 << 20)
+    problem = problem_of(413, "too-large", "the probe has more than 1 MiB").model_dump_json().encode()
+    head = f"HTTP/1.1 413 X\r\nContent-Type: application/problem+json\r\nContent-Length: {len(problem)}\r\n"
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(head.encode() + b"Connection: close\r\n\r\n" + problem)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 20):  # a closing server lingers, or a reset would destroy its answer
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener], daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with Client(address, sleep=naps.append) as client, pytest.raises(TooLargeError, match="more than 1 MiB"):
+            client.probes.upload(file)
+        thread.join(10)
+    assert naps == []
+
+
+def test_memory_stays_bounded_while_a_large_file_goes_up(
+    client: Client, service: SmallService, tmp_path: Path
+) -> None:
+    file = tmp_path / "large.npz"
+    with file.open("wb") as stream:
+        stream.truncate(48 << 20)
+    tracemalloc.start()
+    try:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        client.probes.upload(file)
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert service.requests("POST", "/v1/probes")[0].size == 48 << 20
+    assert peak < 24 << 20, "client and server together hold less than half of the file"

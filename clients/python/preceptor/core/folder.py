@@ -75,6 +75,10 @@ class TeacherFolder:
         values = _described(folder, names)
         values.update({name: value for name, value in overrides.items() if value is not None})
         values.setdefault("name", folder.resolve().name[:MAX_NAME_LENGTH])
+        if "modality" not in values:
+            raise TeacherFolderError(
+                f"{str(folder)!r}: nothing says whether this model reads images, texts or features; give modality"
+            )
         try:
             wanted = body(TeacherBody, values)
         except InvalidRequestError as error:
@@ -142,10 +146,7 @@ def _transformers(folder: Path, names: list[str]) -> dict[str, Any]:
         return {"source": {"kind": "transformers"}, "modality": "image"}
     if "tokenizer.json" in names or "vocab.txt" in names:
         return {"source": {"kind": "transformers"}, "modality": "text"}
-    raise TeacherFolderError(
-        f"{str(folder)!r}: nothing says whether this model reads images or texts (architectures: "
-        f"{architectures or 'none'}); give modality"
-    )
+    return {"source": {"kind": "transformers"}}
 
 
 def _sorted_out(folder: Path, kind: str, names: list[str]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ Watch = bool | Callable[[JobEvent], None]
 @contextmanager
 def watching(watch: Watch, job: JobSummary) -> Generator[Callable[[JobEvent], None] | None]:
     """The observer of a wait."""
-    if watch is True:
+    if job.status.terminal:
+        yield None
+    elif watch is True:
         from ..display import JobDisplay  # rich is slow to import and needed only here
 
         with JobDisplay(f"{job.kind} {job.id}") as display:
