@@ -5,6 +5,7 @@ of the worker (a bare environment), cannot write a file beyond a megabyte, and h
 """
 
 import json
+import math
 import os
 import resource
 import signal
@@ -45,6 +46,7 @@ def validate_isolated(
         "teacher": teacher.model_dump(mode="json"),
         "folder": str(folder.absolute()),
         "threads": threads or 1,
+        "seconds": math.ceil(timeout_seconds) * (threads or 1) + 5,
         "memory": memory_bytes or _BASE_MEMORY + _FILES_IN_MEMORY * size,
     }
     child = subprocess.Popen(
@@ -105,6 +107,8 @@ def _child() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     request = json.load(sys.stdin)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Should the worker itself be killed meanwhile, this ends the child.
+    resource.setrlimit(resource.RLIMIT_CPU, (request["seconds"], request["seconds"]))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_WRITTEN, _LARGEST_WRITTEN))
     resource.setrlimit(resource.RLIMIT_AS, (request["memory"], request["memory"]))
     verdict = validate_teacher(
