@@ -18,9 +18,10 @@ def readable(label: str) -> str:
     """A class name as plain words.
 
     In this order: NFKC; a WordNet number in front goes ("n01440764 tench"); so does a class number ("281: tabby");
-    underscores become spaces; in a name without spaces camelCase ("cardPayment") and dots between letters
-    ("talk.politics.guns") part words; white space is collapsed. Synonyms after commas stay ("tench, Tinca tinca"):
-    the whole list was encoded better than its first word alone. Case and hyphens stay; an encoder may fold them.
+    pictographs become their Unicode names ("🐟": fish); underscores become spaces; in a name without spaces
+    camelCase ("cardPayment") and dots between letters ("talk.politics.guns") part words; white space is collapsed.
+    Synonyms after commas stay ("tench, Tinca tinca"): the whole list was encoded better than its first word alone.
+    Case and hyphens stay; an encoder may fold them.
 
     Parameters
     ----------
@@ -35,7 +36,16 @@ def readable(label: str) -> str:
     text = unicodedata.normalize("NFKC", label).strip()
     text = _WORDNET.sub("", text)
     text = _NUMBER.sub("", text)
-    text = text.replace("_", " ").strip()
+    text = "".join(_spelt(sign) for sign in text).replace("_", " ").strip()
     if not any(sign.isspace() for sign in text):
         text = _CAMEL.sub(" ", _DOTS.sub(" ", text))
     return " ".join(text.split())
+
+
+def _spelt(sign: str) -> str:
+    # No encoder here knows pictographs, but Unicode names each of them in English.
+    if sign == "\N{ZERO WIDTH JOINER}" or "\N{VARIATION SELECTOR-1}" <= sign <= "\N{VARIATION SELECTOR-16}":
+        return ""
+    if unicodedata.category(sign) != "So":
+        return sign
+    return f" {unicodedata.name(sign, '').lower()} "
