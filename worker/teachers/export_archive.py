@@ -62,9 +62,7 @@ def read_archive(path: Path) -> ExportArchive:
         It is not such an archive, is cut off, holds compiled code, or can only be read by unpickling.
     """
     if not zipfile.is_zipfile(path):
-        raise TeacherUnusable(
-            f"{path.name} is not a torch.export archive, or it is cut off; save it with {_EXPORT}"
-        )
+        raise TeacherUnusable(f"{path.name} is not a torch.export archive, or it is cut off; save it with {_EXPORT}")
     try:
         with zipfile.ZipFile(path) as archive:
             return _Reader(archive, path.name).read()
@@ -114,9 +112,7 @@ class _Reader:
             what = "holds compiled code" if compiled else "holds no program named 'model'"
             raise TeacherUnusable(f"{self._name} {what}, which is not run here; save it with {_EXPORT}")
         if "byteorder" in names and self._bytes("byteorder") != b"little":
-            raise TeacherUnusable(
-                f"{self._name} was written on a big-endian machine; save it on a little-endian one"
-            )
+            raise TeacherUnusable(f"{self._name} was written on a big-endian machine; save it on a little-endian one")
 
     def _bytes(self, name: str) -> bytes:
         entry = self._entries[name]
@@ -148,9 +144,7 @@ class _Reader:
         stored: dict[str, Tensor] = {}
         return {name: self._tensor(folder, name, entry, stored) for name, entry in table.items()}
 
-    def _tensor(
-        self, folder: str, name: str, entry: dict[str, Any], stored: dict[str, Tensor]
-    ) -> tuple[Tensor, bool]:
+    def _tensor(self, folder: str, name: str, entry: dict[str, Any], stored: dict[str, Tensor]) -> tuple[Tensor, bool]:
         file = str(entry["path_name"])
         if entry.get("use_pickle") or not file.startswith(("weight_", "tensor_")):
             raise TeacherUnusable(
@@ -174,9 +168,7 @@ class _Reader:
             stored[path] = torch.frombuffer(bytearray(self._bytes(path) or b"\0" * 8), dtype=torch.uint8)
         whole = stored[path]
         last = offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
-        if math.prod(shape) and (
-            min([offset, *strides, *shape]) < 0 or (last + 1) * dtype.itemsize > whole.numel()
-        ):
+        if math.prod(shape) and (min([offset, *strides, *shape]) < 0 or (last + 1) * dtype.itemsize > whole.numel()):
             raise TeacherUnusable(
                 f"{self._name} holds too few bytes for {name[:80]!r}; export the model with its real weights"
             )

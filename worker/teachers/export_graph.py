@@ -100,9 +100,7 @@ class ExportedGraph:
             )
         name = entry[fields[kind]]
         if name not in tensors:
-            raise TeacherUnusable(
-                f"the archive lacks the tensor {name[:80]!r}; save it again with torch.export.save"
-            )
+            raise TeacherUnusable(f"the archive lacks the tensor {name[:80]!r}; save it again with torch.export.save")
         # Cloned: its version then counts changes from zero, and no two of them share memory.
         self._fixed[entry["arg"]["name"]] = tensors[name].to(self._device, copy=True)
 
@@ -156,9 +154,7 @@ class ExportedGraph:
             return value["as_name"]
         if form == "as_none":
             return None
-        raise TeacherUnusable(
-            f"the exported program makes a {form[3:]}, which is not supported; export it to ONNX"
-        )
+        raise TeacherUnusable(f"the exported program makes a {form[3:]}, which is not supported; export it to ONNX")
 
     def _argument(self, argument: dict[str, Any]) -> Any:
         """An argument of a node: a constant, or a reference to what an earlier node made."""

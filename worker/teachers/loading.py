@@ -26,9 +26,7 @@ SOURCES: Final[dict[str, str]] = {
 }
 
 
-def load_teacher(
-    teacher: Teacher, folder: Path, *, device: str = "cpu", threads: int | None = None
-) -> LoadedTeacher:
+def load_teacher(teacher: Teacher, folder: Path, *, device: str = "cpu", threads: int | None = None) -> LoadedTeacher:
     """Load a teacher of any source that has a model.
 
     Parameters

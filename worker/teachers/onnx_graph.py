@@ -1,6 +1,6 @@
 """What an ONNX file may contain, and where its last linear layer is: read from the graph, before it is run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -44,8 +44,7 @@ def read_model(path: Path) -> ModelProto:
     for tensor in _tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             raise TeacherUnusable(
-                f"{path.name} keeps the tensor {tensor.name[:80]!r} in another file; weights must be inside: "
-                f"{_EXPORT}"
+                f"{path.name} keeps the tensor {tensor.name[:80]!r} in another file; weights must be inside: {_EXPORT}"
             )
     try:
         onnx.checker.check_model(model)
@@ -83,8 +82,8 @@ def _graphs(model: ModelProto) -> Iterator[GraphProto]:
         waiting.extend(_subgraphs(graph.node))
 
 
-def _subgraphs(nodes: "list[NodeProto] | object") -> Iterator[GraphProto]:
-    for node in nodes:  # pyright: ignore[reportGeneralTypeIssues]
+def _subgraphs(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.GRAPH or attribute.HasField("g"):
                 yield attribute.g

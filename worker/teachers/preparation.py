@@ -40,8 +40,7 @@ class Preparation:
             for name, values in (("mean", how.mean), ("std", how.std)):
                 if len(values) not in (1, depth):
                     raise TeacherUnusable(
-                        f"preprocessing.{name} has {len(values)} values for {depth} colour channels; give 1 or "
-                        f"{depth}"
+                        f"preprocessing.{name} has {len(values)} values for {depth} colour channels; give 1 or {depth}"
                     )
         elif isinstance(how, TextPreprocessing):
             from .texts import TextEncoder

@@ -43,8 +43,7 @@ def reason_of(error: BaseException, folder: Path | None = None, *, doing: str = 
 def _is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(
-        sign in text
-        for sign in ("can't allocate memory", "out of memory", "bad_alloc", "failed to allocate memory")
+        sign in text for sign in ("can't allocate memory", "out of memory", "bad_alloc", "failed to allocate memory")
     )
 
 

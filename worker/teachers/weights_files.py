@@ -43,9 +43,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         needed = max(needed, end)
         shapes[name] = shape
     if needed > room:
-        raise TeacherUnusable(
-            f"{path.name} is cut off: it should hold {needed - room:,} more bytes; upload it again"
-        )
+        raise TeacherUnusable(f"{path.name} is cut off: it should hold {needed - room:,} more bytes; upload it again")
     if not shapes:
         raise TeacherUnusable(f"{path.name} holds no tensors; {_AGAIN}")
     return shapes

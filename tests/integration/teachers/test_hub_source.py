@@ -51,9 +51,7 @@ class Hub:
         prefix = f"/{REPOSITORY}/resolve/{REVISION}/"
         if path == f"{api}/revision/{REVISION}":
             siblings = [{"rfilename": name, "size": len(data)} for name, data in self.files.items()]
-            return self._send(
-                request, json.dumps({"id": REPOSITORY, "sha": REVISION, "siblings": siblings}).encode()
-            )
+            return self._send(request, json.dumps({"id": REPOSITORY, "sha": REVISION, "siblings": siblings}).encode())
         if path == f"{api}/tree/{REVISION}":
             tree = [
                 {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}

@@ -130,9 +130,7 @@ def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "where", "is", "my", "order", "?", "money", "back", "please"]
     pieces = words + list("abcdefghijklmnopqrst") + [f"##{letter}" for letter in "abcdefghijkl"]
-    tokenizer = Tokenizer(
-        models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]")
-    )
+    tokenizer = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))

@@ -115,9 +115,7 @@ def test_probabilities_become_their_logarithms(
     assert np.allclose(np.exp(found.logits), scores / scores.sum(axis=1, keepdims=True), atol=1e-5)
 
 
-def test_logits_called_probabilities_are_refused(
-    onnx_vectors: Model, saved_onnx: Save, make_teacher: Make
-) -> None:
+def test_logits_called_probabilities_are_refused(onnx_vectors: Model, saved_onnx: Save, make_teacher: Make) -> None:
     verdict = judged(make_teacher("features", PROBABILITIES, LABELS), saved_onnx(onnx_vectors()))
     assert "registered as probabilities, but a row sums to" in (verdict.reason or "")
 
@@ -311,9 +309,7 @@ def test_a_wrong_graph_is_rejected(
 
 
 @pytest.mark.parametrize("keep", [0, 40, -30])
-def test_a_truncated_file_is_rejected(
-    keep: int, onnx_vectors: Model, saved_onnx: Save, make_teacher: Make
-) -> None:
+def test_a_truncated_file_is_rejected(keep: int, onnx_vectors: Model, saved_onnx: Save, make_teacher: Make) -> None:
     folder = saved_onnx(onnx_vectors())
     path = folder / "model.onnx"
     path.write_bytes(path.read_bytes()[:keep])

@@ -61,9 +61,7 @@ class Pictures(nn.Module):
         return self.head((tokens + mixed * scale).mean(1))
 
 
-def export(
-    model: nn.Module, inputs: tuple[Tensor, ...], path: Path, *, dynamic: bool = True, **options: Any
-) -> Any:
+def export(model: nn.Module, inputs: tuple[Tensor, ...], path: Path, *, dynamic: bool = True, **options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shapes = tuple({0: BATCH} for _ in inputs) if dynamic else None
@@ -163,9 +161,7 @@ def test_pictures_equal_direct_torch(
     assert load_teacher(teacher, tmp_path).predict(Items(images=[picture()])).logits.shape == (1, 3)
 
 
-def test_texts_equal_direct_torch(
-    text_model: Any, tokenizer_file: Path, tmp_path: Path, make_teacher: Make
-) -> None:
+def test_texts_equal_direct_torch(text_model: Any, tokenizer_file: Path, tmp_path: Path, make_teacher: Make) -> None:
     class Named(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -209,9 +205,7 @@ def trap(mark: Path) -> bytes:
     return buffer.getvalue()
 
 
-def test_pickled_sample_inputs_are_never_opened(
-    saved: Callable[..., Path], tmp_path: Path, make_teacher: Make
-) -> None:
+def test_pickled_sample_inputs_are_never_opened(saved: Callable[..., Path], tmp_path: Path, make_teacher: Make) -> None:
     mark = tmp_path / "mark"
     folder = saved({"data/sample_inputs/model.pt": lambda _: trap(mark)})
     assert judged(folder, make_teacher).status is TeacherStatus.READY
@@ -244,6 +238,20 @@ def test_expressions_in_the_program_are_never_evaluated(
     assert mark.exists()
 
 
+def test_names_in_the_program_never_become_code(saved: Callable[..., Path], tmp_path: Path, make_teacher: Make) -> None:
+    mark = tmp_path / "mark"
+    code = json.dumps(f"x=open({str(mark)!r},'w')").encode()
+
+    def change(program: bytes) -> bytes:
+        return program.replace(b'"name": "x"', b'"name": ' + code).replace(b'"x": {', code + b": {")
+
+    folder = saved({"models/model.json": change})
+    assert judged(folder, make_teacher).status is TeacherStatus.READY
+    assert not mark.exists()
+    torch.export.load(folder / "model.pt2")
+    assert mark.exists()
+
+
 @pytest.mark.parametrize(
     "target",
     [
@@ -266,9 +274,7 @@ def test_expressions_in_the_program_are_never_evaluated(
         "torch.ops.higher_order.cond",
     ],
 )
-def test_operators_beyond_the_list_are_refused(
-    target: str, saved: Callable[..., Path], make_teacher: Make
-) -> None:
+def test_operators_beyond_the_list_are_refused(target: str, saved: Callable[..., Path], make_teacher: Make) -> None:
     with pytest.raises(TeacherUnusable, match="is not allowed here"):
         operator_for(target)
 

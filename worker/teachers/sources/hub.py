@@ -75,9 +75,7 @@ def fetch(source: HubSource, folder: Path) -> None:
             f"{name} is gated: accept its terms and give the worker a token in HF_TOKEN, or {_UPLOAD}"
         ) from None
     except RevisionNotFoundError:
-        raise TeacherUnusable(
-            f"the Hub has no commit {source.revision} of {source.repository}; check it"
-        ) from None
+        raise TeacherUnusable(f"the Hub has no commit {source.revision} of {source.repository}; check it") from None
     except (RepositoryNotFoundError, HFValidationError):
         raise TeacherUnusable(
             f"the Hub has no repository {source.repository!r}, or it is private: check the name, or give the "
@@ -86,9 +84,7 @@ def fetch(source: HubSource, folder: Path) -> None:
         ) from None
     except HfHubHTTPError as error:
         status = error.response.status_code
-        raise TeacherUnusable(
-            f"the Hub answered with status {status} for {name}; try later, or {_UPLOAD}"
-        ) from None
+        raise TeacherUnusable(f"the Hub answered with status {status} for {name}; try later, or {_UPLOAD}") from None
     except TeacherUnusable:
         raise
     except Exception as error:  # refused, timed out, offline: each transport has its own class

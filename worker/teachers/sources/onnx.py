@@ -52,9 +52,7 @@ class OnnxTeacher:
 
     labels: list[str] | None = None
 
-    def __init__(
-        self, path: Path, source: OnnxSource, modality: Modality, device: str, threads: int | None
-    ) -> None:
+    def __init__(self, path: Path, source: OnnxSource, modality: Modality, device: str, threads: int | None) -> None:
         self.modality: Modality = modality
         self._output = source.output
         self._prepare = Preparation(source.preprocessing, path.parent)
@@ -69,9 +67,7 @@ class OnnxTeacher:
         options.use_deterministic_compute = True
         options.log_severity_level = 4
         # The parsed model is handed over, not the path: what was checked is what runs.
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=_providers(device)
-        )
+        self._session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=_providers(device))
         self._types = self._match_inputs()
         shape = next(o for o in self._session.get_outputs() if o.name == self._logits).shape
         known = shape[-1] if shape else None
@@ -154,9 +150,7 @@ class OnnxTeacher:
         chunks: list[list[NDArray[Any]]] = []
         for begin in range(0, total, size):
             rows = np.minimum(np.arange(begin, begin + size), total - 1)
-            chunks.append(
-                [np.asarray(v) for v in self._session.run(wanted, {k: a[rows] for k, a in feed.items()})]
-            )
+            chunks.append([np.asarray(v) for v in self._session.run(wanted, {k: a[rows] for k, a in feed.items()})])
         return [np.concatenate(column)[:total] for column in zip(*chunks, strict=True)]
 
     def close(self) -> None:

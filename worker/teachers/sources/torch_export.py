@@ -102,9 +102,7 @@ class TorchExportTeacher:
             ) from error
         first: Any = made[0]
         if len(first) != len(inputs[0]):
-            raise TeacherUnusable(
-                f"the exported program gave {len(first)} rows for {len(inputs[0])} items; {_DYNAMIC}"
-            )
+            raise TeacherUnusable(f"the exported program gave {len(first)} rows for {len(inputs[0])} items; {_DYNAMIC}")
         return first, features
 
     def close(self) -> None:

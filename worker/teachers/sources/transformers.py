@@ -213,9 +213,7 @@ class TransformersTeacher:
             raise TeacherUnusable("the teacher takes texts; use a probe of modality 'text'")
         arrays = self._encoder.encode(batch.texts)
         return {
-            name: torch.from_numpy(array).to(self._device)
-            for name, array in arrays.items()
-            if name in self._accepted
+            name: torch.from_numpy(array).to(self._device) for name, array in arrays.items() if name in self._accepted
         }
 
     def close(self) -> None:
@@ -234,8 +232,7 @@ def _read_model_config(folder: Path) -> Any:
         kind = read_options(folder / "config.json").get("model_type")
         known = f"model_type {kind!r}" if kind else "no model_type"
         raise TeacherUnusable(
-            f"config.json ({known}) is not one that transformers can read ({str(error).splitlines()[0][:160]}); "
-            f"{_SAVE}"
+            f"config.json ({known}) is not one that transformers can read ({str(error).splitlines()[0][:160]}); {_SAVE}"
         ) from None
 
 
@@ -290,9 +287,7 @@ def _picture_processor(folder: Path) -> Any:
         )
     for path in present:
         _refuse_picture_sizes(read_options(path), path.name)
-    return AutoImageProcessor.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, backend="pil"
-    )
+    return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False, backend="pil")
 
 
 def _refuse_picture_sizes(options: dict[str, Any], name: str) -> None:
