@@ -54,16 +54,16 @@ def failures(settings: Settings) -> Generator[None]:
         raise ServiceUnreachableError(
             f"cannot connect to {settings.base_url} ({error}). Is the service running there? "
             "Start it with `make up`, or give its address with PRECEPTOR_URL, --url or base_url"
-        ) from error
+        ) from None  # httpx2's own trace is four times as long and says no more than its message
     except httpx2.TimeoutException as error:
         raise ServiceUnreachableError(
             f"{settings.base_url} gave no answer in time ({type(error).__name__}). Is the service overloaded? "
             f"Wait longer with timeout=... (now {settings.timeout:g} s)"
-        ) from error
+        ) from None
     except httpx2.TransportError as error:
         raise ServiceUnreachableError(
             f"the connection to {settings.base_url} broke ({type(error).__name__}: {error}). "
             "Is the service running there, or was it restarted?"
-        ) from error
+        ) from None
     except (httpx2.InvalidURL, httpx2.DecodingError) as error:
         raise PreceptorError(f"{settings.base_url}: {error}") from error

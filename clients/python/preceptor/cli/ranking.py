@@ -17,9 +17,8 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
     """The ranked table, the reasons for the first `explain` teachers, and what stood in the way."""
     out = session.out
     how = _METHODS.get(result.method, result.method) + (f", {result.mode}" if result.mode else "")
-    out.print(
-        f"{result.considered} teachers for {len(result.student_labels)} classes, by {how}. Lower cost is better."
-    )
+    teachers = f"{result.considered} teacher{'' if result.considered == 1 else 's'}"
+    out.print(f"{teachers} for {len(result.student_labels)} classes, by {how}. Lower cost is better.")
     made = table(
         ("rank", "right"),
         "teacher",
@@ -74,12 +73,12 @@ def _show_plan(session: Session, entry: RankedTeacher) -> None:
 
 def show_timings(session: Session, timings: Timings) -> None:
     """Where the seconds went."""
-    stages = ", ".join(f"{plain(name)} {seconds(value)}" for name, value in timings.stages.items())
-    session.out.print(
-        f"Time: {seconds(timings.total)} (queued {seconds(timings.queued)}{'; ' if stages else ''}{stages})"
+    stages = ", ".join(
+        f"{plain(name)} {seconds(value)}" for name, value in timings.stages.items() if value >= 0.001
     )
-    caches = ", ".join(
-        f"{plain(name)} {use.hits} of {use.hits + use.misses}" for name, use in timings.caches.items()
-    )
+    queued = f"queued {seconds(timings.queued)}" + (f"; {stages}" if stages else "")
+    session.out.print(f"Time: {seconds(timings.total)} ({queued})")
+    used = {name: use for name, use in timings.caches.items() if use.hits + use.misses}
+    caches = ", ".join(f"{plain(name)} {use.hits} of {use.hits + use.misses}" for name, use in used.items())
     if caches:
         session.out.print(f"Answered by a cache: {caches}")
