@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +35,11 @@ def test_registry_holds_every_name_once():
     assert all(name == estimator.name for name, estimator in ESTIMATORS.items())
     assert {"alignment", "transport_gain", "leep", "nce", "nleep", "logme", "h_score"} < set(ESTIMATORS)
     assert {"parc", "knn", "sfda", "mutual_information", "random_teacher"} < set(ESTIMATORS)
+
+
+def test_documentation_lists_every_estimator():
+    page = (Path(__file__).parents[3] / "docs" / "estimators.md").read_text()
+    assert [name for name in ESTIMATORS if f"| `{name}` |" not in page] == []
 
 
 def test_every_need_says_what_to_send():

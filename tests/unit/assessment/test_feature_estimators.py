@@ -165,6 +165,14 @@ def test_knn_equals_refitting_without_the_item(make_evidence, k):
     assert NearestNeighbour(k).estimate(evidence).value == pytest.approx(np.mean(votes))
 
 
+def test_knn_gives_a_tied_vote_to_the_nearest():
+    rows = np.array([[0.0], [1.0], [1.5], [-2.0], [-2.5], [40.0]])
+    labels = np.array([1, 1, 0, 0, 1, 2])
+    # The item at 0 sees 1 (class 1), 1.5 and -2 (class 0), -2.5 (class 1): two votes each, the nearest decides.
+    assert leave_one_out(rows, labels, 4)[0]
+    assert not leave_one_out(rows, labels, 3)[0]
+
+
 def test_knn_with_one_item_a_class_is_never_right(make_evidence):
     evidence = make_evidence(items=3)
     assert NearestNeighbour().estimate(evidence).value == 0

@@ -71,9 +71,7 @@ def test_leep_resamples_spread_like_new_probes(make_evidence):
     values, widths = [], []
     for _ in range(200):
         probe = world.take(
-            np.concatenate(
-                [generator.choice(np.flatnonzero(world.labels == c), 40, replace=False) for c in range(3)]
-            )
+            np.concatenate([generator.choice(np.flatnonzero(world.labels == c), 40, replace=False) for c in range(3)])
         )
         score = Leep().estimate(probe)
         weights = uncertainty.resample_weights(probe.labels, 200, generator)

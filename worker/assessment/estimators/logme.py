@@ -63,18 +63,14 @@ def _fixed_point(left: Matrix, sigma: Vector, target: Matrix) -> tuple[Vector, V
     outside = (target**2).sum(axis=0) - squares.sum(axis=0)
     spectrum = sigma[:, None]
     alpha, beta = np.ones(classes), np.ones(classes)
-    running = np.ones(classes, dtype=bool)
     for _ in range(_STEPS):
-        ratio = alpha[running] / beta[running]
-        x2 = squares[:, running]
+        ratio = alpha / beta
         gamma = (spectrum / (spectrum + ratio)).sum(axis=0)
-        size = (spectrum * x2 / (ratio + spectrum) ** 2).sum(axis=0)
-        error = (x2 * (ratio / (ratio + spectrum)) ** 2).sum(axis=0) + outside[running]
-        alpha[running] = gamma / (size + _EPSILON)
-        beta[running] = (n - gamma) / (np.maximum(error, 0.0) + _EPSILON)
-        moved = np.abs(alpha[running] / beta[running] - ratio) > _TOLERANCE * ratio
-        running[running] = moved
-        if not running.any():
+        size = (spectrum * squares / (ratio + spectrum) ** 2).sum(axis=0)
+        error = (squares * (ratio / (ratio + spectrum)) ** 2).sum(axis=0) + outside
+        alpha = gamma / (size + _EPSILON)
+        beta = (n - gamma) / (np.maximum(error, 0.0) + _EPSILON)
+        if (np.abs(alpha / beta - ratio) <= _TOLERANCE * ratio).all():
             break
     return alpha, beta, reached
 
