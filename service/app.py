@@ -21,6 +21,7 @@ from service.api import (
     students,
     teachers,
 )
+from service.api.body_limit import BodyLimit
 from service.api.observed import Observed
 from service.state.settings import Settings
 from service.state.state import State
@@ -48,11 +49,11 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Ranks a model zoo for a new classification task and distils the best teachers into the student",
         lifespan=lifespan,
         redirect_slashes=False,
-        max_body_size=settings.max_body_bytes,
     )
     problems.install(app)
     for module in _ROUTERS:
         app.include_router(module.router)
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Observed)
     _declare_problem(app)
     return app

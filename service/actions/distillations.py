@@ -23,9 +23,7 @@ async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
     chosen = body.teachers or await _first_of(state, str(body.recommendation), body.team)
     data = await probes.get(state, body.data)
     if not data.labelled:
-        raise InvalidRequest(
-            f"data must be labelled, and {data.id} is not. An unlabelled probe goes into transfer"
-        )
+        raise InvalidRequest(f"data must be labelled, and {data.id} is not. An unlabelled probe goes into transfer")
     given = None if body.labels is None else await label_sets.resolve(state, body.labels)
     labels = student_of_probe(given, data.labels, data.id)
     for name, probe_id in (("transfer", body.transfer), ("test", body.test)):
@@ -64,9 +62,7 @@ def _require_alike(name: str, probe: Probe, data: Probe, labels: list[str]) -> N
         if not probe.labelled:
             raise InvalidRequest(f"test must be labelled, and {probe.id} is not")
         if probe.labels is not None and set(probe.labels) != set(labels):
-            raise InvalidRequest(
-                f"test has other classes than data: {sorted(set(probe.labels) ^ set(labels))[:5]}"
-            )
+            raise InvalidRequest(f"test has other classes than data: {sorted(set(probe.labels) ^ set(labels))[:5]}")
 
 
 def _kind(probe: Probe) -> str:
@@ -76,9 +72,7 @@ def _kind(probe: Probe) -> str:
 async def _require_ready(state: State, teacher_id: str, data: Probe) -> None:
     teacher = await teachers.get(state, teacher_id)
     if teacher.status != TeacherStatus.READY:
-        raise Conflict(
-            f"{teacher_id} ({teacher.name}) is {teacher.status.value}: {teacher.reason or 'not usable yet'}"
-        )
+        raise Conflict(f"{teacher_id} ({teacher.name}) is {teacher.status.value}: {teacher.reason or 'not usable yet'}")
     if teacher.modality != data.modality and teacher.source.kind != "predictions":
         raise InvalidRequest(
             f"{teacher_id} ({teacher.name}) takes {teacher.modality}, and {data.id} holds {data.modality}"

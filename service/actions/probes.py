@@ -37,9 +37,7 @@ async def add(
         if existing is not None:
             return existing, False
         await state.store.adopt(layout.probe_items(id), target)
-        return await state.probes.create(
-            Probe.model_validate({**ingested.description, "id": id, "created_at": now()})
-        )
+        return await state.probes.create(Probe.model_validate({**ingested.description, "id": id, "created_at": now()}))
     finally:
         target.unlink(missing_ok=True)
 

@@ -172,6 +172,7 @@ async def add_predictions(state: State, id: str, probe_id: str, staged: Staged, 
             classes=len(teacher.labels or ()),
             values=values,
             target=target,
+            settings=state.settings,
         )
         size = target.stat().st_size
         await state.store.adopt(layout.teacher_predictions(id, probe_id), target)

@@ -7,9 +7,6 @@ from fastapi import Request
 
 from service.state.errors import TooLarge, UnsupportedType
 
-UNLIMITED: Final = 2**62
-"""No limit by the framework: `raw_body` and the staging file have their own."""
-
 RAW: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,

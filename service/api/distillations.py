@@ -43,9 +43,7 @@ async def list_distillations(
     return page(request, *await state.jobs.page(cursor, limit, "distillation", status))
 
 
-@router.get(
-    "/{id}", response_model=Distillation, responses={304: {"description": "Not modified"}, **problems(404)}
-)
+@router.get("/{id}", response_model=Distillation, responses={304: {"description": "Not modified"}, **problems(404)})
 async def get_distillation(id: DistillationId, state: StateOf, if_none_match: IfNoneMatch = None) -> Response:
     """Show a distillation: its request, where it stands, and its result."""
     return conditional(await whole(state, id), if_none_match)

@@ -41,9 +41,7 @@ async def list_jobs(
     return page(request, *await state.jobs.page(cursor, limit, kind, status))
 
 
-@router.get(
-    "/{id}", response_model=Job[Any, Any], responses={304: {"description": "Not modified"}, **problems(404)}
-)
+@router.get("/{id}", response_model=Job[Any, Any], responses={304: {"description": "Not modified"}, **problems(404)})
 async def get_job(id: JobId, state: StateOf, if_none_match: IfNoneMatch = None) -> Response:
     """Show a job: its request, where it stands, and its result."""
     return conditional(await whole(state, id), if_none_match)
@@ -93,9 +91,7 @@ async def job_events(
 
 def _last_event(summary: JobSummary) -> JobEvent:
     at = summary.finished_at or summary.created_at
-    return JobEvent(
-        id=f"{int(at.timestamp() * 1000)}-0", event="status", at=at, data={"status": summary.status.value}
-    )
+    return JobEvent(id=f"{int(at.timestamp() * 1000)}-0", event="status", at=at, data={"status": summary.status.value})
 
 
 def _sent(event: JobEvent) -> ServerSentEvent:

@@ -12,7 +12,7 @@ from preceptor.contract.probes import Probe, ProbeFormat
 from service.actions import probes as actions
 from service.actions.upload import staged
 
-from .body import RAW, UNLIMITED, raw_body
+from .body import RAW, raw_body
 from .context import StateOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
@@ -27,7 +27,6 @@ router = APIRouter(prefix="/v1/probes", tags=["probes"])
     response_model=Probe,
     responses={200: {"model": Probe}, **problems(415, 507)},
     openapi_extra=RAW,
-    max_body_size=UNLIMITED,
 )
 async def upload_probe(
     request: Request,

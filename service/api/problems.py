@@ -115,9 +115,7 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 
 def _respond(problem: Problem, headers: Mapping[str, str]) -> Response:
-    return Response(
-        problem.model_dump_json(), status_code=problem.status, media_type=MEDIA_TYPE, headers=dict(headers)
-    )
+    return Response(problem.model_dump_json(), status_code=problem.status, media_type=MEDIA_TYPE, headers=dict(headers))
 
 
 def _request_id(request: Request) -> str | None:
@@ -130,9 +128,7 @@ def _pointer(location: tuple[Any, ...], body: Any) -> str:
         return "?" + ".".join(str(part) for part in path)
     if place in ("header", "path"):
         return f"{place}:" + ".".join(str(part) for part in path)
-    return (
-        "".join("/" + str(part).replace("~", "~0").replace("/", "~1")[:100] for part in _keys(path, body)) or "/"
-    )
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1")[:100] for part in _keys(path, body)) or "/"
 
 
 def _keys(path: list[Any], body: Any) -> list[Any]:
@@ -150,5 +146,7 @@ def _keys(path: list[Any], body: Any) -> list[Any]:
 
 
 def _message(entry: Mapping[str, Any]) -> str:
+    if entry["type"] == "missing" and tuple(entry["loc"]) == ("body",):
+        return "the body is missing; send a JSON object with Content-Type: application/json"
     message = str(entry["msg"]).removeprefix("Value error, ")
     return message[:500]

@@ -43,9 +43,7 @@ async def list_recommendations(
     return page(request, *await state.jobs.page(cursor, limit, "recommendation", status))
 
 
-@router.get(
-    "/{id}", response_model=Recommendation, responses={304: {"description": "Not modified"}, **problems(404)}
-)
+@router.get("/{id}", response_model=Recommendation, responses={304: {"description": "Not modified"}, **problems(404)})
 async def get_recommendation(id: RecommendationId, state: StateOf, if_none_match: IfNoneMatch = None) -> Response:
     """Show a recommendation: its request, where it stands, and its result."""
     return conditional(await whole(state, id), if_none_match)

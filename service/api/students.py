@@ -106,9 +106,7 @@ def _byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     response_model=Teacher,
     responses={200: {"model": Teacher}, **problems(404, 409, 429, 507)},
 )
-async def promote_student(
-    id: StudentId, state: StateOf, once: OnceOf, body: PromotionBody | None = None
-) -> Response:
+async def promote_student(id: StudentId, state: StateOf, once: OnceOf, body: PromotionBody | None = None) -> Response:
     """Register a student as a teacher and start its validation. 200 where it was promoted before."""
 
     async def act(teacher_id: str) -> Response:

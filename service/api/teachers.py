@@ -19,7 +19,7 @@ from preceptor.contract.validations import Validation
 from service.actions import teachers as actions
 from service.actions.upload import staged
 
-from .body import RAW, UNLIMITED, raw_body
+from .body import RAW, raw_body
 from .context import StateOf, WaitOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
@@ -96,7 +96,6 @@ async def delete_teacher(id: TeacherId, state: StateOf) -> Response:
     response_model=StoredFile,
     responses={200: {"model": StoredFile}, **problems(404, 409, 415, 507)},
     openapi_extra=RAW,
-    max_body_size=UNLIMITED,
 )
 async def upload_teacher_file(
     id: TeacherId, name: FileName, request: Request, state: StateOf, once: OnceOf
@@ -134,7 +133,6 @@ async def validate_teacher(id: TeacherId, state: StateOf, wait: WaitOf, once: On
     response_model=StoredFile,
     responses=problems(404, 409, 415, 507),
     openapi_extra=RAW,
-    max_body_size=UNLIMITED,
 )
 async def upload_predictions(
     id: TeacherId,
@@ -142,9 +140,7 @@ async def upload_predictions(
     request: Request,
     state: StateOf,
     once: OnceOf,
-    values: Annotated[
-        Literal["probabilities", "logits"], Query(description="What the numbers are")
-    ] = "probabilities",
+    values: Annotated[Literal["probabilities", "logits"], Query(description="What the numbers are")] = "probabilities",
 ) -> Response:
     """Upload a black-box teacher's predictions over a probe: `.npz` with `predictions` (items x classes)."""
     limit = state.settings.max_probe_bytes

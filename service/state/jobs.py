@@ -123,9 +123,7 @@ class Jobs:
             raise _queue_full(lane, self._settings.max_queue)
         summary = await self.get(id)
         if summary is None:
-            raise StateUnavailable(
-                "The job's record was lost; send the request again", headers={"Retry-After": "2"}
-            )
+            raise StateUnavailable("The job's record was lost; send the request again", headers={"Retry-After": "2"})
         return summary
 
     async def record(self, stored: StoredRequest, *, room: int) -> str:
@@ -290,9 +288,7 @@ class Jobs:
         lane = await self._lane(id)
         with translated():
             released = bool(
-                await self._release(
-                    keys=[*_keys(id), redis_keys.waiting(lane)], args=[redis_keys.wake(id), id, fence]
-                )
+                await self._release(keys=[*_keys(id), redis_keys.waiting(lane)], args=[redis_keys.wake(id), id, fence])
             )
             if released:
                 fields = await self._fields(id)

@@ -144,9 +144,7 @@ class Records(Generic[DocumentT]):
         with translated():
             found = cast(list[str | None], await self._client.hmget(redis_keys.record(self.collection), ids))
         return {
-            id: self._model.model_validate_json(text)
-            for id, text in zip(ids, found, strict=True)
-            if text is not None
+            id: self._model.model_validate_json(text) for id, text in zip(ids, found, strict=True) if text is not None
         }
 
     async def page(
@@ -202,9 +200,7 @@ class Records(Generic[DocumentT]):
         with translated():
             acquired = await lock.acquire()
         if not acquired:
-            raise StateUnavailable(
-                f"{id} is being changed by another request; try again", headers={"Retry-After": "1"}
-            )
+            raise StateUnavailable(f"{id} is being changed by another request; try again", headers={"Retry-After": "1"})
         try:
             yield
         finally:

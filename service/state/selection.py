@@ -22,9 +22,7 @@ def student_of_probe(student: LabelSetBody | None, labels: list[str] | None, pro
         try:
             return LabelSetBody(labels=labels)
         except ValidationError as error:
-            raise InvalidRequest(
-                f"the classes of {probe} cannot be a label set: {error.errors()[0]['msg']}"
-            ) from error
+            raise InvalidRequest(f"the classes of {probe} cannot be a label set: {error.errors()[0]['msg']}") from error
     if labels is not None and set(labels) != set(student.labels):
         only_probe = sorted(set(labels) - set(student.labels))[:3]
         only_student = sorted(set(student.labels) - set(labels))[:3]

@@ -18,9 +18,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PRECEPTOR_", extra="ignore")
 
-    data: Path = Field(
-        default=Path(".preceptor"), description="Folder for the local store, embedded Redis and caches"
-    )
+    data: Path = Field(default=Path(".preceptor"), description="Folder for the local store, embedded Redis and caches")
     store: str | None = Field(
         default=None,
         description="Store URL: `file:///path`, `s3://bucket/prefix`, `gs://`, `az://`. In `data` where unset",
@@ -57,9 +55,7 @@ class Settings(BaseSettings):
     cache_seconds: int = Field(default=7 * 24 * 3600, description="How long a cached matrix is kept")
     event_seconds: int = Field(default=7 * 24 * 3600, description="How long a finished job's events are kept")
     max_cached_bytes: int = Field(default=64 * MiB, description="Largest value that goes into the Redis cache")
-    drain_seconds: float = Field(
-        default=30.0, description="How long a stopping worker may take to hand back its job"
-    )
+    drain_seconds: float = Field(default=30.0, description="How long a stopping worker may take to hand back its job")
 
     @property
     def store_url(self) -> str:

@@ -118,9 +118,7 @@ class State:
         key = redis_keys.waiting(lane)
         with translated():
             depth = await self.client.zcard(key)
-            oldest = cast(
-                "list[tuple[str, float]]", await cast(Any, self.client).zrange(key, 0, 0, withscores=True)
-            )
+            oldest = cast("list[tuple[str, float]]", await cast(Any, self.client).zrange(key, 0, 0, withscores=True))
         return depth, max(time.time() - oldest[0][1] / 1000, 0.0) if oldest else 0.0
 
     async def reap(self) -> None:

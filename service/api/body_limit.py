@@ -1,0 +1,44 @@
+"""Middleware: a limit on every body that is not a file upload; those have their own, and are streamed."""
+
+import re
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.state.errors import TooLarge
+
+from . import problems
+
+_UPLOADS: Final = re.compile(r"/v1/probes|/v1/teachers/[^/]+/(files|predictions)/[^/]+")
+
+
+class BodyLimit:
+    """Refuses larger bodies: by the announced length before a byte is read, else by counting (pure ASGI)."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http" or _UPLOADS.fullmatch(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > self._limit:
+            error = TooLarge(f"the body has {int(announced):,} bytes; at most {self._limit:,} are taken here")
+            await problems.answer(error, Request(scope))(scope, receive, send)
+            return
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._limit:
+                raise HTTPException(413)
+            return message
+
+        await self.app(scope, counted, send)

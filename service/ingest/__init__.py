@@ -1,0 +1,8 @@
+"""Turns an uploaded file into a probe: reads a format, checks every item, writes the canonical file.
+
+Called by ``service.actions`` alone, in a thread. Memory is bounded whatever the upload's size.
+"""
+
+from .ingest import IngestedProbe, ingest
+
+__all__ = ["IngestedProbe", "ingest"]

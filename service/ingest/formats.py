@@ -1,0 +1,68 @@
+"""The formats that a probe may come in, and how an upload's format is found."""
+
+import re
+from pathlib import Path
+from typing import Final, get_args
+
+from preceptor.contract.probes import ProbeFormat
+from service.state.errors import UnsupportedType
+
+from . import csv_text, folders_zip, jsonl_text, npz, parquet
+from .items import Reader
+
+READERS: Final[dict[ProbeFormat, Reader]] = {
+    "npz": npz.read,
+    "parquet": parquet.read,
+    "zip": folders_zip.read,
+    "jsonl": jsonl_text.read,
+    "csv": csv_text.read,
+}
+_ENDINGS: Final[dict[str, ProbeFormat]] = {
+    "npz": "npz",
+    "parquet": "parquet",
+    "pq": "parquet",
+    "zip": "zip",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "csv": "csv",
+}
+_ACCEPTED: Final = "npz, parquet, zip (a folder a class), jsonl and csv"
+_PICKLE: Final = re.compile(r"pkl|pickle|pt|pth|bin|joblib|ckpt|npy|h5|hdf5|mat")
+
+
+def found_format(source: Path, filename: str | None, format: ProbeFormat | None) -> ProbeFormat:
+    """The format of an upload: as said, else by the file name's ending, else by its first bytes.
+
+    Raises
+    ------
+    UnsupportedType
+        It is none of ours; pickles are named as such.
+    """
+    if format is not None:
+        return format
+    ending = (filename or "").rpartition(".")[2].lower() if "." in (filename or "") else ""
+    if ending in _ENDINGS:
+        return _ENDINGS[ending]
+    if _PICKLE.fullmatch(ending):
+        raise UnsupportedType(
+            f"{filename!r} is not accepted: files of this type can run code when they are loaded, or do not say what "
+            f"they hold. Save the arrays with numpy.savez, or send one of {_ACCEPTED}"
+        )
+    if ending:
+        raise UnsupportedType(f"the ending of {filename!r} is not known. Probes come as {_ACCEPTED}")
+    with source.open("rb") as file:
+        head = file.read(4096)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b"PK\x03\x04"):
+        return "npz" if re.match(rb"PK\x03\x04.{26}[^/]{1,60}\.npy", head, re.DOTALL) else "zip"
+    if head.lstrip().startswith(b"{"):
+        return "jsonl"
+    if head.startswith(b"\x80") and b"\x00" in head[:64]:
+        raise UnsupportedType(f"this looks like a pickle, and none is ever loaded. Probes come as {_ACCEPTED}")
+    raise UnsupportedType(
+        f"the format cannot be told. Send ?filename= with its ending, or ?format=; probes come as {_ACCEPTED}"
+    )
+
+
+assert set(READERS) == set(get_args(ProbeFormat))
