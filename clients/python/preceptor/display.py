@@ -63,9 +63,7 @@ class JobDisplay:
                 self._say(str(event.data.get("status", "")), None)
             case "progress":
                 fraction = event.data.get("fraction")
-                self._say(
-                    str(event.data.get("message") or ""), fraction if isinstance(fraction, int | float) else None
-                )
+                self._say(str(event.data.get("message") or ""), fraction if isinstance(fraction, int | float) else None)
             case "epoch":
                 self._say(epoch_line(event.data), None, line=False)
             case "log":

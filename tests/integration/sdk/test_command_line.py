@@ -200,9 +200,7 @@ def test_jobs_events_and_students(cli: Any, client: Client, student: Student, tm
     assert [line.split()[1] for line in lines] == ["status", "progress", "epoch", "status"]
     assert "50% half way (about 3.0 s left)" in lines[1]
     assert "with teacher, epoch 1, loss 0.500, accuracy 0.750" in lines[2]
-    objects = [
-        json.loads(line) for line in cli("events", job.id, "--after", "1001-0", "--json").stdout.splitlines()
-    ]
+    objects = [json.loads(line) for line in cli("events", job.id, "--after", "1001-0", "--json").stdout.splitlines()]
     assert [one["event"] for one in objects] == ["epoch", "status"]
     assert printed(cli("jobs", "cancel", job.id, "--json"))["status"] == "canceled"
     assert student.id in cli("students", "list").stdout

@@ -50,9 +50,7 @@ def test_a_folder_becomes_a_ready_teacher_with_its_files(client: Client, service
     assert upload.chunks > 1, "the file must not be sent as one piece"
 
 
-def test_a_rejected_teacher_is_an_error_that_carries_the_reason(
-    client: Client, service: Any, tmp_path: Path
-) -> None:
+def test_a_rejected_teacher_is_an_error_that_carries_the_reason(client: Client, service: Any, tmp_path: Path) -> None:
     reason = "output width 5 does not equal 3 labels"
     service.verdict = ValidationResult(status=TeacherStatus.REJECTED, reason=reason, seconds=0.1)
     with pytest.raises(TeacherRejectedError, match=reason) as caught:
@@ -72,9 +70,7 @@ def test_half_a_teacher_is_removed_when_a_file_is_refused(
     assert len(service.requests("DELETE", f"/v1/teachers/{known}")) == 1
 
 
-def test_teachers_are_added_by_hand_changed_filtered_and_deleted(
-    client: Client, service: Any, tmp_path: Path
-) -> None:
+def test_teachers_are_added_by_hand_changed_filtered_and_deleted(client: Client, service: Any, tmp_path: Path) -> None:
     teacher = client.teachers.add("black box", source={"kind": "predictions"}, modality="image", labels=LABELS)
     stored = client.teachers.upload_predictions(teacher, ids.digest_id("prb", "0" * 64), b"npz", values="logits")
     assert stored.size == 3

@@ -44,9 +44,7 @@ def test_retry_after_is_honoured_and_the_key_stays_the_same(
     assert service.seen[-1].headers["idempotency-key"] not in keys
 
 
-def test_an_upload_is_sent_again_from_its_first_byte(
-    client: Client, service: SmallService, tmp_path: Path
-) -> None:
+def test_an_upload_is_sent_again_from_its_first_byte(client: Client, service: SmallService, tmp_path: Path) -> None:
     file = tmp_path / "data.npz"
     file.write_bytes(bytes(range(256)) * 4000)
     service.fail("POST", "/v1/probes", Fault(503, {"Retry-After": "0"}))
@@ -57,9 +55,7 @@ def test_an_upload_is_sent_again_from_its_first_byte(
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
 
 
-def test_attempts_end_and_the_last_refusal_is_raised(
-    client: Client, service: SmallService, naps: list[float]
-) -> None:
+def test_attempts_end_and_the_last_refusal_is_raised(client: Client, service: SmallService, naps: list[float]) -> None:
     service.fail("GET", "/v1/label-sets/lbl_x", *[Fault(503)] * 9)
     with pytest.raises(UnavailableError, match="refused with 503") as caught:
         client.label_sets.get("lbl_x")
@@ -216,9 +212,7 @@ def test_a_refusal_before_the_body_is_read_is_heard(tmp_path: Path, naps: list[f
     assert naps == []
 
 
-def test_memory_stays_bounded_while_a_large_file_goes_up(
-    client: Client, service: SmallService, tmp_path: Path
-) -> None:
+def test_memory_stays_bounded_while_a_large_file_goes_up(client: Client, service: SmallService, tmp_path: Path) -> None:
     file = tmp_path / "large.npz"
     with file.open("wb") as stream:
         stream.truncate(48 << 20)

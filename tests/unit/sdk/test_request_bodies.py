@@ -86,9 +86,7 @@ def test_a_patch_holds_what_was_given_and_no_more() -> None:
 
 
 def test_posts_and_puts_carry_a_key_of_their_own_and_nothing_else_does() -> None:
-    keys = [
-        call(method, "/x", nothing).request.headers.get("Idempotency-Key") for method in ("POST", "POST", "PUT")
-    ]
+    keys = [call(method, "/x", nothing).request.headers.get("Idempotency-Key") for method in ("POST", "POST", "PUT")]
     assert None not in keys
     assert len(set(keys)) == 3
     for method in ("GET", "PATCH", "DELETE"):

@@ -69,9 +69,7 @@ def test_a_pickle_beside_good_weights_stays_behind_and_is_named(tmp_path: Path) 
     assert sorted(str(warning.message).split("'")[1] for warning in told) == ["pytorch_model.bin", "x.pt"]
 
 
-@pytest.mark.parametrize(
-    "manifest", [None, {"name": "x", "modality": "image", "source": {"kind": "transformers"}}]
-)
+@pytest.mark.parametrize("manifest", [None, {"name": "x", "modality": "image", "source": {"kind": "transformers"}}])
 def test_a_folder_of_pickles_is_refused_with_the_way_out(tmp_path: Path, manifest: dict[str, Any] | None) -> None:
     folder = write(tmp_path / "t", manifest, config__json=b"{}", pytorch_model__bin=b"1")
     with pytest.raises(TeacherFolderError, match=r"pytorch_model\.bin.*run code.*safetensors"):

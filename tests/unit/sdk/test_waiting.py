@@ -103,9 +103,7 @@ def test_an_outage_is_lived_through_and_a_longer_one_is_not() -> None:
         script.run(wait(script.settings, RUNNING, None, seen.append))
     assert seen == [event]
     assert 60 <= script.time <= 80, "patience for the stream, then the attempts of one plain request"
-    resumed = [
-        effect.request.headers.get("Last-Event-ID") for effect in script.effects if isinstance(effect, Open)
-    ]
+    resumed = [effect.request.headers.get("Last-Event-ID") for effect in script.effects if isinstance(effect, Open)]
     assert resumed[1:] == ["1-0"] * (len(resumed) - 1)
 
 

@@ -33,9 +33,7 @@ T = TypeVar("T")
 class Driver:
     """Runs procedures over one httpx2.AsyncClient."""
 
-    def __init__(
-        self, settings: Settings, http: httpx2.AsyncClient, sleep: Callable[[float], Awaitable[None]]
-    ) -> None:
+    def __init__(self, settings: Settings, http: httpx2.AsyncClient, sleep: Callable[[float], Awaitable[None]]) -> None:
         self.settings = settings
         self.http = http
         self._sleep = sleep
@@ -98,9 +96,7 @@ class Driver:
     def build(self, request: Request) -> httpx2.Request:
         content = request.content
         options = request_options(self.settings, request)
-        return self.http.build_request(
-            content=_chunks(content) if isinstance(content, Upload) else content, **options
-        )
+        return self.http.build_request(content=_chunks(content) if isinstance(content, Upload) else content, **options)
 
 
 class _Stream:

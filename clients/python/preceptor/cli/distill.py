@@ -29,9 +29,7 @@ def distill(
         str | None,
         typer.Option(metavar="FILE_OR_ID", help="A labelled probe to measure on; a part of the data by default."),
     ] = None,
-    teacher: Annotated[
-        list[str] | None, typer.Option(help="A teacher (id or name); repeat it for several.")
-    ] = None,
+    teacher: Annotated[list[str] | None, typer.Option(help="A teacher (id or name); repeat it for several.")] = None,
     recommendation: Annotated[
         str | None, typer.Option(metavar="ID", help="Take the first teachers of this recommendation.")
     ] = None,
@@ -39,9 +37,7 @@ def distill(
     labels: Annotated[
         str | None, typer.Option(help="The student's classes, where the data does not name them.")
     ] = None,
-    labels_file: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="The same from a file.")
-    ] = None,
+    labels_file: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="The same from a file.")] = None,
     student: Annotated[
         str | None,
         typer.Option(

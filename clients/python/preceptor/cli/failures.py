@@ -43,9 +43,7 @@ def report(error: PreceptorError, *, as_json: bool) -> None:
     """Say on stderr what went wrong: for a person, or as one line of JSON."""
     problem = error.problem if isinstance(error, StatusError | JobFailedError) else None
     if as_json:
-        known = (
-            problem.model_dump(mode="json") if problem else {"title": type(error).__name__, "detail": str(error)}
-        )
+        known = problem.model_dump(mode="json") if problem else {"title": type(error).__name__, "detail": str(error)}
         sys.stderr.write(json.dumps({"error": known}) + "\n")
         return
     lines = [f"Error: {plain(str(error))}"]

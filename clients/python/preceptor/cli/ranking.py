@@ -73,9 +73,7 @@ def _show_plan(session: Session, entry: RankedTeacher) -> None:
 
 def show_timings(session: Session, timings: Timings) -> None:
     """Where the seconds went."""
-    stages = ", ".join(
-        f"{plain(name)} {seconds(value)}" for name, value in timings.stages.items() if value >= 0.001
-    )
+    stages = ", ".join(f"{plain(name)} {seconds(value)}" for name, value in timings.stages.items() if value >= 0.001)
     queued = f"queued {seconds(timings.queued)}" + (f"; {stages}" if stages else "")
     session.out.print(f"Time: {seconds(timings.total)} ({queued})")
     used = {name: use for name, use in timings.caches.items() if use.hits + use.misses}

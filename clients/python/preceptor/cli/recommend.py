@@ -24,15 +24,11 @@ def recommend(
     labels_file: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="The classes: one a line, or a JSON array.")
     ] = None,
-    probe: Annotated[
-        str | None, typer.Option(metavar="FILE_OR_ID", help="A sample of the student's data.")
-    ] = None,
+    probe: Annotated[str | None, typer.Option(metavar="FILE_OR_ID", help="A sample of the student's data.")] = None,
     teacher: Annotated[
         list[str] | None, typer.Option(help="Only this teacher (id or name); repeat it for several.")
     ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option(help="Only teachers with this tag; repeat it for several.")
-    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only teachers with this tag; repeat it for several.")] = None,
     modality: Annotated[Literal["image", "text", "features"] | None, typer.Option(help="Only those.")] = None,
     method: Annotated[
         Literal["auto", "label_transport", "prediction_transport"] | None,
@@ -42,17 +38,13 @@ def recommend(
         Literal["coverage", "balanced"] | None, typer.Option(help="How label transport treats surplus classes.")
     ] = None,
     top_k: Annotated[int | None, typer.Option(min=1, max=1000, help="How many teachers to rank.")] = None,
-    explain: Annotated[
-        int, typer.Option(min=0, help="For how many teachers to show where the mass comes from.")
-    ] = 1,
+    explain: Annotated[int, typer.Option(min=0, help="For how many teachers to show where the mass comes from.")] = 1,
     wait: Annotated[bool, typer.Option(help="Wait for the result.")] = True,
 ) -> None:
     """Rank the zoo for a student: by its class names, or sharper with a sample of its data."""
     student = student_labels(labels, labels_file)
     if student is None and probe is None:
-        raise typer.BadParameter(
-            "give the student's classes (--labels or --labels-file), its data (--probe), or both"
-        )
+        raise typer.BadParameter("give the student's classes (--labels or --labels-file), its data (--probe), or both")
     numbering = student if isinstance(student, list) else None
     job = session.client.recommendations.create(
         student,

@@ -62,8 +62,6 @@ def teacher_id(session: Session, reference: str) -> str:
     if len(found) == 1:
         return found[0].id
     if not found:
-        raise typer.BadParameter(
-            f"there is no teacher with the id or name {reference!r}; `preceptor teachers list`"
-        )
+        raise typer.BadParameter(f"there is no teacher with the id or name {reference!r}; `preceptor teachers list`")
     ids = ", ".join(entry.id for entry in found[:5])
     raise typer.BadParameter(f"{len(found)} teachers are called {reference!r}; give one of the ids {ids}")

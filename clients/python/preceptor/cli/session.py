@@ -21,9 +21,7 @@ P = ParamSpec("P")
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 UrlOption = Annotated[
     str | None,
-    typer.Option(
-        "--url", metavar="URL", help="Address of the service; PRECEPTOR_URL by default.", show_default=False
-    ),
+    typer.Option("--url", metavar="URL", help="Address of the service; PRECEPTOR_URL by default.", show_default=False),
 ]
 KeyOption = Annotated[
     str | None,
@@ -100,9 +98,7 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[Concatenate[Ses
 
     def register(function: Callable[Concatenate[Session, P], None]) -> Any:
         @functools.wraps(function)
-        def run(
-            context: typer.Context, *, as_json: bool, url: str | None, api_key: str | None, **values: Any
-        ) -> None:
+        def run(context: typer.Context, *, as_json: bool, url: str | None, api_key: str | None, **values: Any) -> None:
             shared = context.find_root().obj or {}
             session = Session(
                 url or shared.get("url"), api_key or shared.get("api_key"), as_json or bool(shared.get("as_json"))
@@ -115,8 +111,7 @@ def command(group: typer.Typer, name: str) -> Callable[[Callable[Concatenate[Ses
 
         keyword = inspect.Parameter.KEYWORD_ONLY
         own = [
-            parameter.replace(kind=keyword)
-            for parameter in list(inspect.signature(function).parameters.values())[1:]
+            parameter.replace(kind=keyword) for parameter in list(inspect.signature(function).parameters.values())[1:]
         ]
         shared = [
             inspect.Parameter("as_json", keyword, default=False, annotation=JsonOption),

@@ -116,9 +116,7 @@ def show_probes(session: Session, probes: list[Probe]) -> None:
     if not probes:
         session.note("There are no probes. Upload one with `preceptor probes add FILE`")
         return
-    made = table(
-        "id", "modality", ("items", "right"), "labelled", ("classes", "right"), "format", ("size", "right")
-    )
+    made = table("id", "modality", ("items", "right"), "labelled", ("classes", "right"), "format", ("size", "right"))
     for probe in probes:
         classes = len(probe.labels) if probe.labels else None
         labelled = "yes" if probe.labelled else "no"

@@ -63,9 +63,7 @@ def list_teachers(
     name: Annotated[str | None, typer.Option(help="A part of the name.")] = None,
 ) -> None:
     """List the zoo, newest first."""
-    found = list(
-        session.client.teachers.list(status=status, tags=tag, modality=modality, name=name, page_size=200)
-    )
+    found = list(session.client.teachers.list(status=status, tags=tag, modality=modality, name=name, page_size=200))
     if session.as_json:
         session.emit(found)
     else:

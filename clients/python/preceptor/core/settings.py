@@ -56,9 +56,7 @@ class Settings:
             raise PreceptorError(f"{url!r} is not the address of a service; it looks like {DEFAULT_URL}")
         key = api_key or os.environ.get("PRECEPTOR_API_KEY") or None
         if key is not None and not (key.isascii() and key.isprintable()):
-            raise PreceptorError(
-                "the API key holds characters that cannot stand in a header; was it cut or quoted?"
-            )
+            raise PreceptorError("the API key holds characters that cannot stand in a header; was it cut or quoted?")
         if timeout <= 0 or max_retries < 0:
             raise PreceptorError("timeout must be positive and max_retries must not be negative")
         return cls(base_url=url, api_key=key, timeout=timeout, max_retries=max_retries, now=now)

@@ -95,9 +95,7 @@ class Driver:
     def build(self, request: Request) -> httpx2.Request:
         content = request.content
         options = request_options(self.settings, request)
-        return self.http.build_request(
-            content=_chunks(content) if isinstance(content, Upload) else content, **options
-        )
+        return self.http.build_request(content=_chunks(content) if isinstance(content, Upload) else content, **options)
 
 
 class _Stream:

@@ -205,9 +205,7 @@ class Distillations:
             "compare": compare,
             "name": name,
         }
-        return DistillationJob(
-            self._driver, self._driver.send(distillations.create(values, wait, idempotency_key))
-        )
+        return DistillationJob(self._driver, self._driver.send(distillations.create(values, wait, idempotency_key)))
 
     def get(self, distillation: str) -> DistillationJob:
         """One distillation."""

@@ -24,9 +24,7 @@ def create(
     idempotency_key: str | None,
 ) -> Call[Recommendation]:
     if isinstance(candidates, Mapping):
-        candidates = [
-            body(Candidate, {"name": name, "labels": list(labels)}) for name, labels in candidates.items()
-        ]
+        candidates = [body(Candidate, {"name": name, "labels": list(labels)}) for name, labels in candidates.items()]
     wanted = body(
         RecommendationBody,
         {**values, "teachers": _filter(teachers, tags, modality), "candidates": candidates},
