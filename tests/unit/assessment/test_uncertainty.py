@@ -10,9 +10,12 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from worker.assessment import uncertainty
-from worker.assessment.estimators.alignment import TransportGain
+from worker.assessment.estimators.alignment import Alignment, TransportGain
 from worker.assessment.estimators.base import Score
+from worker.assessment.estimators.hscore import RegularisedHScore
 from worker.assessment.estimators.leep import Leep
+from worker.assessment.estimators.logme import LogMe
+from worker.assessment.estimators.parc import Parc
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -96,6 +99,24 @@ def test_ninety_per_cent_intervals_cover_about_ninety_per_cent(make_evidence, pe
         )[0]
         covered += low <= truth <= high
     assert 0.85 <= covered / 400 <= 0.95
+
+
+@pytest.mark.parametrize("estimator", [Alignment(), Leep(), LogMe(), RegularisedHScore(), Parc()])
+def test_intervals_of_fitted_scores_cover_the_mean_over_probes(make_evidence, estimator):
+    world = make_evidence(items=10_000, student=10, teacher=12)
+    pools = [np.flatnonzero(world.labels == c) for c in range(10)]
+    generator = rng(4)
+    values, bounds = [], []
+    for _ in range(150):
+        probe = world.take(np.concatenate([generator.choice(pool, 10, replace=False) for pool in pools]))
+        score = estimator.estimate(probe)
+        weights = uncertainty.resample_weights(probe.labels, 300, generator)
+        samples = uncertainty.resampled_scores(np.array([score.value]), score.influence[None], weights)
+        values.append(score.value)
+        bounds.append(uncertainty.intervals(samples)[0])
+    low, high = np.array(bounds).T
+    assert 0.82 <= ((low <= np.mean(values)) & (np.mean(values) <= high)).mean() <= 0.97
+    assert (high - low).mean() / (2 * 1.645) == pytest.approx(np.std(values), rel=0.15)
 
 
 def test_interval_is_the_percentile_interval():

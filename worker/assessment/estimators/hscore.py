@@ -11,17 +11,15 @@ from worker.assessment.estimators.representation import Representation
 from worker.assessment.estimators.shrunk_covariance import ledoit_wolf_shrinkage, shrunk_solve
 
 
-def regularised_h_score(
-    representation: Representation, labels: Indices, classes: int
-) -> tuple[float, Vector, float]:
+def regularised_h_score(representation: Representation, labels: Indices, classes: int) -> tuple[float, Vector, float]:
     """Shrunk H-score, the influence of every item, and the shrinkage.
 
     ``H = (1 - g) tr(S_g^-1 B)``: ``S_g = (1 - g) S + g mu I`` the Ledoit-Wolf covariance of the features,
     ``B = sum_c b_c m_c m_c^T`` the covariance of their class means (both centred).
 
-    Influence, with the shrinkage g held fixed: ``dB_i = m x^T + x m^T - m m^T - B`` for item x of a class with
-    mean m, ``dS_g = (1 - g)(x x^T - S) + g (|x|^2 - tr S) / D I``, and
-    ``dH = (1 - g) [tr(S_g^-1 dB) - tr(S_g^-1 dS_g S_g^-1 B)]``.
+    Influence: ``dB_i = m x^T + x m^T - m m^T - B`` for item x of a class with mean m,
+    ``dS_g = (1 - g)(x x^T - S) + g (|x|^2 - tr S) / D I + dg (mu I - S)``, and
+    ``dH = (1 - g) [tr(S_g^-1 dB) - tr(S_g^-1 dS_g S_g^-1 B)] - dg tr(S_g^-1 B)``.
 
     Returns
     -------
@@ -33,7 +31,7 @@ def regularised_h_score(
     n, dimensions = len(labels), representation.dimensions
     rows = representation.coordinates - representation.coordinates.mean(axis=0)
     covariance = rows.T @ rows / n
-    shrinkage = ledoit_wolf_shrinkage(rows, dimensions)
+    shrinkage, of_shrinkage = ledoit_wolf_shrinkage(rows, dimensions)
     sums, counts = class_sums(rows, labels, classes)
     means = sums / np.maximum(counts, 1)[:, None]
     shares = counts / n
@@ -44,8 +42,11 @@ def regularised_h_score(
     met = rows @ solved
     of_means = 2 * met[np.arange(n), labels] - within[labels]
     of_scatter = (met**2) @ shares
-    of_size = (rows**2).sum(axis=1) / dimensions * float((solved**2).sum(axis=0) @ shares)
+    scale = float((solved**2).sum(axis=0) @ shares) / dimensions
+    of_size = (rows**2).sum(axis=1) * scale
     influence = (1 - shrinkage) * (of_means - (1 - shrinkage) * of_scatter - shrinkage * of_size)
+    by_shrinkage = (1 - shrinkage) * (of_scatter.mean() - of_size.mean()) - trace
+    influence += by_shrinkage * of_shrinkage
     return (1 - shrinkage) * trace, centred(influence), shrinkage
 
 
@@ -63,7 +64,5 @@ class RegularisedHScore(Estimator):
     def score(self, evidence: Evidence) -> Score:
         assert evidence.labels is not None
         representation = evidence.representation
-        value, influence, shrinkage = regularised_h_score(
-            representation, evidence.labels, evidence.student_classes
-        )
+        value, influence, shrinkage = regularised_h_score(representation, evidence.labels, evidence.student_classes)
         return Score(value, influence, {"features": representation.source, "shrinkage": shrinkage})
