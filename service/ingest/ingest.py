@@ -177,7 +177,7 @@ def _check(item: Item, stream: Stream, settings: Settings) -> None:
     elif isinstance(content, str):
         if len(content) > settings.max_text_length:
             raise TooLarge(
-                f"{item.where}: {len(content):,} characters; at most {settings.max_text_length:,} are taken for one text"
+                f"{item.where}: {len(content):,} characters; at most {settings.max_text_length:,} are taken"
             )
         try:
             content.encode()

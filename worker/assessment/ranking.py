@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import Mode, RankedTeacher, SkippedTeacher
+from worker.label_space import LabelSpace
 from worker.transport.exact import coverage_transport, exact_transport
 from worker.transport.forced import joint_distribution
 
 from .explanation import explain
-from .labels import LabelSpace
 
 Float32 = NDArray[np.float32]
 Method = Literal["label_transport", "prediction_transport"]
@@ -73,13 +73,9 @@ def score_predictions(
     started = time.perf_counter()
     cost, hit = space.cost(contender.labels, student)
     probabilities, outputs_hit = predict(contender)
-    joint = joint_distribution(
-        torch.from_numpy(probabilities), torch.from_numpy(targets), len(student.labels)
-    ).numpy()
+    joint = joint_distribution(torch.from_numpy(probabilities), torch.from_numpy(targets), len(student.labels)).numpy()
     value = float((joint * cost).sum())
-    return Scored(
-        contender, value, joint, cost, time.perf_counter() - started, {"cost": hit, "outputs": outputs_hit}
-    )
+    return Scored(contender, value, joint, cost, time.perf_counter() - started, {"cost": hit, "outputs": outputs_hit})
 
 
 def ranked(

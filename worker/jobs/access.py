@@ -210,7 +210,5 @@ def student_targets(data: ProbeData, student: list[str], probe: str) -> NDArray[
             raise JobFailed(f"the student's label set lacks classes of {probe}: {absent[:5]}")
         return np.asarray([position[name] for name in data.label_names], dtype=np.int64)[given]
     if given.size and int(given.max()) >= len(student):
-        raise JobFailed(
-            f"{probe} has class number {int(given.max())}, but the label set ends at {len(student) - 1}"
-        )
+        raise JobFailed(f"{probe} has class number {int(given.max())}, but the label set ends at {len(student) - 1}")
     return given

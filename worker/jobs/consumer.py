@@ -183,9 +183,7 @@ class Consumer:
             with suppress(StateUnavailable), translated():
                 moment = time.time()
                 await self.state.client.zadd(key, {self.name: moment})
-                await self.state.client.zremrangebyscore(
-                    key, "-inf", moment - 10 * self.state.settings.lease_seconds
-                )
+                await self.state.client.zremrangebyscore(key, "-inf", moment - 10 * self.state.settings.lease_seconds)
             await asyncio.sleep(self.state.settings.lease_seconds / 3)
 
 

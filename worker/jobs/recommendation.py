@@ -12,7 +12,6 @@ from preceptor.contract.teachers import Teacher
 from service.state.errors import JobFailed, NotFound
 from service.state.probe_file import ProbeData
 from service.state.selection import student_of_probe, takes_part
-from worker.assessment.labels import Float32, LabelSpace
 from worker.assessment.ranking import (
     Contender,
     Method,
@@ -23,6 +22,7 @@ from worker.assessment.ranking import (
     skipped,
     uncovered_by_all,
 )
+from worker.label_space import Float32, LabelSpace
 from worker.teachers.rejection import TeacherUnusable
 
 from .access import ContextCache, LoadedTeachers, OutputsOf, outputs_input, probe_data, student_targets
@@ -70,9 +70,7 @@ class Recommender:
                 except NotFound as error:
                     inputs[teacher.id] = error.detail
         loaded = time.perf_counter()
-        result = await context.compute(
-            self._rank, context, body, student, data, method, contenders, teachers, inputs
-        )
+        result = await context.compute(self._rank, context, body, student, data, method, contenders, teachers, inputs)
         result.timings.stages["load"] = round(loaded - started, 6)
         result.timings.total = round(time.perf_counter() - started, 6)
         summary = await context.state.jobs.get(context.job_id)

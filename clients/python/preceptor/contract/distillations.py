@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from .base import Answer, Body
+from .base import Answer, Body, Moment
 from .ids import ProbeId, RecommendationId, StudentId, TeacherId
 from .jobs import Job
 from .labels import LabelSetGiven
@@ -192,3 +192,4 @@ class Student(Answer):
     labels: list[str]
     artifacts: list[StoredFile]
     promoted_to: TeacherId | None = None
+    created_at: Moment

@@ -32,9 +32,7 @@ def _distinct(labels: list[str]) -> list[str]:
     seen: dict[str, int] = {}
     for position, label in enumerate(labels):
         if label in seen:
-            raise ValueError(
-                f"labels must be distinct: {label!r} stands at positions {seen[label]} and {position}"
-            )
+            raise ValueError(f"labels must be distinct: {label!r} stands at positions {seen[label]} and {position}")
         seen[label] = position
     return labels
 
@@ -76,8 +74,7 @@ class LabelSetBody(Body):
         if self.embeddings is not None:
             if len(self.embeddings) != len(self.labels):
                 raise ValueError(
-                    f"embeddings must have one row a label: {len(self.embeddings)} given, "
-                    f"{len(self.labels)} labels"
+                    f"embeddings must have one row a label: {len(self.embeddings)} given, {len(self.labels)} labels"
                 )
             widths = {len(row) for row in self.embeddings}
             if len(widths) != 1 or not 1 <= min(widths) <= MAX_EMBEDDING_DIMENSION:

@@ -19,9 +19,7 @@ class Probe(Answer):
     modality: ProbeModality
     items: int
     labelled: bool
-    labels: list[str] | None = Field(
-        default=None, description="Class names in label order, where the data names them"
-    )
+    labels: list[str] | None = Field(default=None, description="Class names in label order, where the data names them")
     counts: list[int] | None = Field(default=None, description="Items a class, in label order")
     dimension: int | None = Field(default=None, description="Length of a feature vector")
     format: ProbeFormat = Field(description="The format of the first upload")

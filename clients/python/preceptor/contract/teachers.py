@@ -139,9 +139,7 @@ class TeacherBody(Body):
                 f"modality is {self.modality!r} but source.preprocessing is for {preprocessing.modality!r}"
             )
         if self.labels is None and self.source.kind in ("onnx", "torch_export", "timm", "predictions"):
-            raise ValueError(
-                f"labels are needed: a source of kind {self.source.kind!r} does not carry class names"
-            )
+            raise ValueError(f"labels are needed: a source of kind {self.source.kind!r} does not carry class names")
         return self
 
 
