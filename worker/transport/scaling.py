@@ -127,7 +127,7 @@ def finish_block(
     predictions: Tensor,
     targets: Tensor,
     kernel: Tensor,
-    cost: Tensor,
+    priced_kernel: Tensor,
     scaling: Tensor,
     *,
     eps: float,
@@ -135,6 +135,8 @@ def finish_block(
     with_plan: bool,
 ) -> Finished:
     """One last full update from the scaling v, then the transport cost of the resulting plans.
+
+    ``priced_kernel`` is G * C, with the cost that the value shall have.
 
     The plan has exact student marginals; its teacher-side violation is no larger than the violation returned,
     because a Sinkhorn half-step never increases the L1 error.
@@ -144,6 +146,6 @@ def finish_block(
     t = u @ kernel
     v = targets / t
     violation = (scaling * t - targets).abs().sum(dim=1)
-    value = ((u @ (kernel * cost)) * v).sum(dim=1)
+    value = ((u @ priced_kernel) * v).sum(dim=1)
     plan = kernel * (u.T @ v) if with_plan else None
     return Finished(-power * eps * a.log(), -eps * t.log(), value, violation, plan)

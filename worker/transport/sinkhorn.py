@@ -5,24 +5,12 @@ blocks, and which solver takes the items that plain Sinkhorn would keep iteratin
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from worker.transport import log_domain
-from worker.transport.problem import FLOAT32_TOL, EntropicProblem, entropic_problem
-from worker.transport.scaling import Scaled, finish_block, scale_block
-
-# exp(-range/eps) must stay a normal number, with room for the scalings that multiply it.
-_FLOAT32_RANGE = 80.0
-_FLOAT64_RANGE = 600.0
-_BLOCK_ELEMENTS = 400_000
-_NEWTON_WIDTH = 1024
-_NEWTON_STEPS = 60
-
-Engine = Literal["auto", "fused", "torch"]
-
+from worker.transport.problem import EntropicProblem, entropic_problem
+from worker.transport.solver import Engine, solve
 
 @dataclass(frozen=True, slots=True)
 class SinkhornResult:
@@ -61,19 +49,6 @@ class SinkhornResult:
     violation: Tensor
     iterations: Tensor
     precision: str
-
-
-@dataclass(slots=True)
-class _Book:
-    """Results in the making, float64 or the dtype of the items."""
-
-    value: Tensor
-    f: Tensor
-    g: Tensor
-    plan: Tensor
-    violation: Tensor
-    iterations: Tensor
-    stages: set[str]
 
 
 def sinkhorn(
@@ -153,7 +128,7 @@ def _sinkhorn(
 ) -> SinkhornResult:
     # The eliminated side should be the long one; a relaxed teacher side is always the eliminated one.
     mirrored = problem.relaxation is None and problem.cost.shape[0] < problem.cost.shape[1]
-    book = _solve(problem.swapped() if mirrored else problem, aggregate_plan, engine)
+    book = solve(problem.swapped() if mirrored else problem, aggregate_plan, engine)
     f, g, plan = (book.g, book.f, book.plan.T) if mirrored else (book.f, book.g, book.plan)
     return SinkhornResult(
         value=book.value.to(dtype),
@@ -171,157 +146,3 @@ def _sinkhorn(
 def _dual_value(problem: EntropicProblem, f: Tensor, g: Tensor) -> Tensor:
     teacher = f if problem.relaxation is None else -problem.relaxation * torch.expm1(-f / problem.relaxation)
     return (problem.predictions * teacher).sum(1) + (problem.targets * g).sum(1)
-
-
-def _solve(problem: EntropicProblem, with_plan: bool, engine: Engine) -> _Book:
-    p, q = problem.predictions, problem.targets
-    book = _Book(
-        value=p.new_zeros(p.shape[0]),
-        f=torch.empty_like(p),
-        g=torch.empty_like(q),
-        plan=problem.cost.new_zeros(problem.cost.shape),
-        violation=p.new_full((p.shape[0],), torch.inf),
-        iterations=torch.zeros(p.shape[0], dtype=torch.int64, device=p.device),
-        stages=set(),
-    )
-    row_shift, column_shift, shifted = _shifts(problem)
-    reach = float(shifted.amax()) / problem.eps
-    rest = torch.arange(p.shape[0], device=p.device)
-    if reach < _FLOAT32_RANGE and problem.tol >= FLOAT32_TOL:
-        rest = _by_scaling(problem, shifted, torch.float32, rest, with_plan, book)
-    if reach < _FLOAT64_RANGE and rest.numel():
-        rest = _by_scaling(problem, shifted, torch.float64, rest, with_plan, book)
-    if rest.numel():
-        _in_log_domain(problem, shifted, rest, with_plan, book)
-    book.f += row_shift.to(book.f.dtype)
-    book.g += column_shift.to(book.g.dtype)
-    if with_plan:
-        book.plan = book.plan.to(p.dtype)
-    return book
-
-
-def _shifts(problem: EntropicProblem) -> tuple[Tensor, Tensor, Tensor]:
-    """Constants per row and column that potentials absorb, and the cost without them: its range decides the precision.
-
-    A relaxed side may not be shifted: its potential is priced.
-    """
-    cost = problem.cost
-    row = cost.amin(1) if problem.relaxation is None else cost.new_zeros(cost.shape[0])
-    column = (cost - row.unsqueeze(1)).amin(0)
-    return row, column, cost - row.unsqueeze(1) - column
-
-
-def _by_scaling(
-    problem: EntropicProblem,
-    shifted: Tensor,
-    dtype: torch.dtype,
-    items: Tensor,
-    with_plan: bool,
-    book: _Book,
-) -> Tensor:
-    """Kernel scaling in ``dtype``, then Newton for the slow tail; returns the items whose arithmetic failed."""
-    kernel = torch.exp(-shifted / problem.eps).to(dtype)
-    costs = problem.cost.to(dtype)
-    rows, columns = problem.cost.shape
-    newton = columns <= _NEWTON_WIDTH
-    failed: list[Tensor] = []
-    book.stages.add("float32" if dtype == torch.float32 else "float64")
-    size = min(4096, max(64, _BLOCK_ELEMENTS // (rows + columns)))
-    for block in items.split(size):
-        p, q = problem.predictions[block].to(dtype), problem.targets[block].to(dtype)
-        scaled = scale_block(
-            p,
-            q,
-            kernel,
-            q,
-            tol=problem.tol,
-            power=problem.power,
-            max_iterations=problem.max_iterations,
-            slow_after=24,
-            slow_rest=6.0 * (20.0 + columns / 2.0) if newton else float("inf"),
-        )
-        if newton and problem.max_iterations > 24:
-            _newton_tail(problem, shifted, block, scaled, book)
-        done = finish_block(
-            p, q, kernel, costs, scaled.scaling, eps=problem.eps, power=problem.power, with_plan=False
-        )
-        good = torch.isfinite(done.value) & torch.isfinite(done.f).all(1) & torch.isfinite(done.g).all(1)
-        good &= torch.isfinite(scaled.violation)
-        if with_plan and bool(good.any()):
-            done_plan = finish_block(
-                p[good],
-                q[good],
-                kernel,
-                costs,
-                scaled.scaling[good],
-                eps=problem.eps,
-                power=problem.power,
-                with_plan=True,
-            ).plan
-            assert done_plan is not None
-            book.plan += done_plan
-        kept = block[good]
-        book.value[kept] = done.value[good].to(book.value.dtype)
-        book.f[kept] = done.f[good].to(book.f.dtype)
-        book.g[kept] = done.g[good].to(book.g.dtype)
-        book.violation[kept] = scaled.violation[good].to(book.violation.dtype)
-        book.iterations[block] += scaled.iterations
-        failed.append(block[~good])
-    return torch.cat(failed)
-
-
-def _newton_tail(problem: EntropicProblem, shifted: Tensor, block: Tensor, scaled: Scaled, book: _Book) -> None:
-    """Carry the block's open items to the tolerance by Newton, in float64; writes into ``scaled``."""
-    open_items = torch.nonzero(
-        (scaled.violation > problem.tol)
-        & torch.isfinite(scaled.violation)
-        & (scaled.iterations < problem.max_iterations)
-    ).squeeze(1)
-    if not open_items.numel():
-        return
-    book.stages.add("float64")
-    for part in open_items.split(log_domain.block_size(*shifted.shape)):
-        p = problem.predictions[block[part]].to(torch.float64)
-        q = problem.targets[block[part]].to(torch.float64)
-        v = scaled.scaling[part].to(torch.float64)
-        start = torch.where(q > 0, problem.eps * (v / q).log(), torch.zeros_like(q))
-        g, violation, steps = log_domain.newton_block(
-            p,
-            q,
-            shifted,
-            start,
-            eps=problem.eps,
-            tol=problem.tol,
-            power=problem.power,
-            max_steps=min(_NEWTON_STEPS, problem.max_iterations),
-        )
-        scaled.scaling[part] = (q * (g / problem.eps).exp()).to(scaled.scaling.dtype)
-        # Left open by Newton: to be taken up again in the log domain.
-        scaled.violation[part] = torch.where(violation <= problem.tol, violation, torch.inf).to(
-            scaled.violation.dtype
-        )
-        scaled.iterations[part] += steps
-
-
-def _in_log_domain(problem: EntropicProblem, shifted: Tensor, items: Tensor, with_plan: bool, book: _Book) -> None:
-    book.stages.add("log")
-    for block in items.split(log_domain.block_size(*shifted.shape)):
-        p = problem.predictions[block].to(torch.float64)
-        q = problem.targets[block].to(torch.float64)
-        g, violation, iterations = log_domain.solve_annealed(
-            p,
-            q,
-            shifted,
-            eps=problem.eps,
-            tol=problem.tol,
-            relaxation=problem.relaxation,
-            max_iterations=problem.max_iterations,
-        )
-        f, g, plans, _ = log_domain.finish_in_log_domain(p, q, shifted, g, eps=problem.eps, power=problem.power)
-        book.value[block] = (plans * problem.cost).sum(dim=(1, 2)).to(book.value.dtype)
-        book.f[block] = f.to(book.f.dtype)
-        book.g[block] = g.to(book.g.dtype)
-        book.violation[block] = violation.to(book.violation.dtype)
-        book.iterations[block] += iterations
-        if with_plan:
-            book.plan += plans.sum(0)

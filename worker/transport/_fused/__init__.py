@@ -1,0 +1,231 @@
+"""Binding of the compiled loops: finds the library, passes pointers, shares items out over threads.
+
+The library is plain C behind ctypes, so building it needs a C compiler and nothing else, and a call leaves the
+interpreter lock. Where it was not built, ``available()`` is False and the engine runs on torch alone.
+"""
+
+import ctypes
+import functools
+import importlib.machinery
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_LIBRARY = "loops"
+# Below this many items a thread costs more to start than it saves.
+_ITEMS_PER_THREAD = 64
+
+
+def _structure(name: str, pointers: str, integers: str, numbers: str) -> type[ctypes.Structure]:
+    fields = [(field, ctypes.c_void_p) for field in pointers.split()]
+    fields += [("count", ctypes.c_int64)]
+    fields += [(field, ctypes.c_int32) for field in integers.split()]
+    fields += [(field, ctypes.c_double) for field in numbers.split()]
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
+
+
+_ScaleArguments = _structure(
+    "_ScaleArguments",
+    "predictions targets kernel scaling violation iterations",
+    "rows columns max_iterations slow_after",
+    "tol power slow_rest",
+)
+_FinishArguments = _structure(
+    "_FinishArguments",
+    "predictions targets kernel priced_kernel scaling f g value violation",
+    "rows columns",
+    "eps power",
+)
+_NewtonArguments = _structure(
+    "_NewtonArguments",
+    "predictions targets kernel scaling violation steps",
+    "rows columns max_steps",
+    "tol power",
+)
+
+
+@functools.cache
+def _library() -> ctypes.CDLL | None:
+    if os.environ.get("PRECEPTOR_FUSED", "1") == "0":
+        return None
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(_LIBRARY + suffix)
+        if path.exists():
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError:
+                # Built for another machine: the torch path serves.
+                return None
+    return None
+
+
+@functools.cache
+def level() -> int:
+    """Instruction set in use: 0 plain, 1 AVX2, 2 AVX-512, -1 without the library.
+
+    The environment variable ``PRECEPTOR_FUSED_LEVEL`` lowers it, for tests.
+    """
+    library = _library()
+    if library is None:
+        return -1
+    best = int(library.preceptor_level())
+    return min(best, int(os.environ.get("PRECEPTOR_FUSED_LEVEL", best)))
+
+
+def available() -> bool:
+    """Whether the compiled loops were built and may be used (``PRECEPTOR_FUSED=0`` turns them off)."""
+    return _library() is not None
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="transport")
+
+
+def _shared_out(count: int, run: Callable[[int, int], int]) -> None:
+    """Call ``run(first, last)`` over all items, on as many threads as torch would use."""
+    parts = max(1, min(torch.get_num_threads(), count // _ITEMS_PER_THREAD))
+    edges = [count * part // parts for part in range(parts + 1)]
+    if parts == 1:
+        statuses = [run(0, count)]
+    else:
+        statuses = list(_pool().map(run, edges[:-1], edges[1:]))
+    if any(statuses):
+        raise MemoryError("the transport loops could not allocate their scratch memory")
+
+
+def _at(tensor: Tensor, row: int) -> int:
+    return tensor.data_ptr() + row * tensor.stride(0) * tensor.element_size()
+
+
+def scale(
+    predictions: Tensor,
+    targets: Tensor,
+    kernel: Tensor,
+    scaling: Tensor,
+    *,
+    tol: float,
+    power: float,
+    max_iterations: int,
+    slow_after: int,
+    slow_rest: float,
+) -> tuple[Tensor, Tensor]:
+    """``scaling.scale_block`` in compiled lanes; ``scaling`` (N, S) is the first v and is overwritten by the last.
+
+    All tensors contiguous, on the CPU, of one dtype (float32 or float64).
+
+    Returns
+    -------
+    violation : Tensor, shape (N,)
+        Infinite where arithmetic failed.
+    iterations : Tensor, shape (N,), int32
+    """
+    count, rows, columns = predictions.shape[0], kernel.shape[0], kernel.shape[1]
+    violation = torch.empty(count, dtype=kernel.dtype)
+    iterations = torch.empty(count, dtype=torch.int32)
+    library = _library()
+    assert library is not None
+
+    def run(first: int, last: int) -> int:
+        arguments = _ScaleArguments(
+            _at(predictions, first),
+            _at(targets, first),
+            kernel.data_ptr(),
+            _at(scaling, first),
+            _at(violation, first),
+            _at(iterations, first),
+            last - first,
+            rows,
+            columns,
+            min(max_iterations, 2**31 - 1),
+            slow_after,
+            tol,
+            power,
+            slow_rest,
+        )
+        return library.preceptor_scale(ctypes.byref(arguments), kernel.element_size(), level())
+
+    _shared_out(count, run)
+    return violation, iterations
+
+
+def finish(
+    predictions: Tensor,
+    targets: Tensor,
+    kernel: Tensor,
+    priced_kernel: Tensor,
+    scaling: Tensor,
+    *,
+    eps: float,
+    power: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``scaling.finish_block`` in compiled lanes, ``priced_kernel`` being G * C; returns f, g, value, violation."""
+    count, rows, columns = predictions.shape[0], kernel.shape[0], kernel.shape[1]
+    f, g = torch.empty_like(predictions), torch.empty_like(targets)
+    value, violation = predictions.new_empty(count), predictions.new_empty(count)
+    library = _library()
+    assert library is not None
+
+    def run(first: int, last: int) -> int:
+        arguments = _FinishArguments(
+            _at(predictions, first),
+            _at(targets, first),
+            kernel.data_ptr(),
+            priced_kernel.data_ptr(),
+            _at(scaling, first),
+            _at(f, first),
+            _at(g, first),
+            _at(value, first),
+            _at(violation, first),
+            last - first,
+            rows,
+            columns,
+            eps,
+            power,
+        )
+        return library.preceptor_finish(ctypes.byref(arguments), kernel.element_size(), level())
+
+    _shared_out(count, run)
+    return f, g, value, violation
+
+
+def newton(
+    predictions: Tensor,
+    targets: Tensor,
+    kernel: Tensor,
+    scaling: Tensor,
+    *,
+    tol: float,
+    power: float,
+    max_steps: int,
+) -> tuple[Tensor, Tensor]:
+    """Damped Newton per item in float64; ``scaling`` (N, S) is overwritten. Returns violation (N,) and steps (N,)."""
+    count, rows, columns = predictions.shape[0], kernel.shape[0], kernel.shape[1]
+    violation = torch.empty(count, dtype=torch.float64)
+    steps = torch.empty(count, dtype=torch.int32)
+    library = _library()
+    assert library is not None
+
+    def run(first: int, last: int) -> int:
+        arguments = _NewtonArguments(
+            _at(predictions, first),
+            _at(targets, first),
+            kernel.data_ptr(),
+            _at(scaling, first),
+            _at(violation, first),
+            _at(steps, first),
+            last - first,
+            rows,
+            columns,
+            max_steps,
+            tol,
+            power,
+        )
+        return library.preceptor_newton(ctypes.byref(arguments), level())
+
+    _shared_out(count, run)
+    return violation, steps
