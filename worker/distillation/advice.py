@@ -1,0 +1,42 @@
+"""What the numbers mean for the user, in a sentence or two. "Do not distil" is one of the answers."""
+
+from preceptor.contract.distillations import Accuracy
+
+from .evaluation import Interval
+from .gate import GateDecision
+
+
+def advice_of(gate: GateDecision, gain: Interval | None, accuracy: Accuracy, items: int, teachers: int) -> str:
+    """The advice for one finished distillation.
+
+    Parameters
+    ----------
+    gate
+        What the gate chose.
+    gain
+        None where nothing was compared.
+    accuracy
+        Of the delivered arm.
+    items
+        Test items.
+    teachers
+        How many there were.
+    """
+    who = "the teacher" if teachers == 1 else "the teachers"
+    if teachers == 0 or (gate.weight == 0 and not gate.scores and "given" in gate.reason):
+        return f"No teacher took part: the student reaches {accuracy.mean:.1%} on {items} test items."
+    if gate.weight == 0:
+        return (
+            f"Do not distil from {who}: {gate.reason}. The student was trained without, and reaches "
+            f"{accuracy.mean:.1%} on {items} test items. Try teachers with nearer classes, or more labelled items."
+        )
+    chosen = f"{gate.reason[0].upper()}{gate.reason[1:]}."
+    if gain is None:
+        return f"{chosen} Whether {who} helped was not measured; ask for a comparison to know."
+    interval = f"{gain.mean:+.1%} accuracy, 90 % interval {gain.low:+.1%} to {gain.high:+.1%} on {items} test items"
+    if gain.low > 0:
+        return f"Distilling helped: {interval}. {chosen}"
+    if gain.high < 0:
+        return f"Distilling hurt: {interval}. Train without {who}, or choose others."
+    more = " Test items are few: more of them would narrow the interval." if items < 500 else ""
+    return f"No clear effect: {interval}.{more}"

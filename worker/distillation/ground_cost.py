@@ -1,0 +1,136 @@
+r"""The ground cost of a distillation: distance of names, joined with the evidence of the labelled items.
+
+The entropic problem is decided by :math:`T = \mathrm{softmax}_s(-C/\varepsilon)`: row k of T is the distribution
+over student classes that C stands for, and a student that obeys an undisputed teacher class k ends there. So a
+cost *is* a conditional distribution, P(student class | teacher class), written as
+:math:`C = -\varepsilon \log T`, and evidence can be added to names in the usual Bayesian way.
+
+In a pilot on real text tasks a cost from names alone lost accuracy against no teacher at all, a cost from the
+labelled items gained, and both joined gained most: names carry too little, few labels are too noisy.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+STRENGTHS: Final = (0.3, 1.0, 3.0, 10.0, 30.0)
+"""Choices for the weight of the names, in labelled items a teacher class."""
+_ROUNDS: Final = 30
+_FLOOR: Final = 1e-4
+"""No conditional probability is smaller: one wrong label must not forbid a class for ever."""
+
+
+def names_affinity(cost: Float32, eps: float) -> Float64:
+    """P(student class | teacher class) as the names alone say it: softmax over s of -C/eps.
+
+    Parameters
+    ----------
+    cost
+        Shape (K, S).
+    eps
+        Regularisation in the units of the cost.
+
+    Returns
+    -------
+    ndarray
+        Shape (K, S), float64, rows sum to 1.
+    """
+    scaled = -cost.astype(np.float64) / eps
+    scaled -= scaled.max(axis=1, keepdims=True)
+    affinity = np.exp(scaled)
+    return affinity / affinity.sum(axis=1, keepdims=True)
+
+
+def evidence_affinity(
+    predictions: Float32, labels: Int64, prior: Float64, strength: float, rounds: int = _ROUNDS
+) -> Float64:
+    r"""P(student class | teacher class) that explains the labelled items best, near a prior.
+
+    Maximises :math:`\sum_i \log \sum_k p_{ik} T_{k y_i} + \sum_{ks} n_0 T^0_{ks} \log T_{ks}` by expectation
+    maximisation. A count :math:`\sum_i p_{ik} [y_i = s]` would smear: an item on which the teacher hesitates
+    counts for all of its classes, even for those that the label makes unlikely.
+
+    Parameters
+    ----------
+    predictions
+        p, shape (N, K), rows sum to 1.
+    labels
+        y, shape (N,).
+    prior
+        :math:`T^0`, shape (K, S), rows sum to 1.
+    strength
+        :math:`n_0`, how many items the prior is worth in each row.
+
+    Returns
+    -------
+    ndarray
+        T, shape (K, S), float64, rows sum to 1, no entry below about 1e-4.
+    """
+    p = predictions.astype(np.float64)
+    classes = prior.shape[1]
+    one_hot = np.eye(classes)[labels]
+    table = prior.copy()
+    for _ in range(rounds):
+        explained = p * table[:, labels].T
+        responsibility = explained / np.maximum(explained.sum(axis=1, keepdims=True), 1e-300)
+        counts = responsibility.T @ one_hot + strength * prior
+        updated = counts / counts.sum(axis=1, keepdims=True)
+        if np.abs(updated - table).max() < 1e-5:
+            table = updated
+            break
+        table = updated
+    return (table + _FLOOR) / (1 + classes * _FLOOR)
+
+
+def choose_strength(predictions: Float32, labels: Int64, prior: Float64, folds: list[Int64]) -> float:
+    """The weight of the names under which left-out labelled items are most likely.
+
+    Parameters
+    ----------
+    folds
+        Disjoint rows of the labelled items; each is left out once.
+    """
+    if len(folds) < 2:
+        return 3.0
+    scores: dict[float, float] = {}
+    for strength in STRENGTHS:
+        total = 0.0
+        for held in folds:
+            kept = np.setdiff1d(np.arange(len(labels)), held)
+            table = evidence_affinity(predictions[kept], labels[kept], prior, strength)
+            likely = (predictions[held].astype(np.float64) @ table)[np.arange(len(held)), labels[held]]
+            total += float(np.log(likely).sum())
+        scores[strength] = total
+    return max(scores, key=lambda strength: scores[strength])
+
+
+def joint_cost(name_cost: Float32, predictions: Float32, labels: Int64, eps: float, folds: list[Int64]) -> Float32:
+    """Names joined with the evidence of the labelled items, C = -eps log P(student class | teacher class).
+
+    Without evidence it is `name_cost` up to a constant a row, which no plan depends on.
+
+    Parameters
+    ----------
+    name_cost
+        1 - cos of the names, shape (K, S).
+    predictions, labels
+        The teacher on the labelled items, shape (N, K), and their classes, shape (N,).
+    eps
+        Regularisation in units of `name_cost`: what one nat of evidence is worth.
+    folds
+        For the choice of the prior's strength.
+
+    Returns
+    -------
+    ndarray
+        Shape (K, S), float32, not negative.
+    """
+    prior = names_affinity(name_cost, eps)
+    strength = choose_strength(predictions, labels, prior, folds)
+    table = evidence_affinity(predictions, labels, prior, strength)
+    return (-eps * np.log(table)).astype(np.float32)

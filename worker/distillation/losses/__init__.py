@@ -1,0 +1,20 @@
+"""The losses, one file each. `FAMILIES` is the table: a new loss is a new file, a new row here, and its test.
+
+A family looks at the teachers' outputs and at the labelled items once, before training, and gives a term: a
+number per step that is differentiable in the student's logits. Cross-entropy on the labels is the trainer's.
+"""
+
+from typing import Final
+
+from .none import NoFamily
+from .ridge_map import RidgeMapFamily
+from .term import Evidence, LossFamily, LossTerm
+from .transport import TransportFamily
+
+FAMILIES: Final[dict[str, LossFamily]] = {
+    "transport": TransportFamily(),
+    "ridge_map": RidgeMapFamily(),
+    "none": NoFamily(),
+}
+
+__all__ = ["FAMILIES", "Evidence", "LossFamily", "LossTerm"]

@@ -1,0 +1,60 @@
+"""What a loss is to the trainer: teachers' outputs made ready once, then a number per step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..request import Int64, TeacherSignal
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a loss may be prepared from.
+
+    Attributes
+    ----------
+    teachers
+        Their outputs on all labelled and transfer items.
+    labels
+        Classes of the labelled items, shape (N1,).
+    rows
+        The labelled items that may be looked at, shape (n,): all of them, or without a fold that is left out.
+    classes
+        S.
+    folds
+        Disjoint parts of `rows` (as positions in `rows`), for choices that need left-out items.
+    """
+
+    teachers: Sequence[TeacherSignal]
+    labels: Int64
+    rows: Int64
+    classes: int
+    folds: list[Int64]
+    device: torch.device
+
+
+class LossTerm(Protocol):
+    """A loss that was prepared for one training run."""
+
+    def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """The mean loss of some items, in nats; differentiable in the logits.
+
+        Parameters
+        ----------
+        logits
+            The student's, shape (B, S).
+        rows
+            Which items, shape (B,), int64: labelled items count from 0, transfer items from N1.
+        """
+        ...
+
+
+class LossFamily(Protocol):
+    """Makes terms of one kind."""
+
+    def prepare(self, evidence: Evidence, settings: Any) -> LossTerm:
+        """Make a term from the evidence; `settings` is the recipe's loss."""
+        ...

@@ -1,0 +1,74 @@
+"""What a distillation gives back, in the contract's words."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from preceptor.contract.distillations import Accuracy, EpochMetrics, Gain
+from preceptor.contract.teachers import TeacherBody
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+"""`progress` with fraction, message, remaining_seconds; `epoch` with metrics; `weight` with the gate's choice."""
+ShouldStop = Callable[[], bool]
+
+
+class Checkpoint(Protocol):
+    """Where a running distillation keeps its state, so that it can go on elsewhere.
+
+    Attributes
+    ----------
+    every_seconds
+        How often it is written.
+    """
+
+    @property
+    def every_seconds(self) -> float: ...
+    def load(self) -> bytes | None:
+        """The last state that was saved, or None."""
+        ...
+
+    def save(self, state: bytes) -> None:
+        """Keep a state; replaces the one before it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished distillation.
+
+    Attributes
+    ----------
+    with_teacher, without_teacher, gain, verdict
+        Accuracy on the test items, and whether the teachers helped.
+    advice
+        For the user, in a sentence or two.
+    weight, weights_tried
+        Of the teachers' term; the score (mean log-likelihood of left-out labels) of each choice.
+    test_items
+        How many items were measured on.
+    history
+        Epochs of the training that made the delivered student.
+    artifacts
+        Files in the folder, by path.
+    teacher
+        How the delivered student is registered as a teacher.
+    stages
+        Seconds of each stage.
+    settings
+        Seeds, versions and digests that repeat the run.
+    """
+
+    with_teacher: Accuracy
+    without_teacher: Accuracy | None
+    gain: Gain | None
+    verdict: Literal["helped", "no clear effect", "hurt", "not compared"]
+    advice: str
+    weight: float
+    weights_tried: dict[str, float]
+    test_items: int
+    history: list[EpochMetrics]
+    artifacts: list[Path]
+    teacher: TeacherBody
+    stages: dict[str, float] = field(default_factory=dict[str, float])
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])

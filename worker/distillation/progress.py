@@ -1,0 +1,71 @@
+"""Tells the outside how far a distillation is, and hears from it when to stop."""
+
+import time
+from typing import Final
+
+from preceptor.contract.distillations import EpochMetrics
+
+from .outcome import OnEvent, ShouldStop
+from .trainer import TrainingStopped
+
+_EVERY_SECONDS: Final = 0.5
+
+
+class Progress:
+    """Counts the steps of all runs of a job.
+
+    Parameters
+    ----------
+    on_event, should_stop
+        As in `distill`.
+    """
+
+    def __init__(self, on_event: OnEvent, should_stop: ShouldStop) -> None:
+        self._on_event, self._should_stop = on_event, should_stop
+        self._total, self._done = 0, 0
+        self._started = self._told = time.perf_counter()
+        self._message = ""
+        self._arm = ""
+        self._reports_epochs = False
+
+    def check(self) -> None:
+        """Raise `TrainingStopped` where the job must end."""
+        if self._should_stop():
+            raise TrainingStopped("stopped")
+
+    def begin(self, message: str, *, arm: str, epochs: bool) -> None:
+        """A run begins; `epochs` says whether its epochs are of interest outside."""
+        self._message, self._arm, self._reports_epochs = message, arm, epochs
+        self._tell()
+
+    def expect(self, steps: int) -> None:
+        """How many steps are still to come."""
+        self._total = self._done + steps
+
+    def skip(self, steps: int) -> None:
+        """Steps that will not be needed after all."""
+        self._total = max(self._done, self._total - steps)
+
+    def step(self) -> None:
+        """A step begins."""
+        self.check()
+        self._done += 1
+        if time.perf_counter() - self._told >= _EVERY_SECONDS:
+            self._tell()
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """An epoch is done."""
+        if self._reports_epochs:
+            self._on_event("epoch", {"arm": self._arm, **metrics.model_dump(mode="json")})
+
+    def _tell(self) -> None:
+        self._told = time.perf_counter()
+        fraction = min(1.0, self._done / self._total) if self._total else 0.0
+        spent = self._told - self._started
+        remaining = (
+            None if self._done < 5 or not self._total else round(spent / self._done * (self._total - self._done), 1)
+        )
+        self._on_event(
+            "progress",
+            {"fraction": round(fraction, 4), "message": self._message, "remaining_seconds": remaining},
+        )
