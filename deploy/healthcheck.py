@@ -1,0 +1,69 @@
+"""What a container's health check runs: `healthcheck.py service` or `healthcheck.py worker`.
+
+The service is healthy where it answers. A worker has no port; it is healthy where its last sign of life in Redis is
+recent. Neither looks at its neighbours: a restart would not mend them. `/health/ready` tells of the whole stack.
+"""
+
+import socket
+import sys
+import time
+import urllib.request
+from typing import Final
+
+import redis
+from redis.exceptions import RedisError
+
+from service.state import redis_keys
+from service.state.lanes import LANES
+from service.state.settings import Settings
+
+_TIMEOUT: Final = 5.0
+_LEASES: Final = 3.0
+"""A worker shows life three times a lease; after so many leases of silence it hangs."""
+
+
+def service_problem(settings: Settings) -> str | None:
+    """What is wrong with the service in this container; None where it answers."""
+    url = f"http://127.0.0.1:{settings.port}/health/live"
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT):  # noqa: S310 - our own address
+            return None
+    except OSError as error:
+        return f"{url}: {error}"
+
+
+def worker_problem(settings: Settings, host: str) -> str | None:
+    """What is wrong with the worker on this host; None where it has shown life lately.
+
+    Workers are named `<host>-<process>`; a container has a host name of its own.
+    """
+    if settings.redis_url is None:
+        return "REDIS_URL is not set"
+    try:
+        with redis.Redis.from_url(
+            settings.redis_url, decode_responses=True, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
+        ) as client:
+            since = time.time() - _LEASES * settings.lease_seconds
+            for lane in LANES:
+                names = client.zrangebyscore(redis_keys.workers(lane), since, "+inf")
+                if any(str(name).rpartition("-")[0] == host for name in names):
+                    return None
+    except RedisError as error:
+        return f"Redis: {error}"
+    return f"no sign of life of {host} in the last {_LEASES * settings.lease_seconds:.0f} s"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0 where healthy; else 1, with the reason on standard output."""
+    if arguments == ["service"]:
+        problem = service_problem(Settings())
+    elif arguments == ["worker"]:
+        problem = worker_problem(Settings(), socket.gethostname())
+    else:
+        problem = "usage: healthcheck.py service|worker"
+    print(problem or "ok")
+    return 0 if problem is None else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
