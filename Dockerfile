@@ -41,9 +41,9 @@ RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-d
 FROM builder AS service-dependencies
 COPY constraints.txt pyproject.toml ./
 COPY clients/python/pyproject.toml clients/python/
-COPY deploy/build deploy/build
+COPY deploy/image deploy/image
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    /opt/build/bin/python deploy/build/requirements.py pyproject.toml clients/python/pyproject.toml > service.txt \
+    /opt/build/bin/python deploy/image/requirements.py pyproject.toml clients/python/pyproject.toml > service.txt \
     && grep -v '^torch==' constraints.txt > pinned.txt \
     && /opt/build/bin/pip --python /opt/preceptor/bin/python install -c pinned.txt -r service.txt
 
@@ -53,8 +53,8 @@ FROM service-dependencies AS worker-dependencies
 ARG TORCH_VARIANT=cpu
 ARG TORCH_INDEX=
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    /opt/build/bin/python deploy/build/requirements.py --extra worker pyproject.toml > worker.txt \
-    && sh deploy/build/torch.sh worker.txt "${TORCH_VARIANT}" "${TORCH_INDEX}"
+    /opt/build/bin/python deploy/image/requirements.py --extra worker pyproject.toml > worker.txt \
+    && sh deploy/image/torch.sh worker.txt "${TORCH_VARIANT}" "${TORCH_INDEX}"
 # The label encoder's package holds weights; the library that it asks for is not used.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/build/bin/pip --python /opt/preceptor/bin/python install -c pinned.txt -r worker.txt \
@@ -103,7 +103,7 @@ STOPSIGNAL SIGTERM
 FROM runtime AS worker
 COPY --from=worker-environment /opt/preceptor /opt/preceptor
 USER 10001:10001
-HEALTHCHECK --interval=15s --timeout=10s --start-period=90s --retries=4 \
+HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=4 \
     CMD ["/opt/preceptor/bin/python", "/opt/healthcheck.py", "worker"]
 ENTRYPOINT ["/opt/preceptor/bin/python", "-m", "worker", "--lane"]
 CMD ["recommend"]
