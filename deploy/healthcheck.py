@@ -26,7 +26,7 @@ def service_problem(settings: Settings) -> str | None:
     """What is wrong with the service in this container; None where it answers."""
     url = f"http://127.0.0.1:{settings.port}/health/live"
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT):  # noqa: S310 - our own address
+        with urllib.request.urlopen(url, timeout=_TIMEOUT):
             return None
     except OSError as error:
         return f"{url}: {error}"
