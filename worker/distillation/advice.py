@@ -23,7 +23,7 @@ def advice_of(gate: GateDecision, gain: Interval | None, accuracy: Accuracy, ite
         How many there were.
     """
     who = "the teacher" if teachers == 1 else "the teachers"
-    if teachers == 0 or (gate.weight == 0 and not gate.scores and "given" in gate.reason):
+    if teachers == 0 or (gate.weight == 0 and gate.given):
         return f"No teacher took part: the student reaches {accuracy.mean:.1%} on {items} test items."
     if gate.weight == 0:
         return (

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import onnxruntime
 import torch
@@ -18,7 +18,7 @@ from .curve import draw_curve
 from .data import Inputs
 from .students import Blueprint
 
-TOLERANCE = 1e-3
+TOLERANCE: Final = 1e-3
 """Largest difference of a logit between torch and ONNX, relative to the largest logit."""
 
 
@@ -31,7 +31,7 @@ class Delivered:
     accuracy: Accuracy
     without: Accuracy | None
     gain: Gain | None
-    verdict: str
+    verdict: Literal["helped", "no clear effect", "hurt", "not compared"]
     advice: str
     weight: float
     history: list[EpochMetrics]

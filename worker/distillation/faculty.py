@@ -14,11 +14,6 @@ from .request import Float32, Int64
 Float64 = NDArray[np.float64]
 
 
-def mapped(predictions: Float32, table: Float64) -> Float64:
-    """What a teacher says of the student's classes: p T, shape (N, S)."""
-    return predictions.astype(np.float64) @ table
-
-
 def coverage(spoken: Float64, labels: Int64, prior: Float64) -> Float64:
     """How well a teacher tells each student class, on the labelled items.
 
@@ -47,36 +42,43 @@ def coverage(spoken: Float64, labels: Int64, prior: Float64) -> Float64:
     return np.clip((sums + overall) / (counts + 1), 0.0, 1.0)
 
 
-def sureness(spoken: Float64) -> Float64:
-    """1 minus the entropy of each row in units of log S, shape (N,): 0 for no opinion, 1 for one class."""
-    safe = np.maximum(spoken, 1e-12)
-    entropy = -(safe * np.log(safe)).sum(axis=1)
-    return np.clip(1 - entropy / np.log(spoken.shape[1]), 0.0, 1.0)
+def sureness(spoken: Float64, prior: Float64) -> Float64:
+    """How much a teacher says of each item, in 0..1.
 
-
-def hearing(spoken: Sequence[Float64], labelled: Sequence[Float64], labels: Int64, classes: int) -> Float32:
-    """Weights of several teachers for every item.
+    The square of KL(spoken | prior) in units of log S: 0 where it says what holds of any item. Squared, since the
+    unsure are more often wrong: a teacher that knows nothing of the student's classes is then hardly heard.
 
     Parameters
     ----------
     spoken
-        For each of M teachers, what it says of all N items, shape (N, S).
-    labelled
-        The same for the n labelled items that may be looked at; best from maps that did not see them.
+        Shape (N, S), rows sum to 1.
+    prior
+        Shares of the classes, shape (S,).
+    """
+    safe = np.maximum(spoken, 1e-12)
+    told = (safe * np.log(safe / np.maximum(prior, 1e-12))).sum(axis=1) / np.log(spoken.shape[1])
+    return np.square(np.clip(told, 0.0, 1.0))
+
+
+def hearing(spoken: Sequence[Float64], left_out: Sequence[Float64], labels: Int64, classes: int) -> Float32:
+    """Weights of the teachers for every item.
+
+    Parameters
+    ----------
+    spoken
+        For each of M teachers, what it says of all N items in the student's classes, shape (N, S).
+    left_out
+        The same for the n labelled items, from maps that did not see them.
     labels
         Their classes, shape (n,).
 
     Returns
     -------
     ndarray
-        Shape (N, M), float32; rows sum to 1. All ones for a single teacher.
+        Shape (N, M), float32, in 0..1. A row sums to the sureness of the teachers that are heard, at most 1.
     """
-    items = len(spoken[0])
-    if len(spoken) == 1:
-        return np.ones((items, 1), dtype=np.float32)
-    prior = np.bincount(labels, minlength=classes) / len(labels)
-    voices = [
-        sureness(said) * (said @ coverage(seen, labels, prior)) for said, seen in zip(spoken, labelled, strict=True)
-    ]
-    stacked = np.stack(voices, axis=1) + 1e-9
-    return (stacked / stacked.sum(axis=1, keepdims=True)).astype(np.float32)
+    prior = (np.bincount(labels, minlength=classes) + 1) / (len(labels) + classes)
+    sure = np.stack([sureness(said, prior) for said in spoken], axis=1)
+    able = np.stack([said @ coverage(seen, labels, prior) for said, seen in zip(spoken, left_out, strict=True)], 1)
+    voices = sure * able + 1e-12
+    return (sure * voices / voices.sum(axis=1, keepdims=True)).astype(np.float32)

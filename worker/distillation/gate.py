@@ -21,7 +21,6 @@ from .request import Float32, Int64
 
 WEIGHTS: Final = (0.3, 1.0, 3.0)
 """The choices besides 0; the term is in nats, as cross-entropy is."""
-FOLDS: Final = 5
 MARGIN: Final = 1.0
 """Standard errors by which a weight must beat 0."""
 
@@ -43,12 +42,15 @@ class GateDecision:
         Mean gain over weight 0, and its standard error, by weight.
     reason
         For the user.
+    given
+        Whether the weight was not chosen but given in the request.
     """
 
     weight: float
     scores: dict[float, float] = field(default_factory=dict[float, float])
     gains: dict[float, tuple[float, float]] = field(default_factory=dict[float, tuple[float, float]])
     reason: str = ""
+    given: bool = False
 
 
 def choose_weight(
@@ -56,7 +58,7 @@ def choose_weight(
     fit: FitAndPredict,
     *,
     weights: Sequence[float] = WEIGHTS,
-    folds: int = FOLDS,
+    folds: int = 5,
     margin: float = MARGIN,
     seed: int = 0,
 ) -> GateDecision:

@@ -9,6 +9,7 @@ In a pilot on real text tasks a cost from names alone lost accuracy against no t
 labelled items gained, and both joined gained most: names carry too little, few labels are too noisy.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ Int64 = NDArray[np.int64]
 
 STRENGTHS: Final = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Choices for the weight of the names, in labelled items a teacher class."""
+_DEFAULT_STRENGTH: Final = 3.0
 _ROUNDS: Final = 30
 _FLOOR: Final = 1e-4
 """No conditional probability is smaller: one wrong label must not forbid a class for ever."""
@@ -47,7 +49,7 @@ def names_affinity(cost: Float32, eps: float) -> Float64:
 
 
 def evidence_affinity(
-    predictions: Float32, labels: Int64, prior: Float64, strength: float, rounds: int = _ROUNDS
+    predictions: Float32 | Float64, labels: Int64, prior: Float64, strength: float, rounds: int = _ROUNDS
 ) -> Float64:
     r"""P(student class | teacher class) that explains the labelled items best, near a prior.
 
@@ -87,50 +89,86 @@ def evidence_affinity(
     return (table + _FLOOR) / (1 + classes * _FLOOR)
 
 
-def choose_strength(predictions: Float32, labels: Int64, prior: Float64, folds: list[Int64]) -> float:
-    """The weight of the names under which left-out labelled items are most likely.
+def choose_strength(
+    predictions: Float32 | Float64, labels: Int64, prior: Float64, folds: list[Int64]
+) -> tuple[float, Float64]:
+    """The weight of the prior under which left-out labelled items are likeliest.
 
     Parameters
     ----------
     folds
         Disjoint rows of the labelled items; each is left out once.
-    """
-    if len(folds) < 2:
-        return 3.0
-    scores: dict[float, float] = {}
-    for strength in STRENGTHS:
-        total = 0.0
-        for held in folds:
-            kept = np.setdiff1d(np.arange(len(labels)), held)
-            table = evidence_affinity(predictions[kept], labels[kept], prior, strength)
-            likely = (predictions[held].astype(np.float64) @ table)[np.arange(len(held)), labels[held]]
-            total += float(np.log(likely).sum())
-        scores[strength] = total
-    return max(scores, key=lambda strength: scores[strength])
-
-
-def joint_cost(name_cost: Float32, predictions: Float32, labels: Int64, eps: float, folds: list[Int64]) -> Float32:
-    """Names joined with the evidence of the labelled items, C = -eps log P(student class | teacher class).
-
-    Without evidence it is `name_cost` up to a constant a row, which no plan depends on.
-
-    Parameters
-    ----------
-    name_cost
-        1 - cos of the names, shape (K, S).
-    predictions, labels
-        The teacher on the labelled items, shape (N, K), and their classes, shape (N,).
-    eps
-        Regularisation in units of `name_cost`: what one nat of evidence is worth.
-    folds
-        For the choice of the prior's strength.
 
     Returns
     -------
-    ndarray
-        Shape (K, S), float32, not negative.
+    tuple
+        The weight, and what is said of each labelled item by a table that did not see it, p T, shape (N, S). The
+        prior alone speaks where there are no folds.
     """
-    prior = names_affinity(name_cost, eps)
-    strength = choose_strength(predictions, labels, prior, folds)
+    if not folds:
+        return _DEFAULT_STRENGTH, predictions.astype(np.float64) @ prior
+    best: tuple[float, float, Float64] | None = None
+    everything = np.arange(len(labels))
+    for strength in STRENGTHS:
+        spoken = np.empty((len(labels), prior.shape[1]))
+        for held in folds:
+            kept = np.setdiff1d(everything, held)
+            table = evidence_affinity(predictions[kept], labels[kept], prior, strength)
+            spoken[held] = predictions[held].astype(np.float64) @ table
+        score = float(np.log(spoken[everything, labels]).sum())
+        if best is None or score > best[0]:
+            best = (score, strength, spoken)
+    assert best is not None
+    return best[1], best[2]
+
+
+@dataclass(frozen=True)
+class JointCost:
+    """A ground cost from names and evidence.
+
+    Attributes
+    ----------
+    cost
+        C = -eps log T, shape (K, S), float32, not negative.
+    left_out
+        What is said of each labelled item by a table that did not see it, shape (n, S).
+    strength
+        What the prior is worth, in labelled items a teacher class.
+    """
+
+    cost: Float32
+    left_out: Float64
+    strength: float
+
+
+def joint_cost(
+    prior: Float64, predictions: Float32 | Float64, labels: Int64, eps: float, folds: list[Int64]
+) -> JointCost:
+    """A prior joined with the evidence of the labelled items, C = -eps log P(student class | teacher class).
+
+    Parameters
+    ----------
+    prior
+        P(student class | teacher class) before any label was seen, shape (K, S).
+    predictions, labels
+        The teacher on the labelled items, shape (n, K), and their classes, shape (n,).
+    eps
+        Regularisation: what one nat of evidence is worth.
+    folds
+        For the choice of the prior's strength.
+    """
+    strength, left_out = choose_strength(predictions, labels, prior, folds)
     table = evidence_affinity(predictions, labels, prior, strength)
-    return (-eps * np.log(table)).astype(np.float32)
+    return JointCost((-eps * np.log(table)).astype(np.float32), left_out, strength)
+
+
+def cautious_names(name_cost: Float32, labels: Int64, eps: float) -> Float64:
+    """Half what the names say, half the shares of the student's classes: names are sure, and often wrong."""
+    classes = name_cost.shape[1]
+    shares = (np.bincount(labels, minlength=classes) + 1) / (len(labels) + classes)
+    return 0.5 * names_affinity(name_cost, eps) + 0.5 * shares
+
+
+def identity_prior(classes: int) -> Float64:
+    """For predictions that are in the student's own classes already: nine in ten stay."""
+    return 0.9 * np.eye(classes) + 0.1 / classes

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from preceptor.contract.distillations import Accuracy, EpochMetrics, Gain
 from preceptor.contract.teachers import TeacherBody
@@ -11,26 +11,6 @@ from preceptor.contract.teachers import TeacherBody
 OnEvent = Callable[[str, dict[str, Any]], None]
 """`progress` with fraction, message, remaining_seconds; `epoch` with metrics; `weight` with the gate's choice."""
 ShouldStop = Callable[[], bool]
-
-
-class Checkpoint(Protocol):
-    """Where a running distillation keeps its state, so that it can go on elsewhere.
-
-    Attributes
-    ----------
-    every_seconds
-        How often it is written.
-    """
-
-    @property
-    def every_seconds(self) -> float: ...
-    def load(self) -> bytes | None:
-        """The last state that was saved, or None."""
-        ...
-
-    def save(self, state: bytes) -> None:
-        """Keep a state; replaces the one before it."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,18 @@ class Progress:
         self._message, self._arm, self._reports_epochs = message, arm, epochs
         self._tell()
 
+    def say(self, message: str) -> None:
+        """What is being done now, outside of any run."""
+        self.check()
+        self._message = message
+        self._tell()
+
+    def end(self) -> None:
+        """All is done."""
+        self._done = self._total = max(1, self._total)
+        self._message = "done"
+        self._tell()
+
     def expect(self, steps: int) -> None:
         """How many steps are still to come."""
         self._total = self._done + steps

@@ -150,28 +150,29 @@ class TeacherSignal:
     digest: str = ""
     id: str = ""
 
+    @property
+    def logits(self) -> Float32:
+        """On the labelled and then the transfer items, shape (N1 + N2, K)."""
+        if self.transfer_logits is None:
+            return self.labelled_logits
+        return np.concatenate([self.labelled_logits, self.transfer_logits])
+
 
 @dataclass(frozen=True)
 class RidgeMapLoss:
-    """Soft labels through a map from the teacher's outputs to the student's classes (see `losses.ridge_map`).
+    """Soft labels through a map from the teacher's outputs to the student's classes (see `label_map`).
 
     Attributes
     ----------
     weight
         Weight of the term, or "auto".
-    penalty
-        Ridge penalty, in units of a labelled item.
-    prior
-        How far the map starts from the names' transport plan instead of 0.
-    sharpness
-        The soft labels are softmax(sharpness * f(x) W).
+    use_names
+        Whether the map may start from the names' affinity; False for the plain ridge map.
     """
 
     name: Literal["ridge_map"] = "ridge_map"
     weight: float | Literal["auto"] = "auto"
-    penalty: float = 0.2
-    prior: float = 0.3
-    sharpness: float = 12.0
+    use_names: bool = True
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Without a teacher the student takes the same number of steps with the same label
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from preceptor.contract.distillations import EpochMetrics
 
+from .checkpoints import Ledger
 from .data import Encoded
 from .losses.term import LossTerm
 from .request import Float32, Int64
@@ -86,7 +87,6 @@ class Trained:
     model: nn.Module
     history: list[EpochMetrics] = field(default_factory=list[EpochMetrics])
     seconds: float = 0.0
-    steps: int = 0
 
 
 class Watch(Protocol):
@@ -125,6 +125,8 @@ def train(
     *,
     watch: Watch,
     measure: Callable[[nn.Module], float] | None = None,
+    ledger: Ledger | None = None,
+    name: str = "",
 ) -> Trained:
     """Train a new student on CE + weight * term.
 
@@ -136,21 +138,46 @@ def train(
         The teachers' part; None, or a weight of 0, trains on cross-entropy alone.
     measure
         Accuracy of the model as it is, asked after each epoch; for the record, nothing is chosen by it.
+    ledger, name
+        Where the run's state is kept under its name, and gone on from.
 
     Raises
     ------
     TrainingStopped
-        From `watch`.
+        From `watch`; the state was written before.
     """
     started = time.perf_counter()
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         model = blueprint.build()
         course = _Course(model, material, term if weight > 0 else None, weight, plan)
-        trained = Trained(model)
-        epoch = _Sums()
-        for step in range(plan.steps):
-            watch.step()
+        trained, epoch, first = Trained(model), _Sums(), 0
+        before = None if ledger is None else ledger.running(name)
+        if before is not None:
+            tensors, facts = before
+            course.restore(tensors)
+            first, epoch = facts["step"], _Sums(*facts["epoch"])
+            trained.history = [EpochMetrics.model_validate(entry) for entry in facts["history"]]
+            trained.seconds = facts["seconds"]
+
+        for step in range(first, plan.steps):
+
+            def state(step: int = step, epoch: _Sums = epoch) -> tuple[dict[str, Tensor], dict[str, Any]]:
+                return course.state(), {
+                    "step": step,
+                    "epoch": epoch.facts(),
+                    "history": [entry.model_dump() for entry in trained.history],
+                    "seconds": trained.seconds + time.perf_counter() - started,
+                }
+
+            try:
+                watch.step()
+            except TrainingStopped:
+                if ledger is not None:
+                    ledger.offer(name, state, now=True)
+                raise
+            if ledger is not None:
+                ledger.offer(name, state)
             epoch.add(course.step(step))
             if (step + 1) % plan.steps_per_epoch == 0 or step + 1 == plan.steps:
                 accuracy = None if measure is None else measure(model)
@@ -159,8 +186,7 @@ def train(
                 watch.epoch(metrics)
                 epoch = _Sums()
     model.eval()
-    trained.seconds = time.perf_counter() - started
-    trained.steps = plan.steps
+    trained.seconds += time.perf_counter() - started
     return trained
 
 
@@ -183,6 +209,28 @@ class _Course:
             lr=plan.learning_rate,
         )
         self._parameters = [*matrices, *vectors]
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and optimiser."""
+        found = {f"model.{key}": tensor for key, tensor in self._model.state_dict().items()}
+        for number, parameter in enumerate(self._parameters):
+            for key, tensor in self._optimiser.state.get(parameter, {}).items():
+                found[f"optimiser.{number}.{key}"] = tensor
+        return found
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        weights = {key.removeprefix("model."): t for key, t in tensors.items() if key.startswith("model.")}
+        self._model.load_state_dict(weights)
+        for number, parameter in enumerate(self._parameters):
+            prefix = f"optimiser.{number}."
+            kept = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+            if kept:
+                self._optimiser.state[parameter] = {
+                    # AdamW counts steps on the CPU, wherever the weights are.
+                    key: tensor.clone() if key == "step" else tensor.to(self._device, copy=True)
+                    for key, tensor in kept.items()
+                }
 
     def step(self, number: int) -> tuple[float, float]:
         """One step; returns cross-entropy and the teachers' term."""
@@ -217,9 +265,13 @@ class _Course:
 class _Sums:
     """Means over an epoch."""
 
-    def __init__(self) -> None:
-        self._entropy, self._taught, self._steps = 0.0, 0.0, 0
+    def __init__(self, entropy: float = 0.0, taught: float = 0.0, steps: int = 0) -> None:
+        self._entropy, self._taught, self._steps = entropy, taught, steps
         self._started = time.perf_counter()
+
+    def facts(self) -> tuple[float, float, int]:
+        """What makes them anew."""
+        return self._entropy, self._taught, self._steps
 
     def add(self, losses: tuple[float, float]) -> None:
         self._entropy += losses[0]

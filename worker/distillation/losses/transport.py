@@ -15,21 +15,29 @@ teacher class is that class's row of costs: it pulls the student to the single n
 nearly as near. The difference is the student's entropy, :math:`\varepsilon H(q)`, which is subtracted here.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from preceptor.contract.distillations import TransportLoss
 from worker.transport.loss import transport_loss
 
-from ..faculty import hearing, mapped
-from ..ground_cost import joint_cost, names_affinity
-from ..request import Float32
+from ..faculty import hearing
+from ..ground_cost import cautious_names, identity_prior, joint_cost, names_affinity
+from ..label_map import fit_label_map
+from ..request import Float32, TeacherSignal
 from .term import Evidence
 
-_TOLERANCE: Final = 1e-3
+SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Choices for the share of the learned head."""
+_TOLERANCE: Final = 1e-2
+"""L1 error of a marginal: the gradient of a step is far noisier than that."""
+
+Float64 = NDArray[np.float64]
 
 
 def softmax(logits: Float32, temperature: float) -> Float32:
@@ -50,7 +58,7 @@ class TransportTerm:
     costs
         Their ground costs, shape (K, S).
     weights
-        How much each teacher is heard for each item, shape (N, M), rows sum to 1.
+        How much each teacher is heard for each item, shape (N, M).
     """
 
     def __init__(
@@ -69,7 +77,8 @@ class TransportTerm:
         """See `LossTerm`."""
         rows = rows.to(logits.device)
         log_q = torch.log_softmax(logits, dim=1)
-        total = (log_q.exp() * log_q).sum(dim=1).mean()
+        entropy = -(log_q.exp() * log_q).sum(dim=1)
+        total = logits.new_zeros(())
         for number, (predictions, cost) in enumerate(zip(self._predictions, self._costs, strict=True)):
             each = transport_loss(
                 logits,
@@ -80,7 +89,7 @@ class TransportTerm:
                 teacher_relaxation=self._relaxation,
                 reduction="none",
             )
-            total = total + (self._weights[rows, number] * each).mean() / self._eps
+            total = total + (self._weights[rows, number] * (each / self._eps - entropy)).mean()
         return total
 
 
@@ -89,28 +98,87 @@ class TransportFamily:
 
     def prepare(self, evidence: Evidence, settings: TransportLoss) -> TransportTerm:
         """Ground costs from names, joined with the labelled items where `settings.ground_cost` says so."""
-        predictions: list[Float32] = []
-        costs: list[Float32] = []
-        rows, labels = evidence.rows, evidence.labels[evidence.rows]
-        for teacher in evidence.teachers:
-            logits = [teacher.labelled_logits]
-            if teacher.transfer_logits is not None:
-                logits.append(teacher.transfer_logits)
-            said = softmax(np.concatenate(logits), settings.temperature)
-            cost = teacher.name_cost
-            if settings.ground_cost == "joint":
-                cost = joint_cost(cost, said[rows], labels, settings.eps, evidence.folds)
-            predictions.append(said)
-            costs.append(cost)
-        spoken = [
-            mapped(said, names_affinity(cost, settings.eps)) for said, cost in zip(predictions, costs, strict=True)
+        labels = evidence.labels[evidence.rows]
+        speakers = [
+            _named(teacher, evidence, settings)
+            if settings.ground_cost == "names"
+            else joint_speaker(teacher, evidence, settings)
+            for teacher in evidence.teachers
         ]
-        weights = hearing(spoken, [said[rows] for said in spoken], labels, evidence.classes)
+        spoken = [speaker.spoken(settings.eps) for speaker in speakers]
+        weights = hearing(spoken, [speaker.left_out for speaker in speakers], labels, evidence.classes)
+        if settings.ground_cost == "names":
+            # No label was looked at, so nothing is known of how far a teacher can be trusted.
+            weights = np.full_like(weights, 1 / len(speakers))
         device = evidence.device
         return TransportTerm(
-            [torch.from_numpy(said).to(device) for said in predictions],
-            [torch.from_numpy(cost).to(device) for cost in costs],
+            [torch.from_numpy(speaker.predictions).to(device) for speaker in speakers],
+            [torch.from_numpy(speaker.cost).to(device) for speaker in speakers],
             torch.from_numpy(weights).to(device),
             eps=settings.eps,
             relaxation=settings.relaxation,
         )
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A teacher as one side of the transport problem.
+
+    Attributes
+    ----------
+    predictions
+        p on all items, shape (N, K), float32, rows sum to 1.
+    cost
+        C, shape (K, S), float32.
+    left_out
+        What it says of the labelled items, from tables that did not see them, shape (n, S).
+    learned
+        Share of the learned head in p.
+    """
+
+    predictions: Float32
+    cost: Float32
+    left_out: Float64
+    learned: float
+
+    def spoken(self, eps: float) -> Float64:
+        """p T, what it says in the student's classes, shape (N, S)."""
+        return self.predictions.astype(np.float64) @ names_affinity(self.cost, eps)
+
+
+def _named(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> Speaker:
+    said = softmax(teacher.logits, settings.temperature)
+    spoken = said[evidence.rows].astype(np.float64) @ names_affinity(teacher.name_cost, settings.eps)
+    return Speaker(said, teacher.name_cost, spoken, 0.0)
+
+
+def joint_speaker(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> Speaker:
+    """A teacher with two heads: its own classes, and the student's classes through the learned label map.
+
+    Mass of the own head is moved at a cost from names and evidence; mass of the learned head at a cost from the
+    map's own errors on left-out items, so that a map that is too sure is corrected. How the mass is shared between
+    the heads is what makes left-out labelled items likeliest.
+    """
+    rows, labels, eps = evidence.rows, evidence.labels[evidence.rows], settings.eps
+    said = softmax(teacher.logits, settings.temperature)
+    own = joint_cost(cautious_names(teacher.name_cost, labels, eps), said[rows], labels, eps, evidence.folds)
+    learned = fit_label_map(teacher.logits, rows, labels, teacher.name_cost)
+    carried = joint_cost(identity_prior(evidence.classes), learned.left_out, labels, eps, evidence.folds)
+    each = np.arange(len(labels))
+    share = max(
+        SHARES,
+        key=lambda rho: float(
+            np.log((1 - rho) * own.left_out[each, labels] + rho * carried.left_out[each, labels] + 1e-9).sum()
+        ),
+    )
+    heads: list[tuple[Float32, Float32]] = []
+    if share < 1:
+        heads.append(((1 - share) * said, own.cost))
+    if share > 0:
+        heads.append(((share * learned.spoken).astype(np.float32), carried.cost))
+    return Speaker(
+        np.concatenate([head[0] for head in heads], axis=1).astype(np.float32),
+        np.concatenate([head[1] for head in heads]),
+        (1 - share) * own.left_out + share * carried.left_out,
+        share,
+    )

@@ -1,0 +1,98 @@
+"""How long a job's runs are: from epochs, within the time limit, and shorter for the gate."""
+
+import hashlib
+import math
+from dataclasses import replace
+from typing import Final
+
+from .bench import FOLDS, Bench
+from .checkpoints import as_tensor, from_tensor
+from .evaluation import stratified_folds
+from .gate import WEIGHTS, GateDecision, choose_weight
+from .losses import LossTerm
+from .request import Float32, Int64
+from .trainer import Plan, plan_for, train
+
+_GATE_STEPS: Final = 120
+_HEAVY_FOLDS: Final = 3
+_HEAVY_WEIGHTS: Final = (1.0,)
+_SHARE_OF_LIMIT: Final = 0.85
+
+
+def plan_of(bench: Bench, *, auto: bool) -> Plan:
+    """The plan of every run; the first seed's.
+
+    Parameters
+    ----------
+    auto
+        Whether the gate will run; it takes part of a time limit.
+    """
+    training = bench.recipe.training
+    plan = plan_for(
+        len(bench.rows),
+        0 if bench.transfer is None else len(bench.transfer),
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        learning_rate=training.learning_rate or bench.blueprint.learning_rate,
+        weight_decay=training.weight_decay,
+        seed=training.seed,
+    )
+    if training.time_limit_seconds is None:
+        return plan
+    # Measured once: a job that goes on elsewhere must take as many steps there.
+    known = bench.ledger.finished("steps")
+    steps = (
+        _affordable(bench, plan, training.time_limit_seconds, auto)
+        if known is None
+        else int(from_tensor(known["steps"]))
+    )
+    bench.ledger.finish("steps", {"steps": as_tensor(steps)})
+    return replace(plan, steps=steps)
+
+
+def _affordable(bench: Bench, plan: Plan, limit: float, auto: bool) -> int:
+    """As many steps a run as the limit allows; the same for both arms, so that they stay comparable."""
+    trial = replace(plan, steps=4, steps_per_epoch=4)
+    term = bench.term(bench.rows) if bench.teachers else None
+    # The first steps of a process pay for much that later ones do not.
+    for _ in range(2):
+        spent = train(bench.blueprint, bench.material(bench.rows), term, 1.0, trial, watch=bench.progress).seconds
+    runs = bench.recipe.training.seeds * (2 if bench.recipe.compare else 1)
+    steps = runs * plan.steps + (gate_steps(bench, plan) if auto else 0)
+    share = _SHARE_OF_LIMIT * limit / (steps * spent / trial.steps)
+    return plan.steps if share >= 1 else max(1, math.floor(plan.steps * share))
+
+
+def _shorter(bench: Bench, plan: Plan) -> Plan:
+    most = _GATE_STEPS if bench.blueprint.light else max(_GATE_STEPS // 2, plan.steps // 3)
+    return replace(plan, steps=min(plan.steps, most))
+
+
+def gate_steps(bench: Bench, plan: Plan) -> int:
+    """Steps that the gate will take at most."""
+    light = bench.blueprint.light
+    folds = len(stratified_folds(bench.labels, FOLDS if light else _HEAVY_FOLDS, bench.recipe.training.seed))
+    return folds * (1 + len(WEIGHTS if light else _HEAVY_WEIGHTS)) * _shorter(bench, plan).steps
+
+
+def choose(bench: Bench, plan: Plan) -> GateDecision:
+    """The gate, with the job's own student on a shorter course; fewer choices where it is slow to train."""
+    light, shorter = bench.blueprint.light, _shorter(bench, plan)
+    terms: dict[str, LossTerm] = {}
+    bench.progress.begin("choosing the weight of the teachers", arm="gate", epochs=False)
+
+    def fit(kept: Int64, left_out: Int64, weight: float) -> Float32:
+        fold = hashlib.sha256(kept.tobytes()).hexdigest()[:16]
+        if weight > 0 and fold not in terms:
+            terms[fold] = bench.term(bench.rows[kept])
+        term = terms[fold] if weight > 0 else None
+        rows, held = bench.rows[kept], bench.rows[left_out]
+        return bench.left_out(f"gate/{fold}/{weight:g}", rows, held, term, weight, shorter)
+
+    return choose_weight(
+        bench.labels,
+        fit,
+        weights=WEIGHTS if light else _HEAVY_WEIGHTS,
+        folds=FOLDS if light else _HEAVY_FOLDS,
+        seed=bench.recipe.training.seed,
+    )
