@@ -5,6 +5,7 @@
 # Build arguments: PYTHON_IMAGE, SETUPTOOLS_VERSION, TORCH_VARIANT, TORCH_INDEX, VERSION, REVISION.
 # A build secret named `pip` may hold a pip.conf (package mirror, credentials); it is in no layer.
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+ARG SETUPTOOLS_VERSION=80.9.0
 
 
 # What building and running share.
@@ -17,7 +18,7 @@ ENV PATH=/opt/preceptor/bin:$PATH \
 
 # The compiler and pip stay in this stage.
 FROM base AS builder
-ARG SETUPTOOLS_VERSION=80.9.0
+ARG SETUPTOOLS_VERSION
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
@@ -39,12 +40,14 @@ RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-d
 
 # Dependencies come before our code: a change of the code does not install them again.
 FROM builder AS service-dependencies
+ARG SETUPTOOLS_VERSION
 COPY constraints.txt pyproject.toml ./
 COPY clients/python/pyproject.toml clients/python/
 COPY deploy/image deploy/image
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/build/bin/python deploy/image/requirements.py pyproject.toml clients/python/pyproject.toml > service.txt \
-    && grep -v '^torch==' constraints.txt > pinned.txt \
+    && grep -v -E '^(torch|setuptools)==' constraints.txt > pinned.txt \
+    && echo "setuptools==${SETUPTOOLS_VERSION}" >> pinned.txt \
     && /opt/build/bin/pip --python /opt/preceptor/bin/python install -c pinned.txt -r service.txt
 
 
@@ -54,7 +57,7 @@ ARG TORCH_VARIANT=cpu
 ARG TORCH_INDEX=
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/build/bin/python deploy/image/requirements.py --extra worker pyproject.toml > worker.txt \
-    && sh deploy/image/torch.sh worker.txt "${TORCH_VARIANT}" "${TORCH_INDEX}"
+    && sh deploy/image/torch.sh worker.txt pinned.txt "${TORCH_VARIANT}" "${TORCH_INDEX}"
 # The label encoder's package holds weights; the library that it asks for is not used.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/build/bin/pip --python /opt/preceptor/bin/python install -c pinned.txt -r worker.txt \
@@ -62,14 +65,14 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 
 
 FROM service-dependencies AS service-environment
-RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
-    /opt/build/bin/pip --python /opt/preceptor/bin/python install --no-index --no-deps /wheels/*.whl \
+COPY --from=wheels /wheels /wheels
+RUN /opt/build/bin/pip --python /opt/preceptor/bin/python install --no-index --no-deps /wheels/*.whl \
     && cd / && /opt/preceptor/bin/python -c 'import service.app'
 
 
 FROM worker-dependencies AS worker-environment
-RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
-    /opt/build/bin/pip --python /opt/preceptor/bin/python install --no-index --no-deps /wheels/*.whl \
+COPY --from=wheels /wheels /wheels
+RUN /opt/build/bin/pip --python /opt/preceptor/bin/python install --no-index --no-deps /wheels/*.whl \
     && cd / && /opt/preceptor/bin/python -c \
         'import worker.jobs.registry; from worker.teachers.label_encoder import load_encoder; load_encoder("minilm")'
 

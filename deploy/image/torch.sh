@@ -1,16 +1,17 @@
 #!/bin/sh
 # Installs the one version of torch that the requirements name, in the build that was asked for.
-#   torch.sh REQUIREMENTS cpu|cuda [INDEX]
+#   torch.sh REQUIREMENTS CONSTRAINTS cpu|cuda [INDEX]
 # INDEX is the address of an index that carries CPU builds. Only torch is taken from there, nothing else.
 set -eu
 requirements=$1
-variant=$2
-index=${3:-}
+constraints=$2
+variant=$3
+index=${4:-}
 version=$(sed -n 's/^torch==\([0-9.]*\).*$/\1/p' "$requirements")
 [ -n "$version" ] || { echo "$requirements pins no version of torch" >&2; exit 1; }
 
 install() {
-    /opt/build/bin/pip --python /opt/preceptor/bin/python install "$@"
+    /opt/build/bin/pip --python /opt/preceptor/bin/python install -c "$constraints" "$@"
 }
 
 case "$variant" in

@@ -34,7 +34,7 @@ class Dockerfile:
             else:
                 if word == "ARG":
                     name, _, value = rest.partition("=")
-                    self.arguments[name] = value
+                    self.arguments.setdefault(name, value)
                 if stage:
                     self.stages[stage].append((word, rest))
 

@@ -31,7 +31,7 @@ def test_the_worker_layer_pins_torch_the_way_the_script_reads_it(root: Path, tmp
     requirements = tmp_path / "worker.txt"
     requirements.write_text("numpy>=2\n")
     refused = subprocess.run(
-        ["sh", "deploy/image/torch.sh", str(requirements), "cpu"],
+        ["sh", "deploy/image/torch.sh", str(requirements), "constraints.txt", "cpu"],
         cwd=root, capture_output=True, text=True, check=False, timeout=30,
     )  # fmt: skip
     assert refused.returncode == 1
@@ -39,7 +39,7 @@ def test_the_worker_layer_pins_torch_the_way_the_script_reads_it(root: Path, tmp
 
     requirements.write_text("\n".join(printed))
     refused = subprocess.run(
-        ["sh", "deploy/image/torch.sh", str(requirements), "tpu"],
+        ["sh", "deploy/image/torch.sh", str(requirements), "constraints.txt", "tpu"],
         cwd=root, capture_output=True, text=True, check=False, timeout=30,
     )  # fmt: skip
     assert refused.returncode == 1
