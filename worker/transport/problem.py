@@ -45,7 +45,11 @@ class EntropicProblem:
     @property
     def power(self) -> float:
         r"""Exponent of the teacher-side update, :math:`\lambda = \rho / (\rho + \varepsilon)`; 1 when balanced."""
-        return 1.0 if self.relaxation is None else self.relaxation / (self.relaxation + self.eps)
+        return self.power_at(self.eps)
+
+    def power_at(self, eps: float) -> float:
+        """The exponent at another eps."""
+        return 1.0 if self.relaxation is None else self.relaxation / (self.relaxation + eps)
 
     def swapped(self) -> "EntropicProblem":
         """The same balanced problems with the two sides exchanged."""
@@ -69,12 +73,13 @@ def _distributions(rows: Tensor, name: str, width: int) -> Tensor:
     if rows.shape[0] == 0:
         return rows
     sums = rows.sum(dim=1, keepdim=True)
+    slack = float((sums - 1).abs().amax())
     # NaN fails both comparisons, infinity the second.
-    if not bool((rows.amin() >= 0) & ((sums - 1).abs().amax() <= _SUM_SLACK)):
+    if not (bool(rows.amin() >= 0) and slack <= _SUM_SLACK):
         raise ValueError(
             f"{name}: every row must be a distribution (non-negative, finite, sum 1 within {_SUM_SLACK})"
         )
-    return rows / sums
+    return rows if slack <= 4 * torch.finfo(rows.dtype).eps else rows / sums
 
 
 def entropic_problem(

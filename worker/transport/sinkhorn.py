@@ -128,21 +128,24 @@ def _sinkhorn(
 ) -> SinkhornResult:
     # The eliminated side should be the long one; a relaxed teacher side is always the eliminated one.
     mirrored = problem.relaxation is None and problem.cost.shape[0] < problem.cost.shape[1]
-    book = solve(problem.swapped() if mirrored else problem, aggregate_plan, engine)
-    f, g, plan = (book.g, book.f, book.plan.T) if mirrored else (book.f, book.g, book.plan)
+    solved = solve(problem.swapped() if mirrored else problem, aggregate_plan, engine)
+    f, g, plan = (solved.g, solved.f, solved.plan.T) if mirrored else (solved.f, solved.g, solved.plan)
     return SinkhornResult(
-        value=book.value.to(dtype),
-        dual_value=_dual_value(problem, f, g).to(dtype),
+        value=solved.value.to(dtype),
+        dual_value=_dual_value(problem, f, g, solved.dual).to(dtype),
         f=f.to(dtype),
         g=g.to(dtype),
         plan=(plan / max(1, problem.predictions.shape[0])).to(dtype) if aggregate_plan else None,
-        converged=book.violation <= problem.tol,
-        violation=book.violation.to(dtype),
-        iterations=book.iterations,
-        precision="+".join(name for name in ("float32", "float64", "log") if name in book.stages),
+        converged=solved.violation <= problem.tol,
+        violation=solved.violation.to(dtype),
+        iterations=solved.iterations,
+        precision="+".join(name for name in ("float32", "float64", "log") if name in solved.stages),
     )
 
 
-def _dual_value(problem: EntropicProblem, f: Tensor, g: Tensor) -> Tensor:
-    teacher = f if problem.relaxation is None else -problem.relaxation * torch.expm1(-f / problem.relaxation)
-    return (problem.predictions * teacher).sum(1) + (problem.targets * g).sum(1)
+def _dual_value(problem: EntropicProblem, f: Tensor, g: Tensor, balanced: Tensor) -> Tensor:
+    rho = problem.relaxation
+    if rho is None:
+        return balanced
+    teacher = -rho * torch.expm1(-f / rho)
+    return torch.linalg.vecdot(problem.predictions, teacher) + torch.linalg.vecdot(problem.targets, g)

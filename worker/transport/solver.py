@@ -8,6 +8,7 @@ Every item passes through a cascade and leaves it as soon as it is done:
 4. the log domain, for whatever no kernel can represent.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,18 +25,24 @@ Engine = Literal["auto", "fused", "torch"]
 _FLOAT32_REACH = 80.0
 _FLOAT64_REACH = 600.0
 # Where float32 is only a head start it stops here: its own rounding would be all that is left.
-_HEAD_START_TOL = 1e-4
+_HEAD_START_TOL = 1e-5
 _BLOCK_ELEMENTS = 400_000
 _NEWTON_WIDTH = 512
-_NEWTON_STEPS = 60
-_NEVER = 2**30
+_NEWTON_ROUNDS = 60
+# Up to this range of the cost, in units of eps, Sinkhorn needs no start from a larger eps.
+_EASY_REACH = 20.0
+_STAGE_TOL = 1e-3
 
 
 @dataclass(slots=True)
 class Solutions:
-    """Solutions in the making; the fields mean what they mean in ``SinkhornResult``, ``plan`` being a sum."""
+    """Solutions in the making; the fields mean what they mean in ``SinkhornResult``.
+
+    ``plan`` is a sum, ``dual`` is p . f + q . g, which is the dual value when balanced.
+    """
 
     value: Tensor
+    dual: Tensor
     f: Tensor
     g: Tensor
     plan: Tensor
@@ -64,8 +71,13 @@ class _Kernels:
         shifted = cost - row.unsqueeze(1) - column
         return cls(problem, row, column, shifted, float(shifted.amax()) / problem.eps, compiled)
 
-    def gibbs(self, dtype: torch.dtype) -> Tensor:
-        return torch.exp(-self.shifted / self.problem.eps).to(dtype).contiguous()
+    def gibbs(self, dtype: torch.dtype, eps: float | None = None) -> Tensor:
+        return torch.exp(-self.shifted / (eps or self.problem.eps)).to(dtype).contiguous()
+
+    def stages(self) -> list[float]:
+        """Halving eps down to the problem's own: from far above it, Newton needs many short steps."""
+        count = max(0, math.ceil(math.log2(max(self.reach, 1e-9) / _EASY_REACH)))
+        return [self.problem.eps * 2.0**halvings for halvings in range(count, -1, -1)]
 
 
 def solve(problem: EntropicProblem, with_plan: bool, engine: Engine) -> Solutions:
@@ -82,6 +94,7 @@ def solve(problem: EntropicProblem, with_plan: bool, engine: Engine) -> Solution
         raise RuntimeError("the compiled transport loops are not built here, or the items are not on the CPU")
     solutions = Solutions(
         value=p.new_zeros(p.shape[0]),
+        dual=p.new_zeros(p.shape[0]),
         f=torch.empty_like(p),
         g=torch.empty_like(q),
         plan=problem.cost.new_zeros(problem.cost.shape),
@@ -94,8 +107,6 @@ def solve(problem: EntropicProblem, with_plan: bool, engine: Engine) -> Solution
     rest = _by_kernel(kernels, with_plan, solutions) if kernels.reach < _FLOAT64_REACH else _all_items(p)
     if rest.numel():
         _in_log_domain(kernels, rest, with_plan, solutions)
-    solutions.f += kernels.row_shift.to(solutions.f.dtype)
-    solutions.g += kernels.column_shift.to(solutions.g.dtype)
     return solutions
 
 
@@ -106,54 +117,29 @@ def _all_items(p: Tensor) -> Tensor:
 def _by_kernel(kernels: _Kernels, with_plan: bool, solutions: Solutions) -> Tensor:
     """Steps 1 to 3 of the cascade; returns the items whose arithmetic failed."""
     problem = kernels.problem
-    single = kernels.reach < _FLOAT32_REACH and problem.tol >= FLOAT32_TOL
     count = problem.predictions.shape[0]
-    rows, columns = problem.cost.shape
-    gibbs = {dtype: kernels.gibbs(dtype) for dtype in (torch.float32, torch.float64)}
-    priced = {dtype: (gibbs[dtype] * problem.cost).to(dtype) for dtype in gibbs}
     # The compiled loops keep to their lanes whatever N is; torch needs its products in cache-sized blocks.
-    size = count if kernels.compiled else min(4096, max(64, _BLOCK_ELEMENTS // (rows + columns)))
+    size = count if kernels.compiled else min(4096, max(64, _BLOCK_ELEMENTS // sum(problem.cost.shape)))
+    single = kernels.reach < _FLOAT32_REACH and problem.tol >= FLOAT32_TOL
+    dtype = torch.float32 if single else torch.float64
+    gibbs = kernels.gibbs(dtype)
+    priced = (gibbs.to(torch.float64) * problem.cost).to(dtype)
     failed: list[Tensor] = []
     for first in range(0, count, size):
         block = slice(first, min(first + size, count))
-        p, q = problem.predictions[block], problem.targets[block]
-        iterations = solutions.iterations[block]
-        p32, q32 = p.to(torch.float32).contiguous(), q.to(torch.float32).contiguous()
-        v, violation = _scale(
-            kernels,
-            p32,
-            q32,
-            gibbs[torch.float32],
-            q32.clone(),
-            tol=problem.tol if single else max(problem.tol, _HEAD_START_TOL),
-            iterations=iterations,
-        )
-        solutions.stages.add("float32")
-        if single:
-            p, q = p32, q32
-        again = (violation > problem.tol) if single else torch.ones_like(violation, dtype=torch.bool)
-        open_items = torch.nonzero(again).squeeze(1)
-        if open_items.numel():
-            v = v if single else v.to(torch.float64)
-            improved, reached = _in_double(
-                kernels,
-                problem.predictions[block][open_items],
-                problem.targets[block][open_items],
-                gibbs[torch.float64],
-                v[open_items],
-                iterations,
-                open_items,
-            )
-            v[open_items] = improved.to(v.dtype)
-            violation = violation.to(torch.float64)
-            violation[open_items] = reached
-            solutions.stages.add("float64")
-        dtype = v.dtype
-        p, q = p.to(dtype).contiguous(), q.to(dtype).contiguous()
-        good = _finish(kernels, p, q, gibbs[dtype], priced[dtype], v, violation, block, solutions)
+        v, violation = _cascade(kernels, block, single, solutions)
+        p, q = (side[block].to(dtype).contiguous() for side in (problem.predictions, problem.targets))
+        good = _finish(kernels, p, q, gibbs, priced, v.to(dtype), violation, block, solutions)
         if with_plan:
             plan = finish_block(
-                p[good], q[good], gibbs[dtype], priced[dtype], v[good], eps=problem.eps, power=problem.power, with_plan=True
+                p[good],
+                q[good],
+                gibbs,
+                priced,
+                v[good].to(dtype),
+                eps=problem.eps,
+                power=problem.power,
+                with_plan=True,
             ).plan
             assert plan is not None
             solutions.plan += plan
@@ -161,84 +147,105 @@ def _by_kernel(kernels: _Kernels, with_plan: bool, solutions: Solutions) -> Tens
     return torch.cat(failed)
 
 
-def _scale(
-    kernels: _Kernels,
-    p: Tensor,
-    q: Tensor,
-    gibbs: Tensor,
-    start: Tensor,
-    *,
-    tol: float,
-    iterations: Tensor,
-    slow_after: int = 16,
-) -> tuple[Tensor, Tensor]:
+def _cascade(kernels: _Kernels, block: slice, single: bool, solutions: Solutions) -> tuple[Tensor, Tensor]:
+    """Scalings (B, S) and violations (B,) of a block: a decreasing eps in float32, then float64 for what is open."""
     problem = kernels.problem
-    columns = q.shape[1]
-    limits = {
-        "tol": tol,
-        "power": problem.power,
-        "max_iterations": problem.max_iterations,
-        "slow_after": slow_after if columns <= _NEWTON_WIDTH else _NEVER,
-        "slow_rest": _newton_worth(kernels),
-    }
-    if kernels.compiled:
-        violation, used = fused.scale(p, q, gibbs, start, **limits)
-        iterations += used
-        return start, violation
-    scaled = scale_block(p, q, gibbs, start, **limits)
-    iterations += scaled.iterations
-    return scaled.scaling, scaled.violation
-
-
-def _newton_worth(kernels: _Kernels) -> float:
-    """Sinkhorn iterations that cost as much as the Newton steps an item needs: the break-even of leaving."""
-    columns = kernels.problem.cost.shape[1]
-    return 4.0 * (8.0 + columns / 4.0) if kernels.compiled else 6.0 * (20.0 + columns / 2.0)
-
-
-def _in_double(
-    kernels: _Kernels,
-    p: Tensor,
-    q: Tensor,
-    gibbs: Tensor,
-    v: Tensor,
-    iterations: Tensor,
-    at: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Finish items in float64 from a float32 start: scaling for the quick ones, Newton for the slow ones."""
-    problem = kernels.problem
-    p, q, v = p.to(torch.float64).contiguous(), q.to(torch.float64).contiguous(), v.to(torch.float64)
-    # A start whose arithmetic failed, or that lost a label, is no start.
-    lost = ~torch.isfinite(v) | ((v <= 0) & (q > 0))
-    v = torch.where(lost.any(1, keepdim=True), q, v).contiguous()
-    used = iterations[at]
-    v, violation = _scale(kernels, p, q, gibbs, v, tol=problem.tol, iterations=used, slow_after=8)
-    slow = torch.nonzero((violation > problem.tol) & (used < problem.max_iterations)).squeeze(1)
-    if slow.numel() and q.shape[1] <= _NEWTON_WIDTH:
-        starts = v[slow]
-        starts = torch.where(torch.isfinite(starts), starts, q[slow]).contiguous()
-        v[slow], violation[slow], steps = _newton(kernels, p[slow].contiguous(), q[slow].contiguous(), gibbs, starts)
-        used[slow] += steps
-    iterations[at] = used
+    p, q = problem.predictions[block], problem.targets[block]
+    p32, q32 = p.to(torch.float32).contiguous(), q.to(torch.float32).contiguous()
+    iterations = solutions.iterations[block]
+    v, violation = q32.clone(), torch.full_like(q32[:, 0], torch.inf)
+    stages = kernels.stages()
+    done = 0.0
+    for eps in stages:
+        if kernels.reach * problem.eps / eps >= _FLOAT32_REACH:
+            break
+        last = eps == problem.eps
+        wanted = (problem.tol if single else max(problem.tol, _HEAD_START_TOL)) if last else _STAGE_TOL
+        v = _carried(v, q32, done, eps) if done else v
+        v, violation = _scale(kernels, p32, q32, eps, v, tol=wanted, iterations=iterations)
+        solutions.stages.add("float32")
+        done = eps
+    if single:
+        rest = torch.nonzero(~(violation <= problem.tol)).squeeze(1)
+        if not rest.numel():
+            return v, violation
+    else:
+        rest = torch.arange(p.shape[0], device=p.device)
+    solutions.stages.add("float64")
+    p64, q64, v64 = (side[rest].to(torch.float64).contiguous() for side in (p, q, v))
+    used = iterations[rest]
+    reached = torch.full_like(q64[:, 0], torch.inf)
+    for eps in [eps for eps in stages if eps < done] or [problem.eps] if done else stages:
+        v64 = _carried(v64, q64, done or eps, eps)
+        wanted = problem.tol if eps == problem.eps else _STAGE_TOL
+        v64, reached = _scale(kernels, p64, q64, eps, v64, tol=wanted, iterations=used)
+        done = eps
+    iterations[rest] = used
+    if rest.numel() == p.shape[0]:
+        return v64, reached
+    v, violation = v.to(torch.float64), violation.to(torch.float64)
+    v[rest], violation[rest] = v64, reached
     return v, violation
 
 
-def _newton(kernels: _Kernels, p: Tensor, q: Tensor, gibbs: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _carried(v: Tensor, q: Tensor, before: float, eps: float) -> Tensor:
+    """The start at ``eps`` from the scaling at the eps ``before``: same potentials g, v = q exp(g / eps)."""
+    ratio = before / eps
+    start = v if ratio == 1.0 else q * (v / q).pow(ratio)
+    # A start whose arithmetic failed, or that lost a label, is none; labels without mass stay without.
+    lost = (~(start > 0) | torch.isinf(start)) & (q > 0)
+    start = torch.where(q > 0, start, torch.zeros_like(q))
+    return torch.where(lost.any(1, keepdim=True), q, start).contiguous()
+
+
+def _scale(
+    kernels: _Kernels, p: Tensor, q: Tensor, eps: float, start: Tensor, *, tol: float, iterations: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One eps, one precision: Sinkhorn, with Newton for the slow items; (B, S) scalings and (B,) violations."""
     problem = kernels.problem
-    limits = {"tol": problem.tol, "power": problem.power, "max_steps": min(_NEWTON_STEPS, problem.max_iterations)}
+    gibbs, power = kernels.gibbs(q.dtype, eps), problem.power_at(eps)
     if kernels.compiled:
-        violation, steps = fused.newton(p, q, gibbs, v, **limits)
-    else:
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        violation, used = fused.scale(
+            p,
+            q,
+            gibbs,
+            start,
+            tol=tol,
+            power=power,
+            max_iterations=problem.max_iterations,
+            max_rounds=_NEWTON_ROUNDS,
+        )
+        iterations += used
+        return start, violation
+    columns = q.shape[1]
+    newton = columns <= _NEWTON_WIDTH
+    scaled = scale_block(
+        p,
+        q,
+        gibbs,
+        start,
+        tol=tol,
+        power=power,
+        max_iterations=problem.max_iterations,
+        slow_after=24,
+        slow_rest=6.0 * (20.0 + columns / 2.0) if newton else float("inf"),
+    )
+    iterations += scaled.iterations
+    v, violation = scaled.scaling, scaled.violation
+    slow = torch.nonzero((violation > tol) & (iterations < problem.max_iterations)).squeeze(1)
+    if newton:
         size = log_domain.block_size(*kernels.shifted.shape)
-        for first in range(0, p.shape[0], size):
-            part = slice(first, first + size)
-            g = torch.where(q[part] > 0, problem.eps * (v[part] / q[part]).log(), 0.0)
-            parts.append(log_domain.newton_block(p[part], q[part], kernels.shifted, g, eps=problem.eps, **limits))
-        v = q * (torch.cat([part[0] for part in parts]) / problem.eps).exp()
-        violation, steps = torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
-    # What Newton left open is taken up again in the log domain.
-    return v, torch.where(violation <= problem.tol, violation, torch.inf), steps
+        for part in slow.split(size):
+            v_open, p_open, q_open = (side[part].to(torch.float64) for side in (v, p, q))
+            starts = torch.where(torch.isfinite(v_open), v_open, q_open)
+            g = torch.where(q_open > 0, eps * (starts / q_open).log(), 0.0)
+            g, reached, steps = log_domain.newton_block(
+                p_open, q_open, kernels.shifted, g, eps=eps, tol=tol, power=power, max_steps=_NEWTON_ROUNDS
+            )
+            v[part] = (q_open * (g / eps).exp()).to(v.dtype)
+            violation[part] = reached.to(violation.dtype)
+            iterations[part] += steps
+    return v, violation
 
 
 def _finish(
@@ -255,15 +262,22 @@ def _finish(
     """Potentials and values of a block into ``solutions``; returns which items are sound (B,)."""
     problem = kernels.problem
     if kernels.compiled:
-        f, g, value, _ = fused.finish(p, q, gibbs, priced, v, eps=problem.eps, power=problem.power)
+        f, g, value, dual = fused.finish(
+            p, q, gibbs, priced, v, kernels.row_shift, kernels.column_shift, eps=problem.eps, power=problem.power
+        )
     else:
         done = finish_block(p, q, gibbs, priced, v, eps=problem.eps, power=problem.power, with_plan=False)
-        f, g, value = done.f, done.g, done.value
-    solutions.f[block], solutions.g[block] = f.to(solutions.f.dtype), g.to(solutions.g.dtype)
+        f, g, value = done.f + kernels.row_shift.to(p.dtype), done.g + kernels.column_shift.to(p.dtype), done.value
+        dual = torch.linalg.vecdot(p, f) + torch.linalg.vecdot(q, g)
+    if f.shape[0] == solutions.f.shape[0] and f.dtype == solutions.f.dtype:
+        solutions.f, solutions.g = f, g
+    else:
+        solutions.f[block], solutions.g[block] = f.to(solutions.f.dtype), g.to(solutions.g.dtype)
     solutions.value[block] = value.to(solutions.value.dtype)
+    solutions.dual[block] = dual.to(solutions.dual.dtype)
     solutions.violation[block] = violation.to(solutions.violation.dtype)
-    # A potential that is not finite makes its sum so.
-    return torch.isfinite(violation) & torch.isfinite(value) & torch.isfinite(f.sum(1)) & torch.isfinite(g.sum(1))
+    # A potential that is not finite makes the dual so, even where its label has no mass (0 times infinity).
+    return torch.isfinite(violation) & torch.isfinite(value) & torch.isfinite(dual)
 
 
 def _in_log_domain(kernels: _Kernels, items: Tensor, with_plan: bool, solutions: Solutions) -> None:
@@ -285,8 +299,9 @@ def _in_log_domain(kernels: _Kernels, items: Tensor, with_plan: bool, solutions:
         )
         f, g, plans, _ = log_domain.finish_in_log_domain(p, q, shifted, g, eps=problem.eps, power=problem.power)
         solutions.value[block] = (plans * problem.cost).sum(dim=(1, 2)).to(solutions.value.dtype)
-        solutions.f[block] = f.to(solutions.f.dtype)
-        solutions.g[block] = g.to(solutions.g.dtype)
+        f, g = f + kernels.row_shift, g + kernels.column_shift
+        solutions.f[block], solutions.g[block] = f.to(solutions.f.dtype), g.to(solutions.g.dtype)
+        solutions.dual[block] = (torch.linalg.vecdot(p, f) + torch.linalg.vecdot(q, g)).to(solutions.dual.dtype)
         solutions.violation[block] = violation.to(solutions.violation.dtype)
         solutions.iterations[block] += iterations
         if with_plan:

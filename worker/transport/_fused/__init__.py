@@ -31,20 +31,14 @@ def _structure(name: str, pointers: str, integers: str, numbers: str) -> type[ct
 _ScaleArguments = _structure(
     "_ScaleArguments",
     "predictions targets kernel scaling violation iterations",
-    "rows columns max_iterations slow_after",
-    "tol power slow_rest",
+    "rows columns max_iterations max_rounds",
+    "tol power",
 )
 _FinishArguments = _structure(
     "_FinishArguments",
-    "predictions targets kernel priced_kernel scaling f g value violation",
+    "predictions targets kernel priced_kernel scaling row_shift column_shift f g value dual",
     "rows columns",
     "eps power",
-)
-_NewtonArguments = _structure(
-    "_NewtonArguments",
-    "predictions targets kernel scaling violation steps",
-    "rows columns max_steps",
-    "tol power",
 )
 
 
@@ -111,12 +105,12 @@ def scale(
     tol: float,
     power: float,
     max_iterations: int,
-    slow_after: int,
-    slow_rest: float,
+    max_rounds: int,
 ) -> tuple[Tensor, Tensor]:
-    """``scaling.scale_block`` in compiled lanes; ``scaling`` (N, S) is the first v and is overwritten by the last.
+    """Sinkhorn in compiled lanes, Newton for slow items; ``scaling`` (N, S) is the first v, overwritten by the last.
 
-    All tensors contiguous, on the CPU, of one dtype (float32 or float64).
+    All tensors contiguous, on the CPU, of one dtype (float32 or float64). ``max_iterations`` counts passes over
+    the kernel, ``max_rounds`` Newton steps; 0 is Sinkhorn alone.
 
     Returns
     -------
@@ -142,10 +136,9 @@ def scale(
             rows,
             columns,
             min(max_iterations, 2**31 - 1),
-            slow_after,
+            max_rounds,
             tol,
             power,
-            slow_rest,
         )
         return library.preceptor_scale(ctypes.byref(arguments), kernel.element_size(), level())
 
@@ -159,14 +152,25 @@ def finish(
     kernel: Tensor,
     priced_kernel: Tensor,
     scaling: Tensor,
+    row_shift: Tensor,
+    column_shift: Tensor,
     *,
     eps: float,
     power: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """``scaling.finish_block`` in compiled lanes, ``priced_kernel`` being G * C; returns f, g, value, violation."""
+    """``scaling.finish_block`` in compiled lanes, ``priced_kernel`` being G * C, the shifts added to the potentials.
+
+    Returns
+    -------
+    f, g : Tensor, shapes (N, K) and (N, S)
+    value : Tensor, shape (N,)
+    dual : Tensor, shape (N,)
+        p . f + q . g: the dual value when balanced. Not finite where arithmetic failed.
+    """
     count, rows, columns = predictions.shape[0], kernel.shape[0], kernel.shape[1]
     f, g = torch.empty_like(predictions), torch.empty_like(targets)
-    value, violation = predictions.new_empty(count), predictions.new_empty(count)
+    value, dual = predictions.new_empty(count), predictions.new_empty(count)
+    row_shift, column_shift = row_shift.to(kernel.dtype), column_shift.to(kernel.dtype)
     library = _library()
     assert library is not None
 
@@ -177,10 +181,12 @@ def finish(
             kernel.data_ptr(),
             priced_kernel.data_ptr(),
             _at(scaling, first),
+            row_shift.data_ptr(),
+            column_shift.data_ptr(),
             _at(f, first),
             _at(g, first),
             _at(value, first),
-            _at(violation, first),
+            _at(dual, first),
             last - first,
             rows,
             columns,
@@ -190,42 +196,4 @@ def finish(
         return library.preceptor_finish(ctypes.byref(arguments), kernel.element_size(), level())
 
     _shared_out(count, run)
-    return f, g, value, violation
-
-
-def newton(
-    predictions: Tensor,
-    targets: Tensor,
-    kernel: Tensor,
-    scaling: Tensor,
-    *,
-    tol: float,
-    power: float,
-    max_steps: int,
-) -> tuple[Tensor, Tensor]:
-    """Damped Newton per item in float64; ``scaling`` (N, S) is overwritten. Returns violation (N,) and steps (N,)."""
-    count, rows, columns = predictions.shape[0], kernel.shape[0], kernel.shape[1]
-    violation = torch.empty(count, dtype=torch.float64)
-    steps = torch.empty(count, dtype=torch.int32)
-    library = _library()
-    assert library is not None
-
-    def run(first: int, last: int) -> int:
-        arguments = _NewtonArguments(
-            _at(predictions, first),
-            _at(targets, first),
-            kernel.data_ptr(),
-            _at(scaling, first),
-            _at(violation, first),
-            _at(steps, first),
-            last - first,
-            rows,
-            columns,
-            max_steps,
-            tol,
-            power,
-        )
-        return library.preceptor_newton(ctypes.byref(arguments), level())
-
-    _shared_out(count, run)
-    return violation, steps
+    return f, g, value, dual

@@ -18,25 +18,16 @@ struct scale_arguments {
     void *scaling, *violation;
     int32_t *iterations;
     int64_t count;
-    int32_t rows, columns, max_iterations, slow_after;
-    double tol, power, slow_rest;
+    int32_t rows, columns, max_iterations, max_rounds;
+    double tol, power;
 };
 
 struct finish_arguments {
-    const void *predictions, *targets, *kernel, *priced_kernel, *scaling;
-    void *f, *g, *value, *violation;
+    const void *predictions, *targets, *kernel, *priced_kernel, *scaling, *row_shift, *column_shift;
+    void *f, *g, *value, *dual;
     int64_t count;
     int32_t rows, columns;
     double eps, power;
-};
-
-struct newton_arguments {
-    const double *predictions, *targets, *kernel;
-    double *scaling, *violation;
-    int32_t *steps;
-    int64_t count;
-    int32_t rows, columns, max_steps;
-    double tol, power;
 };
 
 #if defined(__clang__)
@@ -64,10 +55,6 @@ struct newton_arguments {
 #define NAME(x) x##_plain_double
 #include "lanes.h"
 
-#define VECTOR_BYTES 16
-#define NAME(x) x##_plain_double
-#include "newton.h"
-
 #if defined(__x86_64__)
 
 BEGIN_TARGET("avx2,fma")
@@ -84,10 +71,6 @@ BEGIN_TARGET("avx2,fma")
 #define TILE 4
 #define NAME(x) x##_avx2_double
 #include "lanes.h"
-
-#define VECTOR_BYTES 32
-#define NAME(x) x##_avx2_double
-#include "newton.h"
 END_TARGET
 
 BEGIN_TARGET("avx512f,avx512dq,avx512bw,avx512vl,fma")
@@ -120,10 +103,6 @@ static inline __m512d quotient_double(__m512d a, __m512d b) {
 #define NAME(x) x##_avx512_double
 #define FAST_QUOTIENT(a, b) ((VEC)quotient_double((__m512d)(a), (__m512d)(b)))
 #include "lanes.h"
-
-#define VECTOR_BYTES 64
-#define NAME(x) x##_avx512_double
-#include "newton.h"
 END_TARGET
 
 #endif
@@ -180,8 +159,4 @@ int preceptor_finish(const struct finish_arguments *job, int bytes, int level) {
     if (job->count <= 0) return 0;
     unsigned before = flush_denormals();
     return restored(bytes == 4 ? DISPATCH(finish, float, level, job) : DISPATCH(finish, double, level, job), before);
-}
-
-int preceptor_newton(const struct newton_arguments *job, int level) {
-    return job->count <= 0 ? 0 : DISPATCH(newton, double, level, job);
 }

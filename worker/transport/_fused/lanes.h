@@ -74,34 +74,24 @@ static inline VEC NAME(response)(VEC p, VEC s, REAL power) {
     return FAST_QUOTIENT(p, s);
 }
 
-/* What one group of PAIR lanes holds. */
-typedef struct {
-    REAL *p;        /* [rows padded][PAIR] */
-    REAL *v, *q, *t; /* [columns][PAIR] */
-} NAME(group);
-
-/* s[j] = sum_c G[j][c] v[c] for the rows of one tile, then u[j]. */
-static inline void NAME(tile_response)(const REAL *restrict kernel, const REAL *restrict v, const REAL *restrict p,
-                                       int columns, REAL power, VEC u[2 * TILE]) {
-    VEC s[2 * TILE];
-    for (int j = 0; j < 2 * TILE; j++) s[j] = (VEC){0};
+/* Sums over the columns for the rows of one tile: s[j] = sum_c G[j][c] in[c]. */
+static inline void NAME(tile_sums)(const REAL *restrict kernel, const REAL *restrict in, int columns,
+                                   VEC s[2 * TILE]) {
+    VEC sum[2 * TILE];
+    for (int j = 0; j < 2 * TILE; j++) sum[j] = (VEC){0};
     for (int c = 0; c < columns; c++) {
-        VEC v0 = *(const VEC *)(v + c * PAIR), v1 = *(const VEC *)(v + c * PAIR + LANES);
+        VEC v0 = *(const VEC *)(in + c * PAIR), v1 = *(const VEC *)(in + c * PAIR + LANES);
 #pragma GCC unroll 16
         for (int j = 0; j < TILE; j++) {
             VEC g = NAME(all)(kernel[c * TILE + j]);
-            s[2 * j] += g * v0;
-            s[2 * j + 1] += g * v1;
+            sum[2 * j] += g * v0;
+            sum[2 * j + 1] += g * v1;
         }
     }
-#pragma GCC unroll 16
-    for (int j = 0; j < TILE; j++) {
-        u[2 * j] = NAME(response)(*(const VEC *)(p + j * PAIR), s[2 * j], power);
-        u[2 * j + 1] = NAME(response)(*(const VEC *)(p + j * PAIR + LANES), s[2 * j + 1], power);
-    }
+    for (int j = 0; j < 2 * TILE; j++) s[j] = sum[j];
 }
 
-/* t[c] += sum_j G[j][c] u[j]. */
+/* Sums over the rows of one tile: t[c] += sum_j G[j][c] u[j]. */
 static inline void NAME(tile_gather)(const REAL *restrict kernel, const VEC u[2 * TILE], int columns,
                                      REAL *restrict t) {
     VEC w[2 * TILE];
@@ -130,119 +120,312 @@ static void NAME(pack)(const REAL *kernel, int rows, int columns, REAL filler, R
             }
 }
 
+static REAL *NAME(scratch)(size_t reals) {
+    void *memory = NULL;
+    if (posix_memalign(&memory, 64, reals * sizeof(REAL))) return NULL;
+    memset(memory, 0, reals * sizeof(REAL));
+    return memory;
+}
+
+/* What a lane's next sweep over the kernel means. */
+enum {
+    NAME(PLAIN), /* a Sinkhorn iteration */
+    NAME(POINT), /* the same, and remember the curvature there: Newton starts from it */
+    NAME(SOLVE), /* a product with the Hessian: one iteration of conjugate gradients */
+    NAME(TRIAL)  /* where did the Newton step lead? */
+};
+
+/* All lanes of a group: arrays [rows or columns][PAIR], and one number per lane. */
+typedef struct {
+    REAL *p, *bend;                         /* [rows]: predictions, d u / d s at the Newton point */
+    REAL *in, *t;                           /* [columns]: what goes into a sweep and what comes out */
+    REAL *v, *q;                            /* scaling, targets */
+    REAL *old, *column, *x, *r, *d;         /* Newton point, its marginal, step, residual, direction */
+    int64_t item[PAIR];                     /* -1: nothing left to do */
+    int phase[PAIR], sweeps[PAIR], rounds[PAIR], inner[PAIR], damped[PAIR];
+    REAL error[PAIR], before[PAIR], energy[PAIR], enough[PAIR];
+} NAME(group);
+
 static void NAME(load)(NAME(group) * at, int lane, const REAL *p, const REAL *q, const REAL *v, int rows,
                        int columns) {
     for (int k = 0; k < rows; k++) at->p[(size_t)k * PAIR + lane] = p[k];
     for (int c = 0; c < columns; c++) {
         at->q[c * PAIR + lane] = q[c];
         at->v[c * PAIR + lane] = v[c];
+        at->in[c * PAIR + lane] = v[c];
+        at->d[c * PAIR + lane] = 0;
+        at->x[c * PAIR + lane] = 0;
+        at->column[c * PAIR + lane] = 0;
+    }
+    at->phase[lane] = NAME(PLAIN);
+    at->sweeps[lane] = at->rounds[lane] = at->damped[lane] = 0;
+    at->before[lane] = 0;
+}
+
+/* One pass over the kernel: t = G^T u with u = p / (G in)^power, or u = bend * (G in) for lanes that solve. */
+static void NAME(sweep)(NAME(group) * at, const REAL *packed, int padded, int columns, REAL power,
+                        const IVEC solving[2], int special) {
+    VEC s[2 * TILE], u[2 * TILE];
+    memset(at->t, 0, sizeof(REAL) * PAIR * columns);
+    for (int k = 0; k < padded; k += TILE) {
+        const REAL *tile = packed + (size_t)k * columns;
+        const VEC *p = (const VEC *)(at->p + (size_t)k * PAIR);
+        NAME(tile_sums)(tile, at->in, columns, s);
+        if (special) {
+            VEC *bend = (VEC *)(at->bend + (size_t)k * PAIR);
+            for (int j = 0; j < 2 * TILE; j++) {
+                VEC there = NAME(response)(p[j], s[j], power);
+                u[j] = NAME(pick)(solving[j & 1], bend[j] * s[j], there);
+                bend[j] = NAME(pick)(solving[j & 1], bend[j], power * FAST_QUOTIENT(there, s[j]));
+            }
+        } else {
+            for (int j = 0; j < 2 * TILE; j++) u[j] = NAME(response)(p[j], s[j], power);
+        }
+        NAME(tile_gather)(tile, u, columns, at->t);
     }
 }
 
-static void *NAME(scratch)(size_t reals) {
-    void *memory = NULL;
-    return posix_memalign(&memory, 64, reals * sizeof(REAL)) ? NULL : memory;
-}
-
-static REAL *NAME(make_group)(NAME(group) * at, int padded, int columns) {
-    REAL *memory = NAME(scratch)((size_t)PAIR * (padded + 3 * (size_t)columns));
-    if (!memory) return NULL;
-    memset(memory, 0, sizeof(REAL) * PAIR * (padded + 3 * (size_t)columns));
-    at->p = memory;
-    at->v = memory + (size_t)PAIR * padded;
-    at->q = at->v + (size_t)PAIR * columns;
-    at->t = at->q + (size_t)PAIR * columns;
-    return memory;
+/* Expected sweeps of Newton with conjugate gradients from here: the square root of the condition that makes
+ * Sinkhorn slow, but no more than there are unknowns, per digit; and three sweeps around each step. */
+static double NAME(newton_sweeps)(double rate, double digits, int columns) {
+    double inner = 0.5 / sqrt(1 - rate) * 2.3;
+    if (inner > columns) inner = columns;
+    return digits * inner + 6;
 }
 
 /* Iterate until every item is done. scaling holds the first v of each item and receives its last one, from
- * before the student's update. Returns 0, or -1 without memory. */
+ * before the student's update. Returns 0, or -1 without memory.
+ *
+ * Newton, per item, on the logarithms of v: with column = v * (G^T u),
+ *     (diag(column) - diag(v) G^T diag(bend) G diag(v)) x = q - column,      v <- v exp(x),
+ * solved by conjugate gradients scaled by the diagonal, to a tenth or as far as the tolerance needs. A full step
+ * that does not lower the error is taken back and shortened by log(1 + s) / s, s its spread, which is sure to
+ * ascend (see log_domain.py). */
 static int NAME(scale)(const struct scale_arguments *job) {
     const REAL *predictions = job->predictions, *targets = job->targets;
     REAL *scaling = job->scaling, *violation = job->violation;
     const int rows = job->rows, columns = job->columns, padded = (rows + TILE - 1) / TILE * TILE;
     const int64_t count = job->count;
     const REAL tol = (REAL)job->tol, power = (REAL)job->power;
-    NAME(group) at;
+    const size_t wide = (size_t)PAIR * columns, tall = (size_t)PAIR * padded;
+    NAME(group) group, *at = &group;
     REAL *packed = NAME(scratch)((size_t)padded * columns);
-    REAL *memory = NAME(make_group)(&at, padded, columns);
+    REAL *memory = NAME(scratch)(2 * tall + 9 * wide);
     if (!packed || !memory) {
         free(packed);
         free(memory);
         return -1;
     }
+    REAL **parts[] = {&at->in, &at->t, &at->v, &at->q, &at->old, &at->column, &at->x, &at->r, &at->d};
+    at->p = memory;
+    at->bend = memory + tall;
+    for (int part = 0; part < 9; part++) *parts[part] = memory + 2 * tall + part * wide;
     NAME(pack)(job->kernel, rows, columns, (REAL)1, packed);
 
-    int64_t item[PAIR], next = 0;
-    int32_t done[PAIR];
-    REAL before[PAIR];
+    int64_t next = 0;
     int busy = 0;
     for (int lane = 0; lane < PAIR; lane++) {
         /* Lanes beyond the last item repeat it, so that their arithmetic stays ordinary. */
         int64_t source = next < count ? next : count - 1;
-        item[lane] = next < count ? next : -1;
+        at->item[lane] = next < count ? next : -1;
         busy += next < count;
         next += next < count;
-        done[lane] = 0;
-        before[lane] = 0;
-        NAME(load)(&at, lane, predictions + source * rows, targets + source * columns, scaling + source * columns,
+        NAME(load)(at, lane, predictions + source * rows, targets + source * columns, scaling + source * columns,
                    rows, columns);
     }
-    VEC u[2 * TILE];
     while (busy) {
-        memset(at.t, 0, sizeof(REAL) * PAIR * columns);
-        for (int k = 0; k < padded; k += TILE) {
-            const REAL *tile = packed + (size_t)k * columns;
-            NAME(tile_response)(tile, at.v, at.p + (size_t)k * PAIR, columns, power, u);
-            NAME(tile_gather)(tile, u, columns, at.t);
-        }
-        REAL error[PAIR] __attribute__((aligned(64)));
-        VEC e0 = {0}, e1 = {0};
-        for (int c = 0; c < columns; c++) {
-            VEC *t = (VEC *)(at.t + c * PAIR), *v = (VEC *)(at.v + c * PAIR), *q = (VEC *)(at.q + c * PAIR);
-            e0 += NAME(magnitude)(v[0] * t[0] - q[0]);
-            e1 += NAME(magnitude)(v[1] * t[1] - q[1]);
-        }
-        *(VEC *)error = e0;
-        *(VEC *)(error + LANES) = e1;
+        INT solving[PAIR] __attribute__((aligned(64)));
+        int special = 0, solves = 0;
         for (int lane = 0; lane < PAIR; lane++) {
-            if (item[lane] < 0) continue;
-            REAL now = error[lane];
-            int n = ++done[lane];
-            int finite = now < (REAL)INFINITY; /* false for NaN */
-            int leave = !(now > tol) || !finite || n >= job->max_iterations;
-            if (n % 8 == 0) {
-                if (!leave && n >= job->slow_after) {
-                    double rate = now < before[lane] ? log((double)now / (double)before[lane]) / 8 : -1e-9;
-                    leave = log((double)tol / (double)now) / rate > job->slow_rest;
+            solving[lane] = -(at->phase[lane] == NAME(SOLVE));
+            solves |= at->phase[lane] == NAME(SOLVE);
+            special |= at->phase[lane] != NAME(PLAIN);
+        }
+        const IVEC *solve = (const IVEC *)solving;
+        NAME(sweep)(at, packed, padded, columns, power, solve, special);
+
+        /* Error of the lanes that iterate; curvature along the direction of those that solve. */
+        REAL error[PAIR] __attribute__((aligned(64))), curve[PAIR] __attribute__((aligned(64)));
+        for (int half = 0; half < 2; half++) {
+            VEC e = {0}, h = {0};
+            for (int c = 0; c < columns; c++) {
+                size_t o = c * PAIR + half * LANES;
+                VEC *t = (VEC *)(at->t + o), *v = (VEC *)(at->v + o), *q = (VEC *)(at->q + o);
+                VEC moved = *v * *t;
+                e += NAME(magnitude)(moved - *q);
+                if (solves) {
+                    VEC *d = (VEC *)(at->d + o), *column = (VEC *)(at->column + o);
+                    VEC product = *column * *d - moved;
+                    h += product * *d;
+                    *t = NAME(pick)(solve[half], product, *t);
                 }
-                before[lane] = now;
             }
-            if (!leave) continue;
-            int64_t out = item[lane];
-            for (int c = 0; c < columns; c++) scaling[out * columns + c] = at.v[c * PAIR + lane];
+            ((VEC *)error)[half] = e;
+            ((VEC *)curve)[half] = h;
+        }
+
+        /* What each lane does now. */
+        INT update[PAIR] __attribute__((aligned(64))), begin[PAIR] __attribute__((aligned(64)));
+        INT advance[PAIR] __attribute__((aligned(64))), jump[PAIR] __attribute__((aligned(64)));
+        REAL alpha[PAIR] __attribute__((aligned(64)));
+        int begins = 0;
+        memset(advance, 0, sizeof advance);
+        memset(jump, 0, sizeof jump);
+        memset(begin, 0, sizeof begin);
+        for (int lane = 0; lane < PAIR; lane++) {
+            update[lane] = 0;
+            alpha[lane] = 0;
+            if (at->item[lane] < 0) continue;
+            int n = ++at->sweeps[lane];
+            if (at->phase[lane] == NAME(SOLVE)) {
+                int sound = curve[lane] > 0 && curve[lane] < (REAL)INFINITY;
+                if (sound) alpha[lane] = at->energy[lane] / curve[lane];
+                if (!sound) at->inner[lane] = 0;
+                advance[lane] = -1;
+                continue;
+            }
+            REAL now = error[lane];
+            int finite = now < (REAL)INFINITY; /* false for NaN */
+            if (at->phase[lane] == NAME(TRIAL) && !(now <= at->error[lane]) && !at->damped[lane]) {
+                at->damped[lane] = 1;
+                jump[lane] = -1;
+                continue;
+            }
+            int leave = !(now > tol) || n >= job->max_iterations || at->rounds[lane] > job->max_rounds;
+            if (!leave) {
+                at->error[lane] = now;
+                update[lane] = -1;
+                if (at->phase[lane] == NAME(TRIAL)) {
+                    at->phase[lane] = NAME(POINT);
+                } else if (at->phase[lane] == NAME(POINT)) {
+                    update[lane] = 0;
+                    begin[lane] = -1;
+                    begins = 1;
+                } else if (job->max_rounds && n % 4 == 0) {
+                    double rate = now < at->before[lane] ? sqrt(sqrt((double)now / (double)at->before[lane])) : 1 - 1e-6;
+                    double digits = log10((double)now / (double)tol);
+                    if (n >= 12 && digits * 2.303 / -log(rate) > 1.5 * NAME(newton_sweeps)(rate, digits, columns))
+                        at->phase[lane] = NAME(POINT);
+                    at->before[lane] = now;
+                }
+                continue;
+            }
+            int64_t out = at->item[lane];
+            for (int c = 0; c < columns; c++) scaling[out * columns + c] = at->v[c * PAIR + lane];
             violation[out] = finite ? now : (REAL)INFINITY;
             job->iterations[out] = n;
             if (next < count) {
-                item[lane] = next;
-                done[lane] = 0;
-                NAME(load)(&at, lane, predictions + next * rows, targets + next * columns, scaling + next * columns,
+                at->item[lane] = next;
+                NAME(load)(at, lane, predictions + next * rows, targets + next * columns, scaling + next * columns,
                            rows, columns);
-                /* The common update below divides q by t: make it leave the fresh v as it is. */
-                for (int c = 0; c < columns; c++) {
-                    REAL v = at.v[c * PAIR + lane];
-                    at.t[c * PAIR + lane] = v > 0 ? at.q[c * PAIR + lane] / v : (REAL)1;
-                }
                 next++;
             } else {
-                item[lane] = -1;
+                at->item[lane] = -1;
+                at->phase[lane] = NAME(PLAIN);
                 busy--;
             }
         }
-        for (int c = 0; c < columns; c++) {
-            VEC *t = (VEC *)(at.t + c * PAIR), *v = (VEC *)(at.v + c * PAIR), *q = (VEC *)(at.q + c * PAIR);
-            v[0] = FAST_QUOTIENT(q[0], t[0]);
-            v[1] = FAST_QUOTIENT(q[1], t[1]);
+
+        for (int half = 0; half < 2; half++) {
+            IVEC mask = ((IVEC *)update)[half];
+            for (int c = 0; c < columns; c++) {
+                size_t o = c * PAIR + half * LANES;
+                VEC *t = (VEC *)(at->t + o), *v = (VEC *)(at->v + o), *q = (VEC *)(at->q + o);
+                *v = NAME(pick)(mask, FAST_QUOTIENT(*q, *t), *v);
+                *(VEC *)(at->in + o) = NAME(pick)(solve[half], *(VEC *)(at->in + o), *v);
+            }
+        }
+        if (begins) {
+            REAL energy[PAIR] __attribute__((aligned(64)));
+            for (int half = 0; half < 2; half++) {
+                IVEC mask = ((IVEC *)begin)[half];
+                VEC sum = {0};
+                for (int c = 0; c < columns; c++) {
+                    size_t o = c * PAIR + half * LANES;
+                    VEC *t = (VEC *)(at->t + o), *v = (VEC *)(at->v + o), *q = (VEC *)(at->q + o);
+                    VEC column = *v * *t, r = *q - column;
+                    VEC z = NAME(pick)(column > (VEC){0}, r / column, (VEC){0});
+                    sum += r * z;
+                    *(VEC *)(at->column + o) = NAME(pick)(mask, column, *(VEC *)(at->column + o));
+                    *(VEC *)(at->r + o) = NAME(pick)(mask, r, *(VEC *)(at->r + o));
+                    *(VEC *)(at->x + o) = NAME(pick)(mask, (VEC){0}, *(VEC *)(at->x + o));
+                    *(VEC *)(at->d + o) = NAME(pick)(mask, z, *(VEC *)(at->d + o));
+                    *(VEC *)(at->old + o) = NAME(pick)(mask, *v, *(VEC *)(at->old + o));
+                    *(VEC *)(at->in + o) = NAME(pick)(mask, *v * z, *(VEC *)(at->in + o));
+                }
+                ((VEC *)energy)[half] = sum;
+            }
+            for (int lane = 0; lane < PAIR; lane++) {
+                if (!begin[lane]) continue;
+                REAL wanted = (REAL)0.3 * tol / at->error[lane];
+                if (wanted < (REAL)0.03) wanted = (REAL)0.03;
+                at->phase[lane] = NAME(SOLVE);
+                at->energy[lane] = energy[lane];
+                at->enough[lane] = wanted * wanted * energy[lane];
+                at->inner[lane] = columns + 10 < 80 ? columns + 10 : 80;
+                at->damped[lane] = 0;
+                at->rounds[lane]++;
+            }
+        }
+        if (solves) {
+            REAL energy[PAIR] __attribute__((aligned(64))), beta[PAIR] __attribute__((aligned(64)));
+            REAL reach[PAIR] __attribute__((aligned(64)));
+            for (int half = 0; half < 2; half++) {
+                VEC sum = {0}, far = {0}, step = ((VEC *)alpha)[half];
+                for (int c = 0; c < columns; c++) {
+                    size_t o = c * PAIR + half * LANES;
+                    VEC *r = (VEC *)(at->r + o), *x = (VEC *)(at->x + o), *d = (VEC *)(at->d + o);
+                    VEC column = *(VEC *)(at->column + o);
+                    *x = NAME(pick)(solve[half], *x + step * *d, *x);
+                    *r = NAME(pick)(solve[half], *r - step * *(VEC *)(at->t + o), *r);
+                    sum += NAME(pick)(column > (VEC){0}, *r * *r / column, (VEC){0});
+                    VEC size = NAME(magnitude)(*x);
+                    far = NAME(pick)(size > far, size, far);
+                }
+                ((VEC *)energy)[half] = sum;
+                ((VEC *)reach)[half] = far;
+            }
+            for (int lane = 0; lane < PAIR; lane++) {
+                beta[lane] = 0;
+                if (!advance[lane]) continue;
+                /* Beyond some 10 eps the quadratic model says nothing: more digits would be wasted. */
+                if (at->inner[lane]-- <= 0 || !(energy[lane] > at->enough[lane]) || reach[lane] > 10) {
+                    jump[lane] = -1;
+                } else {
+                    beta[lane] = energy[lane] / at->energy[lane];
+                    at->energy[lane] = energy[lane];
+                }
+            }
+            for (int half = 0; half < 2; half++)
+                for (int c = 0; c < columns; c++) {
+                    size_t o = c * PAIR + half * LANES;
+                    VEC *d = (VEC *)(at->d + o);
+                    VEC column = *(VEC *)(at->column + o);
+                    VEC z = NAME(pick)(column > (VEC){0}, *(VEC *)(at->r + o) / column, (VEC){0});
+                    *d = NAME(pick)(solve[half], z + ((VEC *)beta)[half] * *d, *d);
+                    *(VEC *)(at->in + o) =
+                        NAME(pick)(solve[half], *(VEC *)(at->v + o) * *d, *(VEC *)(at->in + o));
+                }
+        }
+        for (int lane = 0; lane < PAIR; lane++) {
+            if (!jump[lane]) continue;
+            REAL low = (REAL)INFINITY, high = -(REAL)INFINITY;
+            for (int c = 0; c < columns; c++) {
+                if (!(at->column[c * PAIR + lane] > 0)) continue;
+                REAL x = at->x[c * PAIR + lane];
+                if (x < low) low = x;
+                if (x > high) high = x;
+            }
+            REAL spread = high - low, factor = 1;
+            if (at->damped[lane] && spread > (REAL)1e-6) factor = (REAL)(log1p(spread) / spread);
+            if (spread * factor > 40) factor = 40 / spread;
+            /* When balanced a constant in x changes nothing in the plan; without it the numbers stay in range. */
+            REAL middle = power == 1 ? (low + high) / 2 : 0;
+            for (int c = 0; c < columns; c++) {
+                size_t o = (size_t)c * PAIR + lane;
+                at->v[o] = at->in[o] = at->old[o] * (REAL)exp((double)(factor * (at->x[o] - middle)));
+            }
+            at->phase[lane] = NAME(TRIAL);
         }
     }
     free(packed);
@@ -250,86 +433,70 @@ static int NAME(scale)(const struct scale_arguments *job) {
     return 0;
 }
 
-/* One last full update: potentials f (optional) and g, <P, C>, sum_k p_k f_k and the marginal violation of each item. */
+/* One last full update: potentials f and g, plus the shifts, <P, C> and sum_k p_k f_k + sum_c q_c g_c of each item. */
 static int NAME(finish)(const struct finish_arguments *job) {
     const REAL *predictions = job->predictions, *targets = job->targets, *scaling = job->scaling;
     const int rows = job->rows, columns = job->columns, padded = (rows + TILE - 1) / TILE * TILE;
     const int64_t count = job->count;
     const REAL power = (REAL)job->power, eps = (REAL)job->eps;
-    NAME(group) at;
-    REAL *packed = NAME(scratch)((size_t)padded * columns);
-    REAL *priced = NAME(scratch)((size_t)padded * columns);
-    REAL *paid = NAME(scratch)((size_t)PAIR * columns);
-    REAL *f = NAME(scratch)((size_t)PAIR * padded);
-    REAL *memory = NAME(make_group)(&at, padded, columns);
-    int status = packed && priced && paid && f && memory ? 0 : -1;
-    if (status == 0) {
-        NAME(pack)(job->kernel, rows, columns, (REAL)1, packed);
-        NAME(pack)(job->priced_kernel, rows, columns, (REAL)0, priced);
-    }
-    for (int64_t first = 0; status == 0 && first < count; first += PAIR) {
+    const size_t wide = (size_t)PAIR * columns, tall = (size_t)PAIR * padded;
+    REAL *memory = NAME(scratch)(2 * (size_t)padded * columns + 2 * tall + 4 * wide + padded);
+    if (!memory) return -1;
+    REAL *packed = memory, *priced = packed + (size_t)padded * columns;
+    REAL *p = priced + (size_t)padded * columns, *f = p + tall;
+    REAL *v = f + tall, *q = v + wide, *t = q + wide, *paid = t + wide, *row_shift = paid + wide;
+    memcpy(row_shift, job->row_shift, rows * sizeof(REAL));
+    NAME(pack)(job->kernel, rows, columns, (REAL)1, packed);
+    NAME(pack)(job->priced_kernel, rows, columns, (REAL)0, priced);
+    for (int64_t first = 0; first < count; first += PAIR) {
         int live = count - first < PAIR ? (int)(count - first) : PAIR;
         for (int lane = 0; lane < PAIR; lane++) {
             int64_t source = first + (lane < live ? lane : live - 1);
-            NAME(load)(&at, lane, predictions + source * rows, targets + source * columns,
-                       scaling + source * columns, rows, columns);
+            for (int k = 0; k < rows; k++) p[(size_t)k * PAIR + lane] = predictions[source * rows + k];
+            for (int c = 0; c < columns; c++) {
+                q[c * PAIR + lane] = targets[source * columns + c];
+                v[c * PAIR + lane] = scaling[source * columns + c];
+            }
         }
-        memset(at.t, 0, sizeof(REAL) * PAIR * columns);
-        memset(paid, 0, sizeof(REAL) * PAIR * columns);
-        VEC u[2 * TILE];
+        memset(t, 0, sizeof(REAL) * 2 * wide);
+        VEC s[2 * TILE], u[2 * TILE], dual[2] = {{0}, {0}};
         for (int k = 0; k < padded; k += TILE) {
             const REAL *tile = packed + (size_t)k * columns;
-            VEC s[2 * TILE];
-            VEC *p = (VEC *)(at.p + (size_t)k * PAIR);
-            for (int j = 0; j < 2 * TILE; j++) s[j] = (VEC){0};
-            for (int c = 0; c < columns; c++) {
-                VEC v0 = *(VEC *)(at.v + c * PAIR), v1 = *(VEC *)(at.v + c * PAIR + LANES);
-#pragma GCC unroll 16
-                for (int j = 0; j < TILE; j++) {
-                    VEC g = NAME(all)(tile[c * TILE + j]);
-                    s[2 * j] += g * v0;
-                    s[2 * j + 1] += g * v1;
-                }
-            }
+            NAME(tile_sums)(tile, v, columns, s);
             for (int j = 0; j < 2 * TILE; j++) {
-                u[j] = NAME(response)(p[j], s[j], power);
-                ((VEC *)(f + (size_t)k * PAIR))[j] = -power * eps * NAME(logarithm)(s[j]);
+                VEC mass = ((VEC *)(p + (size_t)k * PAIR))[j];
+                VEC price = NAME(all)(row_shift[k + j / 2]) - power * eps * NAME(logarithm)(s[j]);
+                u[j] = NAME(response)(mass, s[j], power);
+                dual[j & 1] += mass * price;
+                ((VEC *)(f + (size_t)k * PAIR))[j] = price;
             }
-            NAME(tile_gather)(tile, u, columns, at.t);
+            NAME(tile_gather)(tile, u, columns, t);
             NAME(tile_gather)(priced + (size_t)k * columns, u, columns, paid);
         }
-        REAL value[PAIR] __attribute__((aligned(64))), error[PAIR] __attribute__((aligned(64)));
-        VEC x0 = {0}, x1 = {0}, e0 = {0}, e1 = {0};
-        for (int c = 0; c < columns; c++) {
-            VEC *t = (VEC *)(at.t + c * PAIR), *q = (VEC *)(at.q + c * PAIR), *v = (VEC *)(at.v + c * PAIR);
-            VEC *w = (VEC *)(paid + c * PAIR);
-            x0 += q[0] / t[0] * w[0];
-            x1 += q[1] / t[1] * w[1];
-            e0 += NAME(magnitude)(v[0] * t[0] - q[0]);
-            e1 += NAME(magnitude)(v[1] * t[1] - q[1]);
-            t[0] = -eps * NAME(logarithm)(t[0]);
-            t[1] = -eps * NAME(logarithm)(t[1]);
+        REAL value[PAIR] __attribute__((aligned(64))), total[PAIR] __attribute__((aligned(64)));
+        for (int half = 0; half < 2; half++) {
+            VEC x = {0};
+            for (int c = 0; c < columns; c++) {
+                size_t o = c * PAIR + half * LANES;
+                VEC *there = (VEC *)(t + o), want = *(VEC *)(q + o);
+                x += want / *there * *(VEC *)(paid + o);
+                *there = NAME(all)(((const REAL *)job->column_shift)[c]) - eps * NAME(logarithm)(*there);
+                dual[half] += want * *there;
+            }
+            ((VEC *)value)[half] = x;
+            ((VEC *)total)[half] = dual[half];
         }
-        *(VEC *)value = x0;
-        *(VEC *)(value + LANES) = x1;
-        *(VEC *)error = e0;
-        *(VEC *)(error + LANES) = e1;
         for (int lane = 0; lane < live; lane++) {
             int64_t out = first + lane;
             ((REAL *)job->value)[out] = value[lane];
-            ((REAL *)job->violation)[out] = error[lane];
-            REAL *g = (REAL *)job->g + out * columns;
-            for (int c = 0; c < columns; c++) g[c] = at.t[c * PAIR + lane];
-            REAL *row = (REAL *)job->f + out * rows;
+            ((REAL *)job->dual)[out] = total[lane];
+            REAL *g = (REAL *)job->g + out * columns, *row = (REAL *)job->f + out * rows;
+            for (int c = 0; c < columns; c++) g[c] = t[c * PAIR + lane];
             for (int k = 0; k < rows; k++) row[k] = f[(size_t)k * PAIR + lane];
         }
     }
-    free(packed);
-    free(priced);
-    free(paid);
-    free(f);
     free(memory);
-    return status;
+    return 0;
 }
 
 #undef LANES
