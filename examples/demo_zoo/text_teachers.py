@@ -1,6 +1,6 @@
 """Seven text teachers, each with its own view of diagnoses: by organ, by tumour site, by injured region, ..."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -101,9 +101,13 @@ def _train(subject: Subject, known: Classification, vectors: WordVectors, seed: 
     return head, round(float(right.mean()), 4)
 
 
-def write(out: Path, known: Classification, vectors: WordVectors, seed: int = 0) -> None:
-    """Train the teachers and write their folders."""
+def write(
+    out: Path, known: Classification, vectors: WordVectors, seed: int = 0, only: Collection[str] | None = None
+) -> None:
+    """Train the teachers (those whose slug is in `only`, or all) and write their folders."""
     for subject in subjects(known):
+        if only is not None and subject.slug not in only:
+            continue
         head, accuracy = _train(subject, known, vectors, seed)
         folder = TeacherFolder(out, subject.slug)
         onnx.save(graph_of(vectors, head), folder.path / "model.onnx")
