@@ -54,9 +54,10 @@ def _affordable(bench: Bench, plan: Plan, limit: float, auto: bool) -> int:
     """As many steps a run as the limit allows; the same for both arms, so that they stay comparable."""
     trial = replace(plan, steps=4, steps_per_epoch=4)
     term = bench.term(bench.rows) if bench.teachers else None
-    # The first steps of a process pay for much that later ones do not.
-    for _ in range(2):
-        spent = train(bench.blueprint, bench.material(bench.rows), term, 1.0, trial, watch=bench.progress).seconds
+    material = bench.material(bench.rows)
+    # The first steps of a process pay for much that later ones do not: the second trial counts.
+    train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress)
+    spent = train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress).seconds
     runs = bench.recipe.training.seeds * (2 if bench.recipe.compare else 1)
     steps = runs * plan.steps + (gate_steps(bench, plan) if auto else 0)
     share = _SHARE_OF_LIMIT * limit / (steps * spent / trial.steps)

@@ -5,7 +5,7 @@ fitted to labels (ground cost, map) fitted without it. The score is the log-like
 one temperature was fitted for each choice: with few labels a student trained on cross-entropy alone is far too sure,
 any soft target would seem to help by making it less so, and a temperature gives every choice that help for free.
 
-A weight above 0 must earn it: its gain over 0, paired item by item, must exceed its own standard error. With fifty
+A weight above 0 must earn it: its gain over 0, paired item by item, must exceed 1.5 of its standard errors. With fifty
 labels the best of several useless weights beats 0 half of the time.
 """
 
@@ -21,8 +21,8 @@ from .request import Float32, Int64
 
 WEIGHTS: Final = (0.3, 1.0, 3.0)
 """The choices besides 0; the term is in nats, as cross-entropy is."""
-MARGIN: Final = 1.0
-"""Standard errors by which a weight must beat 0."""
+MARGIN: Final = 1.5
+"""Standard errors by which the best weight must beat 0: it is the best of several."""
 
 FitAndPredict = Callable[[Int64, Int64, float], Float32]
 """`(rows to train on, rows left out, weight) -> logits on the rows left out`, shape (h, S)."""

@@ -27,7 +27,7 @@ from preceptor.contract.distillations import TransportLoss
 from worker.transport.loss import transport_loss
 
 from ..faculty import hearing
-from ..ground_cost import cautious_names, identity_prior, joint_cost, names_affinity
+from ..ground_cost import cautious_names, joint_cost, names_affinity, own_classes_cost
 from ..label_map import fit_label_map
 from ..request import Float32, TeacherSignal
 from .term import Evidence
@@ -155,30 +155,28 @@ def _named(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) 
 def joint_speaker(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> Speaker:
     """A teacher with two heads: its own classes, and the student's classes through the learned label map.
 
-    Mass of the own head is moved at a cost from names and evidence; mass of the learned head at a cost from the
-    map's own errors on left-out items, so that a map that is too sure is corrected. How the mass is shared between
-    the heads is what makes left-out labelled items likeliest.
+    Mass of the own head is moved at a cost from names and evidence; mass of the learned head stays where it is but
+    for a little. How the mass is shared between the heads is what makes left-out labelled items likeliest.
     """
     rows, labels, eps = evidence.rows, evidence.labels[evidence.rows], settings.eps
     said = softmax(teacher.logits, settings.temperature)
     own = joint_cost(cautious_names(teacher.name_cost, labels, eps), said[rows], labels, eps, evidence.folds)
     learned = fit_label_map(teacher.logits, rows, labels, teacher.name_cost)
-    carried = joint_cost(identity_prior(evidence.classes), learned.left_out, labels, eps, evidence.folds)
     each = np.arange(len(labels))
     share = max(
         SHARES,
         key=lambda rho: float(
-            np.log((1 - rho) * own.left_out[each, labels] + rho * carried.left_out[each, labels] + 1e-9).sum()
+            np.log((1 - rho) * own.left_out[each, labels] + rho * learned.left_out[each, labels] + 1e-9).sum()
         ),
     )
     heads: list[tuple[Float32, Float32]] = []
     if share < 1:
         heads.append(((1 - share) * said, own.cost))
     if share > 0:
-        heads.append(((share * learned.spoken).astype(np.float32), carried.cost))
+        heads.append(((share * learned.spoken).astype(np.float32), own_classes_cost(evidence.classes, eps)))
     return Speaker(
         np.concatenate([head[0] for head in heads], axis=1).astype(np.float32),
         np.concatenate([head[1] for head in heads]),
-        (1 - share) * own.left_out + share * carried.left_out,
+        (1 - share) * own.left_out + share * learned.left_out,
         share,
     )

@@ -1,0 +1,86 @@
+"""The gate: a related teacher passes, random ones do not, and nothing is chosen that cannot be shown."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from preceptor.contract.distillations import Training
+from worker.distillation.bench import prepare
+from worker.distillation.checkpoints import Ledger
+from worker.distillation.course import choose, plan_of
+from worker.distillation.gate import MARGIN, GateDecision, choose_weight, tempered_likelihood
+from worker.distillation.progress import Progress
+from worker.distillation.request import Recipe, TeacherSignal
+from worker.distillation.students import Surroundings, blueprint_of
+
+LABELS = np.repeat(np.arange(4), 6)
+
+
+def _fit(gain: float, noise: float) -> Any:
+    """A student whose logit of the true class grows by `gain` with the weight."""
+
+    def fit(kept: np.ndarray, held: np.ndarray, weight: float) -> np.ndarray:
+        generator = np.random.default_rng(int(held.sum()))
+        logits = generator.normal(size=(len(held), 4))
+        logits[np.arange(len(held)), LABELS[held]] += 1.0 + gain * weight
+        if weight:
+            logits += noise * np.random.default_rng(int(held.sum() + 1000 * weight)).normal(size=logits.shape)
+        return logits.astype(np.float32)
+
+    return fit
+
+
+def test_a_weight_that_helps_is_chosen() -> None:
+    found = choose_weight(LABELS, _fit(1.0, 0.0), weights=(0.3, 1.0, 3.0), folds=3)
+    assert found.weight == 3.0
+    assert set(found.scores) == {0.0, 0.3, 1.0, 3.0}
+    assert found.scores[3.0] > found.scores[0.0]
+
+
+def test_a_gain_within_the_noise_is_refused() -> None:
+    found = choose_weight(LABELS, _fit(0.02, 0.3), weights=(0.3, 1.0, 3.0), folds=3)
+    assert found.weight == 0.0
+    assert "no weight" in found.reason
+
+
+def test_harm_is_refused() -> None:
+    assert choose_weight(LABELS, _fit(-0.3, 0.0), folds=3).weight == 0.0
+
+
+def test_one_label_a_class_shows_nothing() -> None:
+    found = choose_weight(np.arange(4), _fit(5.0, 0.0))
+    assert found.weight == 0.0
+    assert found.scores == {}
+    assert "single labelled item" in found.reason
+
+
+def test_being_less_sure_is_no_merit() -> None:
+    labels = np.arange(50) % 4
+    logits = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    logits[np.arange(50), labels] += 1
+    sure, unsure = tempered_likelihood(8 * logits, labels), tempered_likelihood(logits, labels)
+    assert sure.mean() == pytest.approx(unsure.mean(), abs=0.01)
+
+
+def _decide(digits: Any, teacher: TeacherSignal, scratch: Path) -> GateDecision:
+    data, recipe = digits.data(), Recipe(training=Training(epochs=10))
+    blueprint = blueprint_of(recipe.student, Surroundings(data.items, data.transfer, 10, "cpu", scratch))
+    progress = Progress(lambda kind, event: None, lambda: False)
+    bench = prepare(recipe, data, [teacher], blueprint, torch.device("cpu"), progress, Ledger(None, "test"))
+    return choose(bench, plan_of(bench, auto=True))
+
+
+def test_a_related_teacher_passes(digits: Any, tmp_path: Path) -> None:
+    found = _decide(digits, digits.teacher(list(range(8))), tmp_path)
+    assert found.weight > 0
+    mean, error = found.gains[found.weight]
+    assert mean > MARGIN * error
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_random_teacher_does_not(digits: Any, tmp_path: Path, seed: int) -> None:
+    """Noise says nothing; random weights are at best a worse copy of the pixels."""
+    assert _decide(digits, digits.noise_teacher(seed), tmp_path).weight == 0.0
