@@ -1,52 +1,88 @@
 """Zip archives from strangers: no member is read before its name, size and kind were looked at."""
 
+import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Literal
 
 from service.state.errors import InvalidProbe, TooLarge
 from service.state.settings import Settings
 
-_MAX_MEMBERS_PER_ITEM: Final = 2
-_DAMAGED = (
+_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile reads the others without a bound
+_DIRECTORY_BYTES: Final = {"npz": 2**20, "zip": 2**25}  # some 300,000 files; each costs half a kilobyte of memory
+_DAMAGED: Final = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
+    zlib.error,
+    struct.error,
     EOFError,
     OSError,
+    OverflowError,
     ValueError,
     NotImplementedError,
     RuntimeError,
 )
 
 
+class _Guarded(io.BufferedReader):
+    """A file that refuses the one read of a whole directory that is too large to be held."""
+
+    most: int | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.most is not None and size is not None and size > self.most:
+            raise TooLarge(
+                f"the archive's directory has {size:,} bytes; at most {self.most:,} are taken. Send Parquet for so "
+                "many items"
+            )
+        return super().read(size)
+
+
 @contextmanager
-def opened(source: Path, settings: Settings, kind: str) -> Iterator[zipfile.ZipFile]:
+def opened(source: Path, settings: Settings, kind: Literal["npz", "zip"]) -> Iterator[zipfile.ZipFile]:
     """An archive whose directory passes the limits.
 
     Raises
     ------
     InvalidProbe, TooLarge
     """
-    try:
-        archive = zipfile.ZipFile(source)
-    except (*_DAMAGED, UnicodeDecodeError) as error:
-        raise InvalidProbe(f"the file is not a readable {kind} archive: {error}") from error
-    with archive:
-        members = archive.infolist()
-        most = settings.max_probe_items * _MAX_MEMBERS_PER_ITEM + 1000
-        if len(members) > most:
-            raise TooLarge(f"the archive has {len(members):,} members; at most {most:,} are taken")
-        expanded = sum(member.file_size for member in members)
-        if expanded > settings.max_probe_expanded_bytes:
-            raise TooLarge(
-                f"the archive expands to {expanded:,} bytes; at most {settings.max_probe_expanded_bytes:,} are taken"
+    with _Guarded(io.FileIO(source)) as file:
+        file.most = _DIRECTORY_BYTES[kind]
+        try:
+            archive = zipfile.ZipFile(file)
+        except _DAMAGED as error:
+            raise InvalidProbe(f"the file is not a readable {kind} archive: {error}. Is it complete?") from error
+        file.most = None
+        with archive:
+            _check(archive, source.stat().st_size, settings)
+            yield archive
+
+
+def _check(archive: zipfile.ZipFile, size: int, settings: Settings) -> None:
+    members = archive.infolist()
+    expanded = sum(member.file_size for member in members)
+    if expanded > settings.max_probe_expanded_bytes:
+        raise TooLarge(
+            f"the archive expands to {expanded:,} bytes; at most {settings.max_probe_expanded_bytes:,} are taken"
+        )
+    if sum(member.compress_size for member in members) > size:
+        raise InvalidProbe("the archive's members overlap, or it is cut off; rebuild it")
+    names: set[str] = set()
+    for member in members:
+        if member.filename in names:
+            raise InvalidProbe(f"{member.filename!r} stands in the archive twice; rebuild it")
+        names.add(member.filename)
+        if member.flag_bits & 0x1:
+            raise InvalidProbe(f"{member.filename!r} is encrypted; send an archive without a password")
+        if member.compress_type not in _METHODS:
+            raise InvalidProbe(
+                f"{member.filename!r} is compressed with method {member.compress_type}; only stored and deflated "
+                "members are read. Rebuild the archive"
             )
-        for member in members:
-            if member.flag_bits & 0x1:
-                raise InvalidProbe(f"{member.filename!r} is encrypted; send an archive without a password")
-        yield archive
 
 
 @contextmanager
@@ -61,16 +97,8 @@ def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[IO[bytes
     try:
         with archive.open(info) as file:
             yield file
-    except InvalidProbe:
-        raise
-    except zipfile.BadZipFile as error:
-        raise InvalidProbe(f"{info.filename!r} in the archive is damaged: {error}") from error
-    except (EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise InvalidProbe(f"{info.filename!r} in the archive cannot be read: {error}") from error
-    except Exception as error:
-        if type(error).__module__ in ("zlib", "lzma", "bz2", "_lzma"):
-            raise InvalidProbe(f"{info.filename!r} in the archive is damaged: {error}") from error
-        raise
+    except _DAMAGED as error:
+        raise InvalidProbe(f"{info.filename!r} in the archive is damaged: {error}. Is the file complete?") from error
 
 
 def exactly(file: IO[bytes], size: int, what: str) -> bytes:
@@ -85,6 +113,6 @@ def exactly(file: IO[bytes], size: int, what: str) -> bytes:
     while len(data) < size:
         more = file.read(size - len(data))
         if not more:
-            raise InvalidProbe(f"{what} ends too early: the file is cut off")
+            raise InvalidProbe(f"{what} ends too early: the file is cut off. Send it again")
         data += more
     return data

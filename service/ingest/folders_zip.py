@@ -1,80 +1,146 @@
 """A zip of class folders: `cat/1.png`, `dog/2.png`; pictures or `.txt` files. Files at the top are unlabelled."""
 
+import contextlib
+import re
+import stat
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
-from service.state.errors import InvalidProbe, TooLarge
+from service.state.errors import InvalidProbe, TooLarge, UnsupportedType
 from service.state.settings import Settings
 
 from .archive import exactly, member, opened
-from .items import Item, RawItem, Stream
+from .items import Item, RawItem, RawLabel, Stream, shown
 
 _PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_IGNORED: Final = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
+_IGNORED: Final = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+_PICKLES: Final = (".pkl", ".pickle", ".pt", ".pth")
+_MAX_RATIO: Final = 200  # texts reach 10, pictures 1; deflate cannot pass 1032
+_RATIO_FREE_BYTES: Final = 2**26
+_UTF8_NAME: Final = 0x800
+_UNIX: Final = 3
+
+
+class _File(NamedTuple):
+    path: PurePosixPath
+    info: zipfile.ZipInfo
 
 
 def read(source: Path, settings: Settings) -> Stream:
     """Open an archive. See `service.ingest.items.Reader`."""
-    with opened(source, settings, "zip") as archive:
-        members = [(_checked_path(info, settings), info.filename) for info in archive.infolist() if not info.is_dir()]
-    members = [(path, name) for path, name in members if not _is_ignored(path)]
-    if not members:
+    files = _files(source, settings)
+    if not files:
         raise InvalidProbe("the archive has no file. Put the items into one folder a class: cat/1.png, dog/2.png")
-    endings = {path.suffix.lower() for path, _ in members}
-    if endings <= set(_PICTURES):
-        modality = "image"
-    elif endings == {".txt"}:
-        modality = "text"
-    else:
-        odd = next(path for path, _ in members if path.suffix.lower() not in _PICTURES)
-        raise InvalidProbe(
-            f"{str(odd)!r} does not fit: an archive holds either pictures ({', '.join(_PICTURES)}) or .txt files"
-        )
-    while len({path.parts[0] for path, _ in members}) == 1 and all(len(path.parts) > 2 for path, _ in members):
-        members = [(PurePosixPath(*path.parts[1:]), name) for path, name in members]
-    depths = {len(path.parts) for path, _ in members}
+    text = _holds_texts(files)
+    while all(len(path.parts) > 2 for path, _ in files) and len({path.parts[0] for path, _ in files}) == 1:
+        files = [_File(PurePosixPath(*path.parts[1:]), info) for path, info in files]
+    depths = {len(path.parts) for path, _ in files}
     if depths not in ({1}, {2}):
         raise InvalidProbe(
-            "the files must lie in one folder a class (labelled) or all at the top (unlabelled); this archive mixes "
-            f"depths, as in {str(max(members, key=lambda m: len(m[0].parts))[0])!r}"
+            "the files must lie in one folder a class (labelled) or all at the top (unlabelled), and "
+            f"{shown(str(max(files, key=lambda file: len(file.path.parts)).path))} lies "
+            f"{max(depths) - 1} folders deep{' while others lie higher' if len(depths) > 1 else ''}"
         )
     labelled = depths == {2}
-    members.sort(key=lambda entry: str(entry[0]))
-    names = sorted({path.parts[0] for path, _ in members}) if labelled else None
-    return Stream(modality, labelled, _items(source, settings, members, modality), label_names=names)
-
-
-def _checked_path(info: zipfile.ZipInfo, settings: Settings) -> PurePosixPath:
-    path = PurePosixPath(info.filename)
-    if path.is_absolute() or ".." in path.parts or "\\" in info.filename or (path.parts and ":" in path.parts[0]):
+    if labelled and len({path.parts[0] for path, _ in files}) == 1:
         raise InvalidProbe(
-            f"the archive has the path {info.filename!r}, which leads outside (absolute, `..`); rebuild it"
+            f"all files lie in one folder, {shown(files[0].path.parts[0])}. Make one folder a class, at least two; for "
+            "an unlabelled probe put the files at the top of the archive"
         )
-    if (info.external_attr >> 16) & 0o170000 == 0o120000:
-        raise InvalidProbe(f"{info.filename!r} is a symbolic link; put the file itself into the archive")
-    if info.file_size > settings.max_item_bytes:
-        raise TooLarge(f"{info.filename!r} has {info.file_size:,} bytes; at most {settings.max_item_bytes:,} are taken")
+    files.sort(key=lambda file: str(file.path))
+
+    def labels() -> Iterator[tuple[RawLabel, str]]:
+        for path, _ in files:
+            yield path.parts[0], shown(str(path))
+
+    return Stream("text" if text else "image", _items(source, settings, files, text), labels if labelled else None)
+
+
+def _files(source: Path, settings: Settings) -> list[_File]:
+    with opened(source, settings, "zip") as archive:
+        infos = archive.infolist()
+    expanded = sum(info.file_size for info in infos)
+    size = source.stat().st_size
+    if expanded > _RATIO_FREE_BYTES and expanded > _MAX_RATIO * size:
+        raise TooLarge(
+            f"the archive expands from {size:,} to {expanded:,} bytes, which no archive of pictures or texts does; it "
+            "looks like a decompression bomb"
+        )
+    files: list[_File] = []
+    for info in infos:
+        path = _checked_path(info)
+        if info.is_dir() or _is_ignored(path):
+            continue
+        if info.file_size > settings.max_item_bytes:
+            raise TooLarge(
+                f"{shown(str(path))} has {info.file_size:,} bytes; at most {settings.max_item_bytes:,} are taken for "
+                "one item"
+            )
+        files.append(_File(path, info))
+        if len(files) > settings.max_probe_items:
+            raise TooLarge(f"the archive has more than {settings.max_probe_items:,} items; send a smaller sample")
+    return files
+
+
+def _checked_path(info: zipfile.ZipInfo) -> PurePosixPath:
+    name = info.filename
+    if not info.flag_bits & _UTF8_NAME:
+        with contextlib.suppress(UnicodeError):  # some archivers write UTF-8 without saying so
+            name = name.encode("cp437").decode("utf-8")
+    if "\\" in name:
+        raise InvalidProbe(f"{shown(name)}: folders must be separated by `/`, not by a backslash; rebuild the archive")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:/", name):
+        raise InvalidProbe(f"{shown(name)} leads outside the archive (an absolute path, or `..`); rebuild the archive")
+    kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == _UNIX else 0
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        what = "a symbolic link" if kind == stat.S_IFLNK else "not an ordinary file"
+        raise InvalidProbe(f"{shown(name)} is {what}; put the file itself into the archive")
     return path
 
 
 def _is_ignored(path: PurePosixPath) -> bool:
-    return any(part in _IGNORED or part.startswith("._") for part in path.parts)
+    return not path.parts or path.name.startswith(".") or any(part in _IGNORED for part in path.parts)
 
 
-def _items(source: Path, settings: Settings, members: list[tuple[PurePosixPath, str]], modality: str) -> Iterator[Item]:
+def _holds_texts(files: list[_File]) -> bool:
+    kinds: dict[str, int] = {}
+    for path, _ in files:
+        ending = path.suffix.lower()
+        kind = "picture" if ending in _PICTURES else "text" if ending == ".txt" else "other"
+        kinds[kind] = kinds.get(kind, 0) + 1
+        if kind == "other":
+            if ending in _ARCHIVES:
+                raise InvalidProbe(f"{shown(str(path))} is an archive inside the archive; unpack it first")
+            if ending in _PICKLES:
+                raise UnsupportedType(
+                    f"{shown(str(path))} is a pickle, which can run code when it is loaded, and none is ever loaded. "
+                    "An archive holds pictures or .txt files"
+                )
+            raise InvalidProbe(
+                f"{shown(str(path))} does not fit: an archive holds either pictures ({', '.join(_PICTURES)}) or .txt "
+                "files. Remove it"
+            )
+    if len(kinds) > 1:
+        raise InvalidProbe(
+            f"the archive mixes {kinds['picture']:,} pictures and {kinds['text']:,} texts; a probe holds one kind"
+        )
+    return "text" in kinds
+
+
+def _items(source: Path, settings: Settings, files: list[_File], text: bool) -> Iterator[Item]:
     with opened(source, settings, "zip") as archive:
-        for path, name in members:
-            info = archive.getinfo(name)
+        for path, info in files:
+            where = shown(str(path))
             with member(archive, info) as file:
-                data = exactly(file, info.file_size, repr(name))
-                if file.read(1):
-                    raise InvalidProbe(f"{name!r} is larger than the archive says; rebuild it")
+                data = exactly(file, info.file_size, where)
             content: RawItem = data
-            if modality == "text":
+            if text:
                 try:
                     content = data.decode("utf-8-sig")
                 except UnicodeDecodeError as error:
-                    raise InvalidProbe(f"{name!r} is not UTF-8; save it as UTF-8") from error
-            yield Item(content, path.parts[0] if len(path.parts) == 2 else None, repr(name))
+                    raise InvalidProbe(f"{where} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+            yield Item(content, path.parts[0] if len(path.parts) == 2 else None, where)

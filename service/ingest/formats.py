@@ -8,7 +8,7 @@ from preceptor.contract.probes import ProbeFormat
 from service.state.errors import UnsupportedType
 
 from . import csv_text, folders_zip, jsonl_text, npz, parquet
-from .items import Reader
+from .items import Reader, shown
 
 READERS: Final[dict[ProbeFormat, Reader]] = {
     "npz": npz.read,
@@ -26,8 +26,15 @@ _ENDINGS: Final[dict[str, ProbeFormat]] = {
     "ndjson": "jsonl",
     "csv": "csv",
 }
-_ACCEPTED: Final = "npz, parquet, zip (a folder a class), jsonl and csv"
-_PICKLE: Final = re.compile(r"pkl|pickle|pt|pth|bin|joblib|ckpt|npy|h5|hdf5|mat")
+_ACCEPTED: Final = "npz, parquet, zip (one folder a class), jsonl and csv"
+_PICKLES: Final = ("pkl", "pickle", "pt", "pth", "ckpt", "joblib", "bin")
+_ADVICE: Final = {
+    "npy": "name the array: numpy.savez('probe.npz', features=array)",
+    "json": "write one object a line and send it as .jsonl",
+    "tsv": "separate the columns by commas and send it as .csv",
+    "tar": "pack the folders as .zip",
+    "gz": "send it unpacked",
+}
 
 
 def found_format(source: Path, filename: str | None, format: ProbeFormat | None) -> ProbeFormat:
@@ -43,22 +50,23 @@ def found_format(source: Path, filename: str | None, format: ProbeFormat | None)
     ending = (filename or "").rpartition(".")[2].lower() if "." in (filename or "") else ""
     if ending in _ENDINGS:
         return _ENDINGS[ending]
-    if _PICKLE.fullmatch(ending):
+    if ending in _PICKLES:
         raise UnsupportedType(
-            f"{filename!r} is not accepted: files of this type can run code when they are loaded, or do not say what "
-            f"they hold. Save the arrays with numpy.savez, or send one of {_ACCEPTED}"
+            f"{shown(filename)} is not accepted: files of this type are pickles, which can run code when they are "
+            f"loaded, and none is ever loaded. Save the arrays with numpy.savez, or send one of {_ACCEPTED}"
         )
     if ending:
-        raise UnsupportedType(f"the ending of {filename!r} is not known. Probes come as {_ACCEPTED}")
+        advice = f". For this one: {_ADVICE[ending]}" if ending in _ADVICE else ""
+        raise UnsupportedType(f"the ending of {shown(filename)} is not known. Probes come as {_ACCEPTED}{advice}")
     with source.open("rb") as file:
         head = file.read(4096)
     if head.startswith(b"PAR1"):
         return "parquet"
     if head.startswith(b"PK\x03\x04"):
-        return "npz" if re.match(rb"PK\x03\x04.{26}[^/]{1,60}\.npy", head, re.DOTALL) else "zip"
-    if head.lstrip().startswith(b"{"):
+        return "npz" if re.match(rb"PK\x03\x04.{26}[a-z_]{1,30}\.npy", head, re.DOTALL) else "zip"
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
         return "jsonl"
-    if head.startswith(b"\x80") and b"\x00" in head[:64]:
+    if re.match(rb"\x80[\x02-\x05]", head):
         raise UnsupportedType(f"this looks like a pickle, and none is ever loaded. Probes come as {_ACCEPTED}")
     raise UnsupportedType(
         f"the format cannot be told. Send ?filename= with its ending, or ?format=; probes come as {_ACCEPTED}"

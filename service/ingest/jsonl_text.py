@@ -1,5 +1,6 @@
 """JSON lines: `{"text": ..., "label": ...}`, one item a line."""
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +9,17 @@ from typing import Any
 from service.state.errors import InvalidProbe, TooLarge
 from service.state.settings import Settings
 
-from .items import Item, RawLabel, Stream
+from .items import LABEL_COLUMNS, TEXT_COLUMNS, Item, RawLabel, Stream, shown
 
 
 def read(source: Path, settings: Settings) -> Stream:
     """Open a JSON-lines file. See `service.ingest.items.Reader`."""
-    first = next(_objects(source, settings), None)
-    if first is None:
-        raise InvalidProbe("the file has no line with an item")
-    labelled = first[1].get("label") is not None
-    return Stream("text", labelled, _items(source, settings))
+
+    def labels() -> Iterator[tuple[RawLabel, str]]:
+        for item in _items(source, settings):
+            yield item.label, item.where
+
+    return Stream("text", _items(source, settings), labels=labels)
 
 
 def _objects(source: Path, settings: Settings) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -29,7 +31,7 @@ def _objects(source: Path, settings: Settings) -> Iterator[tuple[int, dict[str, 
             if len(line) > longest:
                 raise TooLarge(f"line {number} is longer than a text of {settings.max_text_length:,} characters can be")
             if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
+                line = line.removeprefix(codecs.BOM_UTF8)
             if not line.strip():
                 continue
             try:
@@ -37,17 +39,20 @@ def _objects(source: Path, settings: Settings) -> Iterator[tuple[int, dict[str, 
             except UnicodeDecodeError as error:
                 raise InvalidProbe(f"line {number} is not UTF-8; save the file as UTF-8") from error
             except (ValueError, RecursionError) as error:
-                raise InvalidProbe(f"line {number} is not JSON: {error}") from error
-            if not isinstance(value, dict) or not isinstance(value.get("text"), str):
-                raise InvalidProbe(
-                    f'line {number} must be an object with a string "text": {{"text": ..., "label": ...}}'
-                )
+                raise InvalidProbe(f"line {number} is not one JSON object: {error}") from error
+            if not isinstance(value, dict):
+                raise InvalidProbe(f'line {number} must be an object: {{"text": ..., "label": ...}}')
             yield number, value
 
 
 def _items(source: Path, settings: Settings) -> Iterator[Item]:
     for number, value in _objects(source, settings):
-        label: RawLabel = value.get("label")
+        text = next((value[name] for name in TEXT_COLUMNS if name in value), None)
+        if not isinstance(text, str):
+            raise InvalidProbe(
+                f'line {number} must have a string "text": {{"text": ..., "label": ...}}; it has {shown(list(value))}'
+            )
+        label: RawLabel = next((value[name] for name in LABEL_COLUMNS if name in value), None)
         if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
-            raise InvalidProbe(f"line {number}: label must be a class name or number, not {type(label).__name__}")
-        yield Item(value["text"], label, f"line {number}")
+            raise InvalidProbe(f"line {number}: the label must be a class name or a class number, not {shown(label)}")
+        yield Item(text, label, f"line {number}")

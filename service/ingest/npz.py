@@ -5,23 +5,23 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
-from math import prod
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
 from preceptor.contract.labels import MAX_LABELS
-from service.state.errors import InvalidProbe, TooLarge, UnsupportedType
+from preceptor.contract.probes import ProbeModality
+from service.state.errors import InvalidProbe, TooLarge
 from service.state.settings import Settings
 
 from .archive import exactly, member, opened
 from .items import Item, RawItem, RawLabel, Stream
+from .npy_header import Header, read_header
 
-_CONTENT: Final = ("images", "x", "features", "texts")
+_CONTENT: Final[dict[str, ProbeModality]] = {"images": "image", "x": "image", "features": "features", "texts": "text"}
 _LABELS: Final = ("labels", "y")
 _KNOWN: Final = (*_CONTENT, *_LABELS, "label_names", "items")
 _CHUNK_BYTES: Final = 2**22
@@ -29,188 +29,189 @@ _NAMES_BYTES: Final = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Header:
-    """What an array's header says."""
+class _Arrays:
+    """The arrays of an archive: `content` and `labels` are those that the upload has, by whatever name."""
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one item."""
-        return self.dtype.itemsize * prod(self.shape[1:])
+    content: Header | None
+    labels: Header | None
+    names: list[str] | None
+    count: int
 
 
 def read(source: Path, settings: Settings) -> Stream:
     """Open an `.npz`. See `service.ingest.items.Reader`."""
-    with opened(source, settings, "npz") as archive:
-        infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        headers = {name: _header(archive, info, name) for name, info in infos.items() if info.filename.endswith(".npy")}
-        unknown = sorted(set(infos) - set(_KNOWN))
-        content = [name for name in _CONTENT if name in headers]
-        labels = [name for name in _LABELS if name in headers]
-        if len(content) > 1 or len(labels) > 1:
-            raise InvalidProbe(f"give one of {', '.join(_CONTENT)} and one of labels, y; found {sorted(headers)}")
-        if not content and not labels and "items" not in headers:
-            raise InvalidProbe(
-                f"the npz has arrays {unknown or sorted(headers)}; wanted is one of images, features, texts (or labels "
-                "alone, where the items stay with you)"
-            )
-        names = _names(archive, infos, headers)
-        count = _count(archive, infos, headers, content, labels, settings)
-        kind = headers[content[0]] if content else None
-        label_header = headers[labels[0]] if labels else None
-        if label_header is not None and (label_header.shape != (count,) or label_header.dtype.kind not in "iuU"):
-            raise InvalidProbe(
-                f"{label_header.name} must be whole numbers or strings of shape ({count},), not "
-                f"{label_header.dtype} {label_header.shape}"
-            )
-    modality, dimension = _modality(kind)
-    if dimension is not None and dimension > settings.max_feature_dimension:
-        raise TooLarge(f"features have dimension {dimension:,}; at most {settings.max_feature_dimension:,} is taken")
+    arrays = _arrays(source, settings)
+    content, labels = arrays.content, arrays.labels
+    if arrays.count > settings.max_probe_items:
+        raise TooLarge(f"the probe has {arrays.count:,} items; at most {settings.max_probe_items:,} are taken")
+    if labels is not None and (labels.shape != (arrays.count,) or labels.dtype.kind not in "iuU"):
+        raise InvalidProbe(
+            f"{labels.name} must be whole numbers or strings of shape ({arrays.count},), one an item, not "
+            f"{labels.dtype} {labels.shape}"
+        )
+    modality: ProbeModality = "opaque" if content is None else _CONTENT[content.name]
+    if content is not None:
+        _check(content, modality, settings)
+
+    def read_labels() -> Iterator[tuple[RawLabel, str]]:
+        assert labels is not None
+        with opened(source, settings, "npz") as archive, ExitStack() as stack:
+            for number, row in enumerate(_rows(stack, archive, labels)):
+                yield _label(row), f"row {number}"
+
     return Stream(
-        modality=modality,
-        labelled=label_header is not None,
-        items=_items(source, settings, kind, label_header, count),
-        dimension=dimension,
-        label_names=names,
+        modality,
+        _items(source, settings, arrays),
+        labels=read_labels if labels is not None else None,
+        dimension=content.shape[1] if content is not None and modality == "features" else None,
+        label_names=arrays.names,
+        decoded=True,
     )
 
 
-def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Header:
-    with member(archive, info) as file:
-        return read_header(file, name)
-
-
-def read_header(file: IO[bytes], name: str) -> Header:
-    """The header of a numpy array in a stream, which then stands at its data.
-
-    Raises
-    ------
-    InvalidProbe, UnsupportedType
-    """
-    try:
-        version = npy.read_magic(file)
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read_header(file)
-    except InvalidProbe:
-        raise
-    except Exception as error:
-        raise InvalidProbe(f"{name!r} is not a readable numpy array: {str(error).splitlines()[0][:200]}") from error
-    if dtype.hasobject:
-        raise UnsupportedType(
-            f"{name!r} holds Python objects, which would have to be unpickled, and no pickle is ever loaded. Save "
-            "plain numbers or strings: numpy.asarray(texts, dtype=str)"
-        )
-    if fortran and len(shape) > 1:
-        raise InvalidProbe(f"{name!r} is in Fortran order; save numpy.ascontiguousarray({name})")
-    return Header(name, tuple(int(side) for side in shape), dtype)
-
-
-def _modality(kind: Header | None) -> tuple[Any, int | None]:
-    if kind is None:
-        return "opaque", None
-    if kind.name in ("images", "x"):
-        picture = len(kind.shape) == 3 or (len(kind.shape) == 4 and kind.shape[3] in (1, 3, 4))
-        if not picture or kind.dtype != np.uint8 or not all(kind.shape[1:]):
+def _arrays(source: Path, settings: Settings) -> _Arrays:
+    with opened(source, settings, "npz") as archive:
+        infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist() if not info.is_dir()}
+        content = [name for name in _CONTENT if name in infos]
+        labels = [name for name in _LABELS if name in infos]
+        unknown = sorted(set(infos) - set(_KNOWN))
+        if unknown or not (content or labels or "items" in infos):
             raise InvalidProbe(
-                f"{kind.name} must be uint8 of shape (items, height, width[, 1, 3 or 4]), not {kind.dtype} "
-                f"{kind.shape}. Values 0..1 are turned to bytes by (255 * {kind.name}).round().astype('uint8')"
+                f"the npz has the arrays {sorted(infos)[:10]}. Wanted is one of images, features, texts, with labels "
+                "and label_names where the items are labelled; or labels alone, or items (their number) alone, where "
+                f"the items stay with you{f'. Not known: {unknown[:10]}' if unknown else ''}"
             )
-        return "image", None
-    if kind.name == "texts":
-        if len(kind.shape) != 1 or kind.dtype.kind != "U":
-            raise InvalidProbe(f"texts must be strings of shape (items,), not {kind.dtype} {kind.shape}")
-        return "text", None
-    if len(kind.shape) != 2 or kind.dtype.kind not in "fiub" or kind.shape[1] < 1:
-        raise InvalidProbe(f"features must be numbers of shape (items, dimension), not {kind.dtype} {kind.shape}")
-    return "features", kind.shape[1]
+        if len(content) > 1 or len(labels) > 1:
+            raise InvalidProbe(
+                f"the npz has the arrays {content + labels}; give one of {', '.join(_CONTENT)} and one of "
+                f"{', '.join(_LABELS)}"
+            )
+        headers: dict[str, Header] = {}
+        for name, info in infos.items():
+            with member(archive, info) as file:
+                headers[name] = read_header(file, name, info.file_size)
+        counts = {name: headers[name].shape[0] if headers[name].shape else 0 for name in (content + labels)[:1]}
+        if "items" in headers:
+            counts["items"] = _declared_count(archive, headers["items"])
+        if len(set(counts.values())) > 1:
+            raise InvalidProbe(f"the npz disagrees with itself on the number of items: {counts}")
+        return _Arrays(
+            headers[content[0]] if content else None,
+            headers[labels[0]] if labels else None,
+            _label_names(archive, headers["label_names"]) if "label_names" in headers else None,
+            next(iter(counts.values())),
+        )
 
 
-def _count(
-    archive: zipfile.ZipFile,
-    infos: dict[str, zipfile.ZipInfo],
-    headers: dict[str, Header],
-    content: list[str],
-    labels: list[str],
-    settings: Settings,
-) -> int:
-    named = (content + labels)[:1]
-    if named:
-        shape = headers[named[0]].shape
-        count = shape[0] if shape else 0
-    else:
-        header = headers["items"]
-        if prod(header.shape) != 1 or header.dtype.kind not in "iu":
-            raise InvalidProbe("items must be one whole number: how many items there are")
-        count = int(_whole(archive, infos["items"], header)[0])
-    if count > settings.max_probe_items:
-        raise TooLarge(f"the probe has {count:,} items; at most {settings.max_probe_items:,} are taken")
+def _declared_count(archive: zipfile.ZipFile, header: Header) -> int:
+    if header.shape not in ((), (1,)) or header.dtype.kind not in "iu":
+        raise InvalidProbe(
+            f"items must be one whole number (how many items there are), not {header.dtype} {header.shape}. The items "
+            f"themselves go into one of {', '.join(_CONTENT)}"
+        )
+    with ExitStack() as stack:
+        count = int(next(_rows(stack, archive, header)))
+    if count < 0:
+        raise InvalidProbe(f"items is {count}; it is the number of items")
     return count
 
 
-def _names(archive: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo], headers: dict[str, Header]) -> list[str] | None:
-    header = headers.get("label_names")
-    if header is None:
-        return None
+def _label_names(archive: zipfile.ZipFile, header: Header) -> list[str]:
     if header.dtype.kind != "U" or len(header.shape) != 1:
         raise InvalidProbe(f"label_names must be strings of shape (classes,), not {header.dtype} {header.shape}")
-    if header.shape[0] > MAX_LABELS or header.shape[0] * header.dtype.itemsize > _NAMES_BYTES:
-        raise TooLarge(f"label_names has {header.shape[0]:,} entries; at most {MAX_LABELS:,} short names are taken")
-    return [str(name) for name in _whole(archive, infos["label_names"], header)]
+    if header.shape[0] > MAX_LABELS or header.data_bytes > _NAMES_BYTES:
+        raise TooLarge(
+            f"label_names has {header.shape[0]:,} entries in {header.data_bytes:,} bytes; at most {MAX_LABELS:,} short "
+            "names are taken"
+        )
+    with ExitStack() as stack:
+        return [str(name) for name in _rows(stack, archive, header)]
 
 
-def _whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: Header) -> NDArray[Any]:
-    with member(archive, info) as file:
-        read_header(file, header.name)
-        data = exactly(file, header.dtype.itemsize * prod(header.shape), header.name)
-    return np.frombuffer(data, header.dtype)
+def _check(content: Header, modality: ProbeModality, settings: Settings) -> None:
+    name, shape, dtype = content.name, content.shape, content.dtype
+    if modality == "image":
+        if not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3, 4))) or not all(shape[1:]):
+            raise InvalidProbe(
+                f"{name} must be pictures of shape (items, height, width[, 1, 3 or 4]), not {shape}. Vectors go into "
+                "features; channels come last: numpy.moveaxis(images, 1, -1)"
+            )
+        if dtype != np.uint8:
+            raise InvalidProbe(
+                f"{name} must be uint8 (0 to 255), not {dtype}. Values from 0 to 1 are turned into bytes by "
+                f"(255 * {name}).round().astype('uint8')"
+            )
+        if shape[1] * shape[2] > settings.max_image_pixels:
+            raise TooLarge(
+                f"{name} has pictures of {shape[2]:,} x {shape[1]:,} pixels; at most {settings.max_image_pixels:,} are "
+                "taken. Scale them down"
+            )
+    elif modality == "text":
+        if len(shape) != 1 or dtype.kind != "U":
+            raise InvalidProbe(f"texts must be strings of shape (items,), not {dtype} {shape}")
+    elif len(shape) != 2 or dtype.kind not in "fiub" or shape[1] < 1:
+        raise InvalidProbe(f"features must be real numbers of shape (items, dimension), not {dtype} {shape}")
+    elif shape[1] > settings.max_feature_dimension:
+        raise TooLarge(
+            f"features have dimension {shape[1]:,}; at most {settings.max_feature_dimension:,} is taken. Reduce it "
+            "first (a projection keeps most)"
+        )
+    if content.row_bytes > settings.max_item_bytes:
+        raise TooLarge(
+            f"one item of {name} has {content.row_bytes:,} bytes; at most {settings.max_item_bytes:,} are taken"
+        )
 
 
-def _items(source: Path, settings: Settings, kind: Header | None, label: Header | None, count: int) -> Iterator[Item]:
+def _items(source: Path, settings: Settings, arrays: _Arrays) -> Iterator[Item]:
     with opened(source, settings, "npz") as archive, ExitStack() as stack:
-        rows = _rows(stack, archive, kind, settings) if kind is not None else None
-        labels = _rows(stack, archive, label, settings) if label is not None else None
-        for number in range(count):
-            content: RawItem = None
-            if rows is not None and kind is not None:
-                content = _content(kind, next(rows), number)
-            given: RawLabel = None
-            if labels is not None:
-                value = next(labels)[()]
-                given = str(value) if isinstance(value, str) else int(value)
-            yield Item(content, given, f"row {number}")
+        rows = _rows(stack, archive, arrays.content) if arrays.content is not None else None
+        labels = _rows(stack, archive, arrays.labels) if arrays.labels is not None else None
+        for number in range(arrays.count):
+            content = _content(arrays.content, next(rows), number) if rows is not None and arrays.content else None
+            yield Item(content, _label(next(labels)) if labels is not None else None, f"row {number}")
 
 
-def _rows(stack: ExitStack, archive: zipfile.ZipFile, header: Header, settings: Settings) -> Iterator[NDArray[Any]]:
+def _rows(stack: ExitStack, archive: zipfile.ZipFile, header: Header) -> Iterator[Any]:
+    """The rows of an array, as arrays or scalars; a few megabytes are held at a time."""
     info = archive.getinfo(f"{header.name}.npy")
     file = stack.enter_context(member(archive, info))
-    read_header(file, header.name)
-    size = header.row_bytes
-    if size > settings.max_item_bytes:
-        raise TooLarge(f"one item of {header.name} has {size:,} bytes; at most {settings.max_item_bytes:,} are taken")
-    step = max(1, _CHUNK_BYTES // max(size, 1))
-    for begin in range(0, header.shape[0], step):
-        rows = min(step, header.shape[0] - begin)
-        data = exactly(file, rows * size, header.name)
-        yield from np.frombuffer(data, header.dtype).reshape(rows, *header.shape[1:])
+    read_header(file, header.name, info.file_size)
+    count = header.shape[0] if header.shape else 1
+    step = max(1, _CHUNK_BYTES // max(header.row_bytes, 1))
+    for begin in range(0, count, step):
+        rows = min(step, count - begin)
+        data = exactly(file, rows * header.row_bytes, header.name)
+        if header.row_bytes == 0:  # strings of no character
+            yield from [""] * rows
+        else:
+            yield from np.frombuffer(data, header.dtype).reshape(rows, *header.shape[1:])
 
 
-def _content(kind: Header, row: NDArray[Any], number: int) -> RawItem:
-    if kind.name == "texts":
-        return str(row[()])
-    if kind.name == "features":
+def _label(row: Any) -> RawLabel:
+    return str(row) if isinstance(row, str) else int(row)
+
+
+def _content(header: Header, row: Any, number: int) -> RawItem:
+    modality = _CONTENT[header.name]
+    if modality == "text":
+        return str(row)
+    if modality == "image":
+        return _png(row)
+    with np.errstate(over="ignore"):
         vector = row.astype(np.float32)
-        if not np.isfinite(vector).all():
-            place = int(np.flatnonzero(~np.isfinite(vector))[0])
-            raise InvalidProbe(
-                f"features[{number}, {place}] is {row[place]}: every value must be finite (as float32). Drop "
-                "or replace such rows"
-            )
-        return vector
-    if row.ndim == 3 and row.shape[2] == 1:
-        row = row[:, :, 0]
+    finite = np.isfinite(vector)
+    if not finite.all():
+        place = int(np.argmin(finite))
+        raise InvalidProbe(
+            f"features[{number}, {place}] is {row[place]}: every value must be finite as float32. Drop or replace such "
+            "rows"
+        )
+    return vector
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
     buffer = BytesIO()
-    Image.fromarray(np.ascontiguousarray(row)).save(buffer, "PNG", compress_level=1)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -2,100 +2,157 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from preceptor.contract.probes import ProbeModality
-from service.state.errors import InvalidProbe, TooLarge
+from service.state.errors import InvalidProbe, PreceptorError, TooLarge
 from service.state.settings import Settings
 
-from .items import Item, RawItem, Stream
+from .items import FEATURE_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS, Item, RawItem, RawLabel, Stream, shown
+from .parquet_pages import measure
 
 pa = cast(Any, pyarrow)
+pc = cast(Any, pyarrow.compute)
 pq = cast(Any, pyarrow.parquet)
 
 _COLUMNS: Final[dict[str, ProbeModality]] = {
-    "image": "image",
-    "img": "image",
-    "text": "text",
-    "sentence": "text",
-    "features": "features",
-    "embedding": "features",
+    **dict.fromkeys(IMAGE_COLUMNS, "image"),
+    **dict.fromkeys(TEXT_COLUMNS, "text"),
+    **dict.fromkeys(FEATURE_COLUMNS, "features"),
 }
-_LABELS: Final = ("label", "labels", "intent", "class", "fine_label")
-_ROWS: Final = 64
+_BATCH_BYTES: Final = 2**22
+_BATCH_ROWS: Final = 1024
+_READ_AHEAD: Final = 2**20
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The columns that are read, and how.
+
+    Attributes
+    ----------
+    leaves
+        Paths of the content and of the label (where there is one), in this order.
+    packed
+        Those of binary or string type. They stay dictionary-encoded in memory, as one value that a million rows
+        share would else be copied for each.
+    rows
+        Rows read at a time.
+    """
+
+    source: Path
+    column: str
+    label: str | None
+    modality: ProbeModality
+    leaves: list[str]
+    packed: list[str]
+    rows: int
 
 
 def read(source: Path, settings: Settings) -> Stream:
     """Open a Parquet file. See `service.ingest.items.Reader`."""
     file = _opened(source)
-    schema = file.schema_arrow
-    rows = int(file.metadata.num_rows)
-    if rows > settings.max_probe_items:
-        raise TooLarge(f"the file has {rows:,} rows; at most {settings.max_probe_items:,} are taken")
-    expanded = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
-    if expanded > settings.max_probe_expanded_bytes:
-        raise TooLarge(
-            f"the file expands to {expanded:,} bytes; at most {settings.max_probe_expanded_bytes:,} are taken"
-        )
-    largest = max((file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)), default=0)
-    if largest > settings.max_probe_expanded_bytes // 4 and largest > 2**30:
-        raise TooLarge(f"a row group has {largest:,} bytes; write smaller ones (row_group_size=1000)")
+    try:
+        schema = file.schema_arrow
+    except Exception as error:  # a hostile schema fails in many ways
+        raise InvalidProbe(f"the file's schema cannot be read: {_first_line(error)}") from error
+    if file.metadata.num_rows > settings.max_probe_items:
+        raise TooLarge(f"the file has {file.metadata.num_rows:,} rows; at most {settings.max_probe_items:,} are taken")
     column = next((name for name in _COLUMNS if name in schema.names), None)
     if column is None:
-        raise InvalidProbe(f"no column image, text or features; the file has {schema.names[:10]}")
-    label = next((name for name in _LABELS if name in schema.names), None)
+        raise InvalidProbe(
+            f"the file has the columns {shown(schema.names)}; wanted is one of {', '.join(_COLUMNS)}, and label where "
+            "the items are labelled"
+        )
+    label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
+    for name in (column, label):
+        if name is not None and schema.names.count(name) > 1:
+            raise InvalidProbe(f"the file has the column {name!r} twice; keep one")
     modality = _COLUMNS[column]
-    dimension = _dimension(file, column, settings) if modality == "features" else None
-    _check_type(schema.field(column).type, column, modality)
+    leaf = _checked_leaf(schema.field(column).type, column, modality)
+    packed = [leaf] if modality != "features" else []
+    if label is not None and _checked_label(schema.field(label).type, label):
+        packed.append(label)
+    leaves = [leaf] if label is None else [leaf, label]
+    pages = measure(source, file.metadata, leaves, settings)
+    rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(pages.row_bytes, 1)))
+    table = _Table(source, column, label, modality, leaves, packed, rows)
     return Stream(
         modality,
-        label is not None,
-        _items(source, column, label, modality),
-        dimension=dimension,
+        _items(table),
+        labels=(lambda: _labels(table)) if label is not None else None,
+        dimension=_dimension(table, settings) if modality == "features" else None,
         label_names=_class_names(schema, label),
     )
 
 
-def _opened(source: Path) -> Any:
+def _opened(source: Path, **options: Any) -> Any:
     try:
-        return pq.ParquetFile(str(source))
-    except Exception as error:
-        raise InvalidProbe(f"the file is not readable Parquet: {str(error).splitlines()[0][:200]}") from error
+        return pq.ParquetFile(str(source), **options)
+    except Exception as error:  # parsing of hostile bytes
+        raise InvalidProbe(f"the file is not readable Parquet: {_first_line(error)}. Is it complete?") from error
 
 
-def _check_type(kind: Any, column: str, modality: ProbeModality) -> None:
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _checked_leaf(kind: Any, column: str, modality: ProbeModality) -> str:
+    """The path of the leaf that holds the content."""
+    leaf = column
     if modality == "image":
-        fits = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-        if pa.types.is_struct(kind):
-            names = [kind.field(i).name for i in range(kind.num_fields)]
-            fits = "bytes" in names
-        wanted = "binary, or a struct with `bytes`"
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            leaf, inner = f"{column}.bytes", kind.field("bytes").type
+        else:
+            inner = kind
+        fits = pa.types.is_binary(inner) or pa.types.is_large_binary(inner)
+        wanted = "binary (encoded pictures), or a struct with such a field `bytes`"
     elif modality == "text":
-        fits = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        wanted = "string"
+        fits, wanted = _is_text(kind), "string"
     else:
         fits = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         fits = fits and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
-        wanted = "list of numbers"
+        wanted = "a list of numbers"
     if not fits:
-        raise InvalidProbe(f"column {column!r} must be {wanted}, not {kind}")
+        raise InvalidProbe(f"column {column!r} must be {wanted}, not {shown(str(kind))}")
+    return leaf
 
 
-def _dimension(file: Any, column: str, settings: Settings) -> int:
-    for item in _values(file, [column]):
-        first = item[0]
-        size = len(first) if isinstance(first, list) else 0
-        if not 1 <= size <= settings.max_feature_dimension:
-            raise InvalidProbe(
-                f"{column}: the first vector has {size:,} values; 1 to {settings.max_feature_dimension:,} are taken"
+def _checked_label(kind: Any, label: str) -> bool:
+    """Whether the labels are texts, not numbers."""
+    if _is_text(kind):
+        return True
+    if pa.types.is_integer(kind) or pa.types.is_null(kind):
+        return False
+    raise InvalidProbe(f"column {label!r} must hold one class name or class number an item, not {shown(str(kind))}")
+
+
+def _is_text(kind: Any) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _dimension(table: _Table, settings: Settings) -> int:
+    for item in _items(table):
+        size = len(cast("NDArray[np.float32]", item.content))
+        if size > settings.max_feature_dimension:
+            raise TooLarge(
+                f"{table.column}: the first vector has {size:,} values; at most {settings.max_feature_dimension:,} are "
+                "taken. Reduce the dimension first (a projection keeps most)"
             )
+        if size == 0:
+            raise InvalidProbe(f"{table.column}: the first vector is empty")
         return size
-    raise InvalidProbe("the file has no rows")
+    raise InvalidProbe("the file has no items; a probe needs at least one")
 
 
 def _class_names(schema: Any, label: str | None) -> list[str] | None:
@@ -111,37 +168,62 @@ def _class_names(schema: Any, label: str | None) -> list[str] | None:
     return names
 
 
-def _values(file: Any, columns: list[str]) -> Iterator[list[Any]]:
+def _batches(table: _Table, leaves: list[str]) -> Iterator[Any]:
+    packed = [leaf for leaf in leaves if leaf in table.packed]
+    file = _opened(table.source, read_dictionary=packed, buffer_size=_READ_AHEAD)
     try:
-        for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
-            lists = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in columns]
-            yield from (list(row) for row in zip(*lists, strict=True))
-    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, ValueError) as error:
-        raise InvalidProbe(f"the file is damaged: {str(error).splitlines()[0][:200]}") from error
+        with file:
+            yield from file.iter_batches(batch_size=table.rows, columns=leaves, use_threads=False)
+    except PreceptorError:
+        raise
+    except Exception as error:  # decoders of hostile bytes raise what they like
+        raise InvalidProbe(f"the file is damaged: {_first_line(error)}") from error
 
 
-def _items(source: Path, column: str, label: str | None, modality: ProbeModality) -> Iterator[Item]:
-    columns = [column] if label is None else [column, label]
-    for number, row in enumerate(_values(_opened(source), columns)):
-        where = f"row {number}"
-        value = row[0]
-        content: RawItem
-        if modality == "image":
-            value = value.get("bytes") if isinstance(value, dict) else value
-            if not isinstance(value, bytes):
-                raise InvalidProbe(f"{where}: the picture has no bytes (only a path?); store the file's bytes")
-            content = value
-        elif modality == "text":
-            if not isinstance(value, str):
-                raise InvalidProbe(f"{where}: the text is missing")
-            content = value
-        else:
-            if not isinstance(value, list) or any(entry is None for entry in value):
-                raise InvalidProbe(f"{where}: the vector is missing or has gaps")
-            content = np.asarray(value, dtype=np.float32)
-            if not np.isfinite(content).all():
-                raise InvalidProbe(f"{where}: every value must be finite (as float32)")
-        given = row[1] if label is not None else None
-        if given is not None and (isinstance(given, bool) or not isinstance(given, int | str)):
-            raise InvalidProbe(f"{where}: a label must be a class name or number, not {type(given).__name__}")
-        yield Item(content, given, where)
+def _labels(table: _Table) -> Iterator[tuple[RawLabel, str]]:
+    assert table.label is not None
+    number = 0
+    for batch in _batches(table, [table.label]):
+        column = batch.column(0)
+        for place in range(len(column)):
+            yield column[place].as_py(), f"row {number}"
+            number += 1
+
+
+def _items(table: _Table) -> Iterator[Item]:
+    number = 0
+    for batch in _batches(table, table.leaves):
+        content = batch.column(batch.schema.get_field_index(table.column))
+        if pa.types.is_struct(content.type):
+            content = pc.struct_field(content, "bytes")
+        label = batch.column(batch.schema.get_field_index(table.label)) if table.label is not None else None
+        for place in range(len(content)):
+            where = f"row {number}"
+            value = _content(table, content[place], where)
+            yield Item(value, label[place].as_py() if label is not None else None, where)
+            number += 1
+
+
+def _content(table: _Table, scalar: Any, where: str) -> RawItem:
+    try:
+        value = scalar.values if table.modality == "features" else scalar.as_py()
+    except UnicodeDecodeError as error:
+        raise InvalidProbe(f"{where}: the text is not UTF-8 (byte {error.start})") from error
+    if value is None:
+        if table.modality == "image":
+            raise InvalidProbe(f"{where}: the picture has no bytes (only a path?); store the file's bytes with it")
+        raise InvalidProbe(f"{where}: {table.column} is missing. Fill it, or drop the row")
+    if table.modality != "features":
+        return value
+    if value.null_count:
+        raise InvalidProbe(f"{where}: the vector has {value.null_count} missing values. Fill them, or drop the row")
+    with np.errstate(over="ignore"):
+        vector = value.to_numpy(zero_copy_only=False).astype(np.float32)
+    finite = np.isfinite(vector)
+    if not finite.all():
+        place = int(np.argmin(finite))
+        raise InvalidProbe(
+            f"{where}: {table.column}[{place}] is {value[place].as_py()}: every value must be finite as float32. Drop "
+            "or replace such rows"
+        )
+    return vector

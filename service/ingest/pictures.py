@@ -11,32 +11,38 @@ from service.state.settings import Settings
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
+# The cap of the settings is checked below; Pillow's own warning says the same with less.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 
 def check_picture(data: bytes, where: str, settings: Settings) -> None:
-    """Refuse what is not a readable picture.
+    """Refuse what is not a readable picture; of an animation the first frame counts.
 
     Raises
     ------
     InvalidProbe, TooLarge
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(BytesIO(data), formats=_FORMATS) as picture:
-                width, height = picture.size
-                if width * height > settings.max_image_pixels:
-                    raise TooLarge(
-                        f"{where}: the picture has {width:,} x {height:,} pixels; at most "
-                        f"{settings.max_image_pixels:,} are taken. Scale it down"
-                    )
-                picture.load()
+        with Image.open(BytesIO(data), formats=_FORMATS) as picture:
+            width, height = picture.size
+            if width * height > settings.max_image_pixels:
+                raise TooLarge(
+                    f"{where}: the picture has {width:,} x {height:,} pixels; at most {settings.max_image_pixels:,} "
+                    "are taken. Scale it down"
+                )
+            picture.load()
     except TooLarge:
         raise
     except UnidentifiedImageError as error:
-        raise InvalidProbe(f"{where}: not a picture in {', '.join(_FORMATS)}") from error
+        raise InvalidProbe(
+            f"{where}: this is not a readable picture ({', '.join(_FORMATS)} are taken). Replace or remove it"
+        ) from error
     except Image.DecompressionBombError as error:
-        raise TooLarge(f"{where}: the picture has too many pixels; scale it down") from error
+        raise TooLarge(
+            f"{where}: the picture has far more pixels than the {settings.max_image_pixels:,} that are taken. Scale it "
+            "down"
+        ) from error
     except MemoryError as error:
-        raise TooLarge(f"{where}: the picture is too large to be decoded") from error
-    except Exception as error:
-        raise InvalidProbe(f"{where}: the picture is damaged: {str(error)[:200]}") from error
+        raise TooLarge(f"{where}: the picture is too large to be decoded. Scale it down") from error
+    except Exception as error:  # decoders of hostile bytes raise what they like
+        raise InvalidProbe(f"{where}: the picture is damaged: {str(error)[:200]}. Replace or remove it") from error

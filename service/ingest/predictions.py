@@ -5,23 +5,34 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
+from numpy.typing import NDArray
 
-from service.state.errors import InvalidProbe, UnsupportedType
+from service.state.errors import InvalidProbe, PreceptorError, UnsupportedType
 from service.state.settings import Settings
+from service.state.store import translated
 
 from .archive import exactly, member, opened
-from .npz import Header, read_header
+from .npy_header import read_header
 
 _CHUNK_BYTES: Final = 2**22
 _TOLERANCE: Final = 1e-3
 _SMALLEST: Final = 1e-12
+_NPY: Final = b"\x93NUMPY"
 
 
 def ingest_predictions(
-    source: Path, *, items: int, classes: int, values: str, target: Path, settings: Settings
+    source: Path,
+    *,
+    items: int,
+    classes: int,
+    values: str,
+    target: Path,
+    settings: Settings,
 ) -> None:
     """Write `predictions` (N, K) as a float32 `.npy` of logits; of probabilities, their logarithms.
+
+    A probability below 1e-12 counts as 1e-12, so that every logarithm is finite. Rows are normalised first.
 
     Parameters
     ----------
@@ -30,62 +41,103 @@ def ingest_predictions(
     items, classes
         N and K that are expected.
     values
-        "probabilities" (rows sum to 1 within 1e-3) or "logits".
+        "probabilities" (rows sum to 1 within 1e-3) or "logits" (any finite numbers).
+    target
+        The file to write, shape (N, K), C order; it is removed where an error is raised.
 
     Raises
     ------
     InvalidProbe, UnsupportedType, TooLarge
+        The text says what is wrong, in which row, and what to do.
+    StoreFull, StoreUnavailable
+        `target` cannot be written.
     """
-    with source.open("rb") as file:
-        magic = file.read(6)
-        file.seek(0)
-        if magic == b"\x93NUMPY":
-            _convert(file, items, classes, values, target)
-            return
-    if not zipfile.is_zipfile(source):
-        raise UnsupportedType("predictions come as .npz with an array `predictions`, or as .npy")
-    with opened(source, settings, "npz") as archive:
-        names = archive.namelist()
-        if "predictions.npy" not in names:
-            raise InvalidProbe(
-                f"the npz has {names[:5]}; wanted is an array `predictions` of shape ({items}, {classes})"
+    if classes < 1:
+        raise InvalidProbe("the teacher has no labels, so predictions have no columns; register it with its labels")
+    try:
+        with source.open("rb") as file:
+            if file.read(len(_NPY)) == _NPY:
+                file.seek(0)
+                _convert(file, source.stat().st_size, items, classes, values, target)
+                return
+        if not zipfile.is_zipfile(source):
+            raise UnsupportedType(
+                "predictions come as .npz with an array `predictions`, or as .npy; pickles are never loaded"
             )
-        with member(archive, archive.getinfo("predictions.npy")) as stream:
-            _convert(stream, items, classes, values, target)
+        with opened(source, settings, "npz") as archive:
+            names = archive.namelist()
+            if "predictions.npy" not in names:
+                raise InvalidProbe(
+                    f"the npz has {names[:5]}; wanted is an array `predictions` of shape ({items}, {classes})"
+                )
+            info = archive.getinfo("predictions.npy")
+            with member(archive, info) as stream:
+                _convert(stream, info.file_size, items, classes, values, target)
+    except PreceptorError:
+        target.unlink(missing_ok=True)
+        raise
 
 
-def _convert(stream: IO[bytes], items: int, classes: int, values: str, target: Path) -> None:
-    header: Header = read_header(stream, "predictions")
+def _convert(stream: IO[bytes], size: int, items: int, classes: int, values: str, target: Path) -> None:
+    header = read_header(stream, "predictions", size)
     if header.shape != (items, classes) or header.dtype.kind not in "fiu":
         raise InvalidProbe(
-            f"predictions must be numbers of shape ({items}, {classes}): the probe's items, the teacher's classes; "
-            f"found {header.dtype} {header.shape}"
+            f"predictions must be real numbers of shape ({items}, {classes}), the probe's items and the teacher's "
+            f"classes; found {header.dtype} {header.shape}"
         )
-    output = open_memmap(target, mode="w+", dtype=np.float32, shape=(items, classes))
+    step = max(1, _CHUNK_BYTES // header.row_bytes)
     try:
-        step = max(1, _CHUNK_BYTES // header.row_bytes)
+        output = target.open("wb")
+    except OSError as error:
+        raise translated(error) from error
+    with output:
+        _write_header(output, (items, classes))
         for begin in range(0, items, step):
             rows = min(step, items - begin)
             data = exactly(stream, rows * header.row_bytes, "predictions")
-            block = np.frombuffer(data, header.dtype).reshape(rows, classes).astype(np.float64)
-            output[begin : begin + rows] = _logits(block, begin, values)
+            block = np.frombuffer(data, header.dtype).reshape(rows, classes)
+            _write(output, _logits(block.astype(np.float64), begin, values).tobytes())
+
+
+def _write_header(output: IO[bytes], shape: tuple[int, int]) -> None:
+    described = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    try:
+        npy.write_array_header_1_0(output, described)
+    except OSError as error:
+        raise translated(error) from error
+
+
+def _write(output: IO[bytes], data: bytes) -> None:
+    try:
+        output.write(data)
         output.flush()
-    finally:
-        del output
+    except OSError as error:
+        raise translated(error) from error
 
 
-def _logits(block: Any, begin: int, values: str) -> Any:
-    finite = np.isfinite(block).all(axis=1)
+def _logits(block: NDArray[np.float64], begin: int, values: str) -> NDArray[Any]:
+    if values == "probabilities":
+        finite = np.isfinite(block)
+        _refuse_infinite(block, finite, begin)
+        sums = block.sum(axis=1)
+        wrong = (block < 0).any(axis=1) | (np.abs(sums - 1) > _TOLERANCE)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InvalidProbe(
+                f"predictions[{begin + row}] is no distribution: its smallest value is {block[row].min():.4g} and its "
+                f"sum {sums[row]:.4g}. Send probabilities whose rows sum to 1, or say ?values=logits"
+            )
+        block = np.log(np.maximum(block / sums[:, None], _SMALLEST))
+    with np.errstate(over="ignore"):
+        single = block.astype("<f4")
+    _refuse_infinite(block, np.isfinite(single), begin)
+    return single
+
+
+def _refuse_infinite(block: NDArray[np.float64], finite: NDArray[np.bool_], begin: int) -> None:
     if not finite.all():
-        raise InvalidProbe(f"predictions[{begin + int(np.argmin(finite))}] holds a value that is not finite")
-    if values == "logits":
-        return block
-    sums = block.sum(axis=1)
-    wrong = (block < 0).any(axis=1) | (np.abs(sums - 1) > _TOLERANCE)
-    if wrong.any():
-        row = int(np.argmax(wrong))
+        row, column = np.unravel_index(int(np.argmin(finite)), finite.shape)
         raise InvalidProbe(
-            f"predictions[{begin + row}] is no distribution (smallest {block[row].min():.4g}, sum {sums[row]:.4g}). "
-            "Send probabilities whose rows sum to 1, or ?values=logits"
+            f"predictions[{begin + int(row)}, {int(column)}] is {block[row, column]}: every value must be finite as "
+            "float32"
         )
-    return np.log(np.maximum(block / sums[:, None], _SMALLEST))

@@ -4,9 +4,11 @@ A column `image` (encoded picture files), `text`, `features` (fixed-size float32
 none; a column `label` (int32) where the probe is labelled. What the columns mean stands in the schema's metadata.
 """
 
+import contextlib
 import hashlib
 import json
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +23,15 @@ from numpy.typing import NDArray
 from preceptor.contract.probes import ProbeModality
 
 from .errors import InvalidProbe
+from .store import translated
 
 pa = cast(Any, pyarrow)  # pyarrow ships no types; they are lost here and nowhere else
 pq = cast(Any, pyarrow.parquet)
 
 FORMAT: Final = "preceptor-probe-1"
-_GROUP_BYTES: Final = 16 * 2**20
+_GROUP_BYTES: Final = 2**20  # items are drawn at random in training: a group is read for each
 _GROUP_ROWS: Final = 4096
+_ARROW_FAILURES: Final = (pa.ArrowException, OSError)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class ProbeWriter:
         Length of a feature vector; None for other modalities.
 
     The digest covers the logical content (modality, items, class numbers, class names), not the bytes of the file.
+    As a context it removes the file where an error is raised.
     """
 
     def __init__(self, path: Path, modality: ProbeModality, *, labelled: bool, dimension: int | None = None) -> None:
@@ -91,7 +96,16 @@ class ProbeWriter:
         if labelled:
             fields.append(pa.field("label", pa.int32(), nullable=False))
         self._schema = pa.schema(fields)
-        self._writer = pq.ParquetWriter(str(path), self._schema, compression="zstd" if modality != "image" else "none")
+        try:
+            self._writer = pq.ParquetWriter(
+                str(path),
+                self._schema,
+                compression="none" if modality == "image" else "zstd",
+                use_dictionary=["label"],
+                write_statistics=False,
+            )
+        except _ARROW_FAILURES as error:
+            raise translated(error) from error
         self._items: list[Any] = []
         self._labels: list[int] = []
         self._bytes = 0
@@ -106,11 +120,17 @@ class ProbeWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._writer.close()
+            with contextlib.suppress(*_ARROW_FAILURES):  # the first error is the one to be read
+                self._writer.close()
             self._path.unlink(missing_ok=True)
 
     def add(self, item: bytes | str | NDArray[np.float32] | None, label: int | None) -> None:
-        """Append one item: an encoded picture, a text, a vector of length `dimension`, or None (opaque)."""
+        """Append one item: an encoded picture, a text, a vector of length `dimension`, or None (opaque).
+
+        Raises
+        ------
+        StoreFull, StoreUnavailable
+        """
         if isinstance(item, str):
             content = item.encode()
         elif isinstance(item, bytes):
@@ -133,7 +153,12 @@ class ProbeWriter:
             self._flush()
 
     def finish(self, label_names: Sequence[str] | None) -> str:
-        """Write the rest and the metadata. Returns the SHA-256 of the content, in hex."""
+        """Write the rest and the metadata. Returns the SHA-256 of the content, in hex.
+
+        Raises
+        ------
+        StoreFull, StoreUnavailable
+        """
         self._flush()
         names = None if label_names is None else list(label_names)
         self._hash.update(json.dumps(names, ensure_ascii=False).encode())
@@ -145,22 +170,28 @@ class ProbeWriter:
             "labelled": self._labelled,
             "label_names": names,
         }
-        self._writer.add_key_value_metadata({"preceptor": json.dumps(meaning, ensure_ascii=False)})
-        self._writer.close()
+        try:
+            self._writer.add_key_value_metadata({"preceptor": json.dumps(meaning, ensure_ascii=False)})
+            self._writer.close()
+        except _ARROW_FAILURES as error:
+            raise translated(error) from error
         return self._hash.hexdigest()
 
     def _flush(self) -> None:
         if not self._items:
             return
         if self._modality == "features":
-            flat = np.concatenate([np.asarray(item) for item in self._items]) if self._dimension else np.zeros(0, "f4")
+            flat = np.concatenate(self._items)
             column = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), self._dimension)
         else:
             column = pa.array(self._items, self._schema.field(0).type)
         columns = [column]
         if self._labelled:
             columns.append(pa.array(self._labels, pa.int32()))
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        try:
+            self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        except _ARROW_FAILURES as error:
+            raise translated(error) from error
         self._items = []
         self._labels = []
         self._bytes = 0
@@ -181,19 +212,19 @@ class ProbeData:
         try:
             self._file = pq.ParquetFile(str(path))
             meaning = json.loads(self._file.metadata.metadata[b"preceptor"])
-            if meaning["format"] != FORMAT:
-                raise ValueError(meaning["format"])
+            if meaning["format"] != FORMAT or meaning["items"] != self._file.metadata.num_rows:
+                raise ValueError(f"{meaning['format']}, {meaning['items']} of {self._file.metadata.num_rows} items")
+            labels = self._file.read(columns=["label"]).column(0).to_numpy() if meaning["labelled"] else None
         except Exception as error:
-            raise InvalidProbe(f"the stored probe cannot be read: {error}. Upload it again") from error
+            raise InvalidProbe(f"the stored probe cannot be read: {error}. Delete it and upload it again") from error
         self.modality: ProbeModality = meaning["modality"]
         self.items: int = meaning["items"]
         self.dimension: int | None = meaning["dimension"]
         self.label_names: list[str] | None = meaning["label_names"]
-        self.labels: NDArray[np.int64] | None = None
-        if meaning["labelled"]:
-            self.labels = self._file.read(columns=["label"]).column(0).to_numpy().astype(np.int64)
+        self.labels: NDArray[np.int64] | None = None if labels is None else labels.astype(np.int64)
         rows: list[int] = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
         self._starts: NDArray[np.int64] = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
+        self._reading = threading.Lock()  # Arrow's reader serves one thread at a time
         self._column = {"image": "image", "text": "text", "features": "features"}.get(self.modality)
 
     def batches(self, size: int, indices: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[Batch]:
@@ -203,10 +234,17 @@ class ProbeData:
         ------
         InvalidProbe
             The items were not uploaded (opaque), or the file is damaged.
+        IndexError
+            `indices` go beyond the probe.
         """
         if self._column is None:
             raise InvalidProbe("the probe is opaque: its items were not uploaded, so no model can be run on them")
         wanted = np.arange(self.items) if indices is None else np.asarray(indices, dtype=np.int64)
+        if len(wanted) and not 0 <= int(wanted.min()) <= int(wanted.max()) < self.items:
+            raise IndexError(f"the probe has {self.items:,} items; asked for {wanted.min()} to {wanted.max()}")
+        return self._batches(size, wanted)
+
+    def _batches(self, size: int, wanted: NDArray[np.int64]) -> Iterator[Batch]:
         held = -1
         column: Any = None
         for start in range(0, len(wanted), size):
@@ -218,14 +256,19 @@ class ProbeData:
                 if group != held:
                     column = self._read(group)
                     held = group
-                found[place] = column[row - int(self._starts[group])]
+                item = column[row - int(self._starts[group])]
+                found[place] = item if self.modality == "features" else item.as_py()
             yield self._batch(start, rows, found)
 
     def _read(self, group: int) -> Any:
-        column = self._file.read_row_group(group, columns=[self._column]).column(0).combine_chunks()
+        try:
+            with self._reading:
+                column = self._file.read_row_group(group, columns=[self._column]).column(0).combine_chunks()
+        except _ARROW_FAILURES as error:
+            raise InvalidProbe(f"the stored probe is damaged: {error}. Delete it and upload it again") from error
         if self.modality == "features":
             return column.flatten().to_numpy().reshape(-1, self.dimension)
-        return column.to_pylist()
+        return column
 
     def _batch(self, start: int, rows: NDArray[np.int64], found: list[Any]) -> Batch:
         labels = None if self.labels is None else self.labels[rows]
@@ -233,7 +276,7 @@ class ProbeData:
             return Batch(start, len(rows), images=found, labels=labels)
         if self.modality == "text":
             return Batch(start, len(rows), texts=found, labels=labels)
-        return Batch(start, len(rows), features=np.stack(found).astype(np.float32), labels=labels)
+        return Batch(start, len(rows), features=np.stack(found), labels=labels)
 
 
 def open_probe(path: Path) -> ProbeData:
