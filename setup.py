@@ -7,7 +7,7 @@ setup(
         Extension(
             "worker.transport._fused.loops",
             sources=["worker/transport/_fused/fused.c"],
-            depends=["worker/transport/_fused/lanes.h"],
+            depends=["worker/transport/_fused/lanes.h", "worker/transport/_fused/zoo.h"],
             extra_compile_args=["-O3", "-fno-math-errno", "-ffp-contract=fast"],
             libraries=["m"],
             optional=True,

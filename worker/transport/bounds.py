@@ -9,86 +9,147 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.transport import _fused
+from worker.transport._fused import zoo as fused
 from worker.transport.label_index import Zoo
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Positions = NDArray[np.int64]
+_NEVER_LEAST = np.float32(-1e30)
 
 
 @dataclass(frozen=True, slots=True)
 class VocabularyCost:
-    """Ground cost between every vocabulary row and every student label.
+    """What a query needs to know of each vocabulary row, side by side in one array.
 
     Attributes
     ----------
-    cost : ndarray, shape (V, S), float32
-        max(0, 1 - cosine). Bounds, solver and brute force all read this one array.
-    nearest : ndarray, shape (V,), float32
-        Row minimum.
-    likeness : ndarray, shape (V,), float32
-        Product with the student's mean embedding.
+    table : ndarray, shape (V, width), float32
+        Columns 0..S-1: the ground cost to each student label, max(0, 1 - cosine). Column S: product with the
+        student's mean embedding. Column S + 1: the least cost. The rest is padding. Bounds, solver and brute
+        force all read this one array.
+    labels : int
+        S.
     """
 
-    cost: Floats
-    nearest: Floats
-    likeness: Floats
+    table: Floats
+    labels: int
+
+    @property
+    def cost(self) -> Floats:
+        """The costs, (V, S): a view."""
+        return self.table[:, : self.labels]
 
 
-def vocabulary_cost(zoo: Zoo, student: Floats, prior: NDArray[np.float64]) -> VocabularyCost:
-    """One product of the vocabulary with the student's unit embeddings (S, d)."""
-    mean = (prior @ student.astype(np.float64)).astype(np.float32)
-    product = zoo.vocabulary @ np.concatenate([student, mean[None]]).T
-    likeness = np.ascontiguousarray(product[:, -1])
-    cost = np.maximum(1.0 - product[:, :-1], 0.0).astype(np.float32)
-    return VocabularyCost(np.ascontiguousarray(cost), cost.min(axis=1), likeness)
+def vocabulary_cost(zoo: Zoo, student: Floats, prior: Doubles) -> VocabularyCost:
+    """One product of the vocabulary with the student's unit embeddings (S, d) and their mean."""
+    labels, dimension = student.shape
+    width = -(-(labels + 2) // fused.WIDTH) * fused.WIDTH
+    packed = np.zeros((dimension, width), dtype=np.float32)
+    packed[:, :labels] = student.T
+    packed[:, labels] = prior @ student.astype(np.float64)
+    if _fused.available():
+        return VocabularyCost(fused.project(zoo.vocabulary, packed, labels), labels)
+    table = zoo.vocabulary @ packed
+    np.maximum(1.0 - table[:, :labels], 0.0, out=table[:, :labels])
+    table[:, :labels].min(axis=1, out=table[:, labels + 1])
+    return VocabularyCost(table, labels)
 
 
 @dataclass(frozen=True, slots=True)
-class Gather:
-    """Label references of some teachers, laid out one teacher after the other."""
+class FirstBounds:
+    """Bounds of the first pass, each of shape (M,).
 
-    index: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    members: NDArray[np.int32]
-    heads: NDArray[np.int64]
+    Attributes
+    ----------
+    coverage : ndarray
+        Teacher side free, sum_c b_c min_k C_kc: a bound, and the coverage cost itself.
+    nearest : ndarray
+        Student side free, sum_k a_k min_c C_kc.
+    centroid : ndarray
+        From means and spreads alone.
+    """
 
-    @classmethod
-    def of(cls, zoo: Zoo, positions: NDArray[np.int64]) -> "Gather":
-        """The references of the teachers at ``positions``."""
-        counts = zoo.counts[positions]
-        heads = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
-        index = np.repeat(zoo.starts[positions] - heads, counts) + np.arange(int(counts.sum()))
-        return cls(index, zoo.weights[index].astype(np.float64), zoo.members[index], heads)
+    coverage: Doubles
+    nearest: Doubles
+    centroid: Doubles
 
-    def expectation(self, column: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Prior-weighted mean of a per-row quantity (V,) over each teacher's labels; shape (M,)."""
-        return np.add.reduceat(self.weights * column[self.members], self.heads)
-
-
-def student_side(gather: Gather, cost: Floats, prior: NDArray[np.float64]) -> NDArray[np.float64]:
-    r"""Teacher side free: :math:`\sum_c b_c \min_k C_{kc}`, the coverage cost itself; shape (M,)."""
-    total = np.zeros(gather.heads.shape[0])
-    for column, share in zip(cost.T, prior, strict=True):
-        total += share * np.minimum.reduceat(np.ascontiguousarray(column)[gather.members], gather.heads)
-    return total
+    @property
+    def best(self) -> Doubles:
+        """The largest of the three."""
+        return np.maximum(np.maximum(self.coverage, self.nearest), self.centroid)
 
 
-def centroid(
-    zoo: Zoo, gather: Gather, positions: NDArray[np.int64], likeness: Floats, student_concentration: float
-) -> NDArray[np.float64]:
-    r"""Bound from means and spreads alone.
+def first_bounds(
+    zoo: Zoo, positions: Positions, costs: VocabularyCost, prior: Doubles, student_concentration: float
+) -> FirstBounds:
+    r"""One pass over the label references of the teachers at ``positions``.
+
+    The centroid bound is
 
     .. math::
         OT \ge 1 - \langle m_a, m_b\rangle - \sqrt{(1 - |m_a|^2)(1 - |m_b|^2)}
 
-    since the cost is 1 - <x, y> on unit vectors, and the covariance of a coupling is at most the product of the
-    two standard deviations (Cauchy-Schwarz). Gelbrich's bound with only the traces known.
+    since the cost is 1 - <x, y> on unit vectors, and the trace of a coupling's covariance is at most the product
+    of the standard deviations (Cauchy-Schwarz): Gelbrich's bound (1990) with only the traces known.
+
+    Parameters
+    ----------
+    student_concentration : float
+        Squared norm of the student's mean embedding.
     """
-    spread = np.sqrt(np.clip(1.0 - zoo.concentrations[positions], 0, None) * max(0.0, 1.0 - student_concentration))
-    return 1.0 - gather.expectation(likeness) - spread
+    if _fused.available():
+        coverage, likeness, nearest = fused.bound(
+            costs.table, zoo.members, zoo.weights, zoo.starts[positions], zoo.counts[positions], prior
+        )
+    else:
+        references = _References.of(zoo, positions)
+        coverage = references.coverage(costs.cost, prior)
+        likeness = references.expectation(costs.table[:, costs.labels])
+        nearest = references.expectation(costs.table[:, costs.labels + 1])
+    spread = np.clip(1.0 - zoo.concentrations[positions], 0.0, None) * max(0.0, 1.0 - student_concentration)
+    return FirstBounds(coverage, nearest, 1.0 - likeness - np.sqrt(spread))
 
 
-def potential(
-    gather: Gather, cost: Floats, prior: NDArray[np.float64], g: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    r"""Bound from any student potential g: :math:`\sum_k a_k \min_c (C_{kc} - g_c) + \sum_c b_c g_c`; shape (M,)."""
-    return gather.expectation((cost - g.astype(np.float32)).min(axis=1)) + float(prior @ g)
+def potential_bound(zoo: Zoo, positions: Positions, costs: VocabularyCost, prior: Doubles, g: Doubles) -> Doubles:
+    r"""Bound from any student potential g, (M,): :math:`\sum_k a_k \min_c (C_{kc} - g_c) + \sum_c b_c g_c`.
+
+    Weak duality: the inner minimum is the largest f that is feasible with g. A good g of one teacher is a good
+    g of every teacher whose labels lie alike.
+    """
+    single = g.astype(np.float32)
+    if _fused.available():
+        padded = np.full(costs.table.shape[1], _NEVER_LEAST)
+        padded[: costs.labels] = single
+        sums = fused.reduce(
+            costs.table, padded, zoo.members, zoo.weights, zoo.starts[positions], zoo.counts[positions]
+        )
+    else:
+        sums = _References.of(zoo, positions).expectation((costs.cost - single).min(axis=1))
+    return sums + float(prior @ single)
+
+
+@dataclass(frozen=True, slots=True)
+class _References:
+    """Label references of some teachers, laid out one teacher after the other, for numpy's segment sums."""
+
+    weights: Doubles
+    members: NDArray[np.int32]
+    heads: Positions
+
+    @classmethod
+    def of(cls, zoo: Zoo, positions: Positions) -> "_References":
+        counts = zoo.counts[positions]
+        heads = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+        index = np.repeat(zoo.starts[positions] - heads, counts) + np.arange(int(counts.sum()))
+        return cls(zoo.weights[index].astype(np.float64), zoo.members[index], heads)
+
+    def expectation(self, column: Floats) -> Doubles:
+        return np.add.reduceat(self.weights * column[self.members], self.heads)
+
+    def coverage(self, cost: Floats, prior: Doubles) -> Doubles:
+        total = np.zeros(self.heads.shape[0])
+        for column, share in zip(cost.T, prior, strict=True):
+            total += share * np.minimum.reduceat(np.ascontiguousarray(column)[self.members], self.heads)
+        return total

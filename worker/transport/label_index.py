@@ -408,7 +408,8 @@ class LabelIndex:
 def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     if 0 in shape:
         return np.empty(shape, dtype=dtype)
-    return np.memmap(path, dtype=dtype, mode="r", shape=shape)
+    # As a plain array: indexing a memmap object costs microseconds more each time.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", shape=shape))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from worker.transport import bounds
-from worker.transport.bounds import Gather, VocabularyCost
+from worker.transport.bounds import VocabularyCost
 from worker.transport.exact import solve_small
 from worker.transport.label_index import LabelIndex, Zoo
 
@@ -92,6 +92,13 @@ def exact_costs(zoo: Zoo, table: VocabularyCost, query: Query, position: int) ->
     return value, g
 
 
+def coverage_cost(zoo: Zoo, table: VocabularyCost, query: Query, position: int) -> float:
+    """Exact coverage cost of one teacher."""
+    start, count = zoo.starts[position], zoo.counts[position]
+    nearest = table.cost[zoo.members[start : start + count]].min(axis=0)
+    return float(nearest.astype(np.float64) @ query.prior)
+
+
 def brute_force(
     index: LabelIndex,
     student_embeddings: ArrayLike,
@@ -112,10 +119,8 @@ def brute_force(
         if mode == "balanced":
             costs.append(exact_costs(zoo, table, query, int(position))[0])
         else:
-            start, count = zoo.starts[position], zoo.counts[position]
-            rows = zoo.members[start : start + count]
-            costs.append(float(table.cost[rows].min(axis=0).astype(np.float64) @ query.prior))
-    best = sorted(zip(costs, (zoo.teachers[p] for p in positions), strict=True))[:k]
+            costs.append(coverage_cost(zoo, table, query, int(position)))
+    best = sorted(zip(costs, [zoo.teachers[int(p)] for p in positions], strict=True))[:k]
     return TopK(
         [teacher for _, teacher in best],
         np.array([cost for cost, _ in best]),
@@ -177,16 +182,15 @@ def top_k(
     if not positions.size:
         return TopK([], np.empty(0), 0, 0, time.perf_counter() - began)
     table = bounds.vocabulary_cost(zoo, query.student, query.prior)
-    gather = Gather.of(zoo, positions)
-    coverage = bounds.student_side(gather, table.cost, query.prior)
+    mean = query.prior @ query.student.astype(np.float64)
+    first = bounds.first_bounds(zoo, positions, table, query.prior, float(mean @ mean))
     if mode == "coverage":
-        costs, solved = coverage, positions.size
-        chosen = _smallest(zoo, positions, coverage, k)
+        costs, solved = _coverage(zoo, table, query, positions, first.coverage, k)
     else:
-        costs, solved = _balanced(zoo, table, query, positions, gather, coverage, k)
-        chosen = _smallest(zoo, positions, costs, k)
+        costs, solved = _balanced(zoo, table, query, positions, first.best, k)
+    chosen = _smallest(zoo, positions, costs, k)
     return TopK(
-        [zoo.teachers[positions[i]] for i in chosen],
+        [zoo.teachers[int(positions[i])] for i in chosen],
         costs[chosen],
         solved,
         positions.size - solved,
@@ -198,8 +202,26 @@ def _smallest(zoo: Zoo, positions: NDArray[np.int64], costs: NDArray[np.float64]
     k = min(k, costs.size)
     limit = np.partition(costs, k - 1)[k - 1]
     near = np.flatnonzero(costs <= limit)
-    order = sorted((float(costs[i]), zoo.teachers[positions[i]], int(i)) for i in near if np.isfinite(costs[i]))
+    order = sorted([(float(costs[i]), zoo.teachers[int(positions[i])], int(i)) for i in near])
     return [i for _, _, i in order[:k]]
+
+
+def _coverage(
+    zoo: Zoo,
+    table: VocabularyCost,
+    query: Query,
+    positions: NDArray[np.int64],
+    coverage: NDArray[np.float64],
+    k: int,
+) -> tuple[NDArray[np.float64], int]:
+    """The bound is the cost up to float32 sums: compute the near ones again as brute force does."""
+    k = min(k, positions.size)
+    limit = np.partition(coverage, k - 1)[k - 1]
+    costs = np.full(positions.size, np.inf)
+    near = np.flatnonzero(coverage <= limit + _SLACK)
+    for item in near:
+        costs[item] = coverage_cost(zoo, table, query, int(positions[item]))
+    return costs, int(near.size)
 
 
 def _balanced(
@@ -207,14 +229,10 @@ def _balanced(
     table: VocabularyCost,
     query: Query,
     positions: NDArray[np.int64],
-    gather: Gather,
-    coverage: NDArray[np.float64],
+    bound: NDArray[np.float64],
     k: int,
 ) -> tuple[NDArray[np.float64], int]:
     """Exact costs of all teachers that may be among the k best, infinity for the others; how many were solved."""
-    mean = query.prior @ query.student.astype(np.float64)
-    bound = np.maximum(coverage, gather.expectation(table.nearest))
-    bound = np.maximum(bound, bounds.centroid(zoo, gather, positions, table.likeness, float(mean @ mean)))
     costs = np.full(positions.size, np.inf)
     families: dict[int, float] = {}
     best: list[float] = []
@@ -241,10 +259,9 @@ def _balanced(
             rest = todo[at:]
             rest = rest[bound[rest] <= -best[0] + _SLACK]
             if rest.size > _FIRST_SOLVES:
-                own = Gather.of(zoo, positions[rest])
-                pooled = np.mean(potentials, axis=0)
-                for g in (pooled, potentials[-1]):
-                    bound[rest] = np.maximum(bound[rest], bounds.potential(own, table.cost, query.prior, g))
+                for g in (np.mean(potentials, axis=0), potentials[-1]):
+                    again = bounds.potential_bound(zoo, positions[rest], table, query.prior, g)
+                    bound[rest] = np.maximum(bound[rest], again)
                 potentials.clear()
                 rest = rest[bound[rest] <= -best[0] + _SLACK]
                 rest = rest[np.argsort(bound[rest], kind="stable")]

@@ -15,7 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from worker.transport import _fused as fused, log_domain
+from worker.transport import _fused, log_domain
+from worker.transport._fused import entropic as fused
 from worker.transport.problem import FLOAT32_TOL, EntropicProblem
 from worker.transport.scaling import finish_block, scale_block
 
@@ -89,7 +90,7 @@ def solve(problem: EntropicProblem, with_plan: bool, engine: Engine) -> Solution
         ``engine="fused"`` where the compiled loops are missing or the items are not on the CPU.
     """
     p, q = problem.predictions, problem.targets
-    possible = fused.available() and p.device.type == "cpu"
+    possible = _fused.available() and p.device.type == "cpu"
     if engine == "fused" and not possible:
         raise RuntimeError("the compiled transport loops are not built here, or the items are not on the CPU")
     solutions = Solutions(

@@ -30,6 +30,35 @@ struct finish_arguments {
     double eps, power;
 };
 
+struct project_arguments {
+    const float *vocabulary, *student;
+    float *table;
+    int64_t rows;
+    int32_t dimension, width, labels;
+};
+
+struct bound_arguments {
+    const float *table;
+    const int32_t *members;
+    const float *weights;
+    const int64_t *starts, *counts;
+    const double *prior;
+    double *coverage, *likeness, *nearest;
+    int64_t teachers;
+    int32_t width, labels;
+};
+
+struct reduce_arguments {
+    const float *table, *g;
+    const int32_t *members;
+    const float *weights;
+    const int64_t *starts, *counts;
+    float *reduced;
+    double *sums;
+    int64_t rows, teachers;
+    int32_t width;
+};
+
 #if defined(__clang__)
 #define PRAGMA(x) _Pragma(#x)
 #define BEGIN_TARGET(set) PRAGMA(clang attribute push(__attribute__((target(set))), apply_to = function))
@@ -55,6 +84,11 @@ struct finish_arguments {
 #define NAME(x) x##_plain_double
 #include "lanes.h"
 
+#define VECTOR_BYTES 16
+#define TILE 4
+#define NAME(x) x##_plain_zoo
+#include "zoo.h"
+
 #if defined(__x86_64__)
 
 BEGIN_TARGET("avx2,fma")
@@ -71,6 +105,11 @@ BEGIN_TARGET("avx2,fma")
 #define TILE 4
 #define NAME(x) x##_avx2_double
 #include "lanes.h"
+
+#define VECTOR_BYTES 32
+#define TILE 4
+#define NAME(x) x##_avx2_zoo
+#include "zoo.h"
 END_TARGET
 
 BEGIN_TARGET("avx512f,avx512dq,avx512bw,avx512vl,fma")
@@ -103,6 +142,11 @@ static inline __m512d quotient_double(__m512d a, __m512d b) {
 #define NAME(x) x##_avx512_double
 #define FAST_QUOTIENT(a, b) ((VEC)quotient_double((__m512d)(a), (__m512d)(b)))
 #include "lanes.h"
+
+#define VECTOR_BYTES 64
+#define TILE 8
+#define NAME(x) x##_avx512_zoo
+#include "zoo.h"
 END_TARGET
 
 #endif
@@ -160,3 +204,9 @@ int preceptor_finish(const struct finish_arguments *job, int bytes, int level) {
     unsigned before = flush_denormals();
     return restored(bytes == 4 ? DISPATCH(finish, float, level, job) : DISPATCH(finish, double, level, job), before);
 }
+
+int preceptor_project(const struct project_arguments *job, int level) { return DISPATCH(project, zoo, level, job); }
+
+int preceptor_bound(const struct bound_arguments *job, int level) { return DISPATCH(bound, zoo, level, job); }
+
+int preceptor_reduce(const struct reduce_arguments *job, int level) { return DISPATCH(reduce, zoo, level, job); }
