@@ -29,6 +29,7 @@ _COLUMNS: Final[dict[str, ProbeModality]] = {
     **dict.fromkeys(FEATURE_COLUMNS, "features"),
 }
 _BATCH_BYTES: Final = 2**22
+_COPIED_BYTES: Final = 2**26
 _BATCH_ROWS: Final = 1024
 _READ_AHEAD: Final = 2**20
 
@@ -41,11 +42,8 @@ class _Table:
     ----------
     leaves
         Paths of the content and of the label (where there is one), in this order.
-    packed
-        Those of binary or string type. They stay dictionary-encoded in memory, as one value that a million rows
-        share would else be copied for each.
     rows
-        Rows read at a time.
+        Rows read at a time: few where a row may be large.
     """
 
     source: Path
@@ -53,7 +51,6 @@ class _Table:
     label: str | None
     modality: ProbeModality
     leaves: list[str]
-    packed: list[str]
     rows: int
 
 
@@ -78,13 +75,13 @@ def read(source: Path, settings: Settings) -> Stream:
             raise InvalidProbe(f"the file has the column {name!r} twice; keep one")
     modality = _COLUMNS[column]
     leaf = _checked_leaf(schema.field(column).type, column, modality)
-    packed = [leaf] if modality != "features" else []
-    if label is not None and _checked_label(schema.field(label).type, label):
-        packed.append(label)
+    if label is not None:
+        _check_label(schema.field(label).type, label)
     leaves = [leaf] if label is None else [leaf, label]
     pages = measure(source, file.metadata, leaves, settings)
-    rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(pages.row_bytes, 1)))
-    table = _Table(source, column, label, modality, leaves, packed, rows)
+    # One value of a dictionary that all rows share is copied for each row of a batch.
+    rows = min(_BATCH_ROWS, _BATCH_BYTES // max(pages.row_bytes, 1), _COPIED_BYTES // max(pages.dictionary, 1))
+    table = _Table(source, column, label, modality, leaves, max(1, rows))
     return Stream(
         modality,
         _items(table),
@@ -126,13 +123,9 @@ def _checked_leaf(kind: Any, column: str, modality: ProbeModality) -> str:
     return leaf
 
 
-def _checked_label(kind: Any, label: str) -> bool:
-    """Whether the labels are texts, not numbers."""
-    if _is_text(kind):
-        return True
-    if pa.types.is_integer(kind) or pa.types.is_null(kind):
-        return False
-    raise InvalidProbe(f"column {label!r} must hold one class name or class number an item, not {shown(str(kind))}")
+def _check_label(kind: Any, label: str) -> None:
+    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise InvalidProbe(f"column {label!r} must hold one class name or class number an item, not {shown(str(kind))}")
 
 
 def _is_text(kind: Any) -> bool:
@@ -169,11 +162,13 @@ def _class_names(schema: Any, label: str | None) -> list[str] | None:
 
 
 def _batches(table: _Table, leaves: list[str]) -> Iterator[Any]:
-    packed = [leaf for leaf in leaves if leaf in table.packed]
-    file = _opened(table.source, read_dictionary=packed, buffer_size=_READ_AHEAD)
+    file = _opened(table.source, buffer_size=_READ_AHEAD)
     try:
         with file:
-            yield from file.iter_batches(batch_size=table.rows, columns=leaves, use_threads=False)
+            for group in range(file.num_row_groups):  # a reader of all groups keeps their dictionaries to its end
+                yield from file.iter_batches(
+                    batch_size=table.rows, row_groups=[group], columns=leaves, use_threads=False
+                )
     except PreceptorError:
         raise
     except Exception as error:  # decoders of hostile bytes raise what they like

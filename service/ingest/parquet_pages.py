@@ -16,7 +16,12 @@ _MAX_PAGE_BYTES: Final = 2**29
 _DEPTH: Final = 8
 _TRUE, _FALSE, _BYTE, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 6, 7, 8, 9, 10, 12
 _UNCOMPRESSED, _COMPRESSED = 2, 3  # fields of PageHeader
-_PAGE_KINDS: Final = {5: 1, 7: 1, 8: 1}  # its data, dictionary and second data header, and their count of values
+_DICTIONARY: Final = 7
+_PAGE_KINDS: Final = {
+    5: 1,
+    _DICTIONARY: 1,
+    8: 1,
+}  # its data, dictionary and second data header, and their count of values
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,13 @@ class Pages:
         After decompression, all together.
     row_bytes
         The most that a row takes on average in one page.
+    dictionary
+        Of the largest dictionary page: any row may be all of it.
     """
 
     bytes: int
     row_bytes: int
+    dictionary: int
 
 
 def measure(source: Path, metadata: Any, columns: list[str], settings: Settings) -> Pages:
@@ -52,7 +60,7 @@ def measure(source: Path, metadata: Any, columns: list[str], settings: Settings)
     TooLarge
         A page, or all pages together, expand too far.
     """
-    total = row_bytes = pages = 0
+    total = row_bytes = dictionary = pages = 0
     most = 2 * (metadata.num_rows + metadata.num_row_groups) + 1000
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         for group in range(metadata.num_row_groups):
@@ -68,7 +76,8 @@ def measure(source: Path, metadata: Any, columns: list[str], settings: Settings)
                 if not 0 <= begin <= end <= len(view):
                     raise InvalidProbe(f"the file is cut off or damaged: column {path!r} lies outside of it")
                 while begin < end:
-                    size, values, begin = _page(view, begin, path)
+                    size, values, shared, begin = _page(view, begin, path)
+                    dictionary = max(dictionary, size if shared else 0)
                     pages += 1
                     total += size
                     row_bytes = max(row_bytes, size // max(values, 1))
@@ -84,11 +93,11 @@ def measure(source: Path, metadata: Any, columns: list[str], settings: Settings)
                         )
                     if pages > most:
                         raise InvalidProbe(f"the file has more pages than its {metadata.num_rows:,} rows need")
-    return Pages(total, row_bytes)
+    return Pages(total, row_bytes, dictionary)
 
 
-def _page(view: mmap.mmap, begin: int, column: str) -> tuple[int, int, int]:
-    """Bytes of a page in memory, its number of values, and where the next begins."""
+def _page(view: mmap.mmap, begin: int, column: str) -> tuple[int, int, bool, int]:
+    """Bytes of a page in memory, its number of values, whether it is a dictionary, and where the next begins."""
     try:
         header, position = _struct(view, begin, 0)
         uncompressed, compressed = int(header[_UNCOMPRESSED]), int(header[_COMPRESSED])
@@ -97,7 +106,8 @@ def _page(view: mmap.mmap, begin: int, column: str) -> tuple[int, int, int]:
         raise InvalidProbe(f"the file is damaged: column {column!r} has an unreadable page header") from error
     if min(uncompressed, compressed, values) < 0:
         raise InvalidProbe(f"the file is damaged: column {column!r} has a page of negative size")
-    return max(uncompressed, values * 8 if _is_list(column) else 0), values, position + compressed
+    size = max(uncompressed, values * 8 if _is_list(column) else 0)
+    return size, values, _DICTIONARY in header, position + compressed
 
 
 def _is_list(column: str) -> bool:
