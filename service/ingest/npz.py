@@ -1,5 +1,6 @@
 """`.npz`: `images`, `features`, `texts`, or `labels` alone. Read row by row; no object is ever unpickled."""
 
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -184,7 +185,19 @@ def _rows(stack: ExitStack, archive: zipfile.ZipFile, header: Header) -> Iterato
         if header.row_bytes == 0:  # strings of no character
             yield from [""] * rows
         else:
+            if header.dtype.kind == "U":
+                _check_code_points(data, header)
             yield from np.frombuffer(data, header.dtype).reshape(rows, *header.shape[1:])
+
+
+def _check_code_points(data: bytes, header: Header) -> None:
+    """numpy itself fails on such strings, and not with an error that can be told apart."""
+    points = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(header.dtype.byteorder))
+    if points.max() > sys.maxunicode:
+        raise InvalidProbe(
+            f"{header.name!r} holds the code point {points.max():#x}, which is no Unicode: the array is damaged. Save "
+            "it again"
+        )
 
 
 def _label(row: Any) -> RawLabel:
