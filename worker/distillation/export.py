@@ -1,6 +1,8 @@
 """The delivered student as files: weights, config, ONNX that was checked, metrics, a card, and its registration."""
 
 import json
+import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -136,7 +138,10 @@ def write_onnx(model: nn.Module, samples: Inputs, path: Path) -> None:
         shapes[name] = {0: batch}
         if samples[name].ndim == 2 and name in ("input_ids", "attention_mask", "token_type_ids"):
             shapes[name][1] = length
-    with torch.no_grad():
+    # It reports operators of packages that are not installed, and names of axes that it gave itself.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             model.cpu(),
             kwargs={name: samples[name].cpu() for name in names},

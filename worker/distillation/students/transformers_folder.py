@@ -164,6 +164,9 @@ class TransformersBlueprint:
 
     def save(self, model: nn.Module, folder: Path, labels: list[str]) -> Source:
         """`config.json` with the labels, `model.safetensors`, and the processor or tokenizer."""
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
         inner: Any = model.get_submodule("inner")
         inner.config.id2label = dict(enumerate(labels))
         inner.config.label2id = {label: number for number, label in enumerate(labels)}
