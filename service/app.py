@@ -4,17 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 
-from preceptor.contract.problem import Problem
 from service.api import (
     distillations,
     health,
     jobs,
     label_sets,
+    openapi,
     probes,
     problems,
     recommendations,
@@ -22,6 +21,7 @@ from service.api import (
     teachers,
 )
 from service.api.body_limit import BodyLimit
+from service.api.methods import Methods
 from service.api.observed import Observed
 from service.state.settings import Settings
 from service.state.state import State
@@ -46,32 +46,22 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Preceptor",
         version=version("preceptor-server"),
-        summary="Ranks a model zoo for a new classification task and distils the best teachers into the student",
+        summary=openapi.SUMMARY,
         lifespan=lifespan,
         redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
     )
-    problems.install(app)
-    for module in _ROUTERS:
-        app.include_router(module.router)
+    routers = [module.router for module in _ROUTERS]
+    for router in routers:
+        app.include_router(router)
+    methods = Methods(routers)
+    methods.answer_head(app)
+    problems.install(app, methods)
+    openapi.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Observed)
-    _declare_problem(app)
     return app
 
 
-def _declare_problem(app: FastAPI) -> None:
-    """Put the Problem schema into the OpenAPI document and take FastAPI's own error schemas out."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas.update(schema.pop("$defs", {}))
-            schemas["Problem"] = schema
-            schemas.pop("HTTPValidationError", None)
-            schemas.pop("ValidationError", None)
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi
+def _operation_id(route: APIRoute) -> str:
+    return route.name

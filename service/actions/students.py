@@ -8,7 +8,7 @@ from preceptor.contract.distillations import Student
 from preceptor.contract.ids import VALIDATION, new_id
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody
 from service.state import layout
-from service.state.errors import Conflict, NotFound
+from service.state.errors import Conflict, NotFound, QueueFull
 from service.state.state import State
 
 from . import teachers
@@ -69,7 +69,11 @@ async def promote(state: State, id: str, teacher_id: str, name: str | None) -> t
     async with state.teachers.lock(teacher_id):
         teacher = await teachers.get(state, teacher_id)
         await state.teachers.put(teacher.model_copy(update={"files": entries, "updated_at": now()}))
-    await teachers.start_validation(state, teacher_id, new_id(VALIDATION))
+    try:
+        await teachers.start_validation(state, teacher_id, new_id(VALIDATION))
+    except QueueFull:
+        await state.teachers.delete(teacher_id)  # The answer says that nothing was accepted.
+        raise
     async with state.students.lock(id):
         await state.students.put(student.model_copy(update={"promoted_to": teacher_id}))
     return await teachers.get(state, teacher_id), True

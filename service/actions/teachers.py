@@ -9,10 +9,10 @@ from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody, Teache
 from preceptor.contract.validations import ValidationBody
 from service.ingest.predictions import ingest_predictions
 from service.state import label_sets, layout
-from service.state.errors import Conflict, NotFound, PreconditionFailed, UnsupportedType
+from service.state.errors import Conflict, NotFound, PreconditionFailed, QueueFull, UnsupportedType
 from service.state.state import State
 
-from .entity_tag import entity_tag
+from .entity_tag import entity_tag, passes_if_match
 from .upload import Staged, in_thread
 
 
@@ -33,7 +33,11 @@ async def register(state: State, body: TeacherBody, id: str, promoted_from: str 
     )
     teacher, _ = await state.teachers.create(teacher)
     if teacher.status == TeacherStatus.AWAITING_FILES and body.source.kind in ("hub", "predictions"):
-        await start_validation(state, teacher.id, new_id(VALIDATION))
+        try:
+            await start_validation(state, teacher.id, new_id(VALIDATION))
+        except QueueFull:
+            await state.teachers.delete(teacher.id)  # The answer says that nothing was accepted.
+            raise
         return await get(state, teacher.id)
     return teacher
 
@@ -51,21 +55,22 @@ async def get(state: State, id: str) -> Teacher:
     return teacher
 
 
-async def refuse_file(state: State, id: str, name: str) -> Teacher:
-    """The teacher, if it can take a file of this name.
+async def refuse_file(state: State, id: str, name: str, *, by_name_alone: bool = False) -> None:
+    """Refuse a file that the teacher cannot take; `by_name_alone` where its state must not count.
 
     Raises
     ------
     NotFound, UnsupportedType, Conflict
     """
-    teacher = await get(state, id)
+    teacher = await state.teachers.get(id) if by_name_alone else await get(state, id)
+    if teacher is None:
+        return
     if reason := files.refusal(teacher.source.kind, name):
         raise UnsupportedType(reason)
-    if teacher.status in (TeacherStatus.READY, TeacherStatus.VALIDATING):
+    if not by_name_alone and teacher.status in (TeacherStatus.READY, TeacherStatus.VALIDATING):
         raise Conflict(
             f"{id} is {teacher.status.value}: the files of a teacher in use never change. Register another teacher"
         )
-    return teacher
 
 
 async def add_file(state: State, id: str, name: str, staged: Staged) -> tuple[StoredFile, bool]:
@@ -107,7 +112,7 @@ async def start_validation(state: State, id: str, job_id: str) -> JobSummary:
             if running is not None and not running.status.terminal:
                 return running
         job = await state.jobs.submit(job_id, "validation", ValidationBody(teacher=id))
-        if teacher.validation != job_id:
+        if teacher.validation != job_id and not job.status.terminal:
             await state.teachers.put(
                 teacher.model_copy(
                     update={"status": TeacherStatus.VALIDATING, "validation": job_id, "updated_at": now()}
@@ -127,7 +132,7 @@ async def change(state: State, id: str, patch: TeacherPatch, if_match: str | Non
     """
     async with state.teachers.lock(id):
         teacher = await get(state, id)
-        if if_match not in (None, "*") and entity_tag(teacher.model_dump_json().encode()) not in str(if_match):
+        if not passes_if_match(if_match, entity_tag(teacher.model_dump_json().encode())):
             raise PreconditionFailed(f"{id} was changed since you read it; read it again, then repeat the change")
         changed = {name: getattr(patch, name) for name in patch.model_fields_set}
         for name in ("name", "description", "tags"):

@@ -3,13 +3,13 @@
 import re
 from typing import Final
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.state.errors import TooLarge
 
 from . import problems
+from .body import announced_length
 
 _UPLOADS: Final = re.compile(r"/v1/probes|/v1/teachers/[^/]+/(files|predictions)/[^/]+")
 
@@ -26,9 +26,9 @@ class BodyLimit:
         if scope["type"] != "http" or _UPLOADS.fullmatch(scope["path"]):
             await self.app(scope, receive, send)
             return
-        announced = dict(scope["headers"]).get(b"content-length", b"")
-        if announced.isdigit() and int(announced) > self._limit:
-            error = TooLarge(f"the body has {int(announced):,} bytes; at most {self._limit:,} are taken here")
+        announced = announced_length(dict(scope["headers"]).get(b"content-length", b"").decode("latin-1"))
+        if announced > self._limit:
+            error = TooLarge(f"The body has {announced:,} bytes; at most {self._limit:,} are taken here")
             await problems.answer(error, Request(scope))(scope, receive, send)
             return
         read = 0
@@ -38,7 +38,7 @@ class BodyLimit:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._limit:
-                raise HTTPException(413)
+                raise TooLarge(f"More than {self._limit:,} bytes were sent; that is the most that is taken here")
             return message
 
         await self.app(scope, counted, send)

@@ -19,10 +19,16 @@ def _wait(
     request: Request,
     prefer: Annotated[
         str | None,
-        Header(description="`wait=N`: answer 200 if the job ends within N seconds, else 202", max_length=200),
+        Header(
+            alias="Prefer",
+            description="`wait=N`: answer 200 if the job ends within N seconds, else 202 (RFC 7240)",
+            max_length=200,
+        ),
     ] = None,
 ) -> float:
-    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", prefer or "")
+    # The header may stand in several lines; a preference that is not understood is ignored, as its RFC wants it.
+    everything = ",".join(request.headers.getlist("prefer"))
+    found = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,6})", everything, re.IGNORECASE)
     seconds = float(found.group(1)) if found else 0.0
     return min(seconds, _state(request).settings.max_wait_seconds)
 

@@ -12,16 +12,17 @@ from .context import StateOf, WaitOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
 from .problems import problems
+from .strict_route import StrictRoute
 from .waiting import accepted, whole
 
-router = APIRouter(prefix="/v1/distillations", tags=["distillations"])
+router = APIRouter(prefix="/v1/distillations", tags=["distillations"], route_class=StrictRoute)
 
 
 @router.post(
     "",
     status_code=202,
     response_model=Distillation,
-    responses={200: {"model": Distillation}, **problems(404, 409, 429, 507)},
+    responses={200: {"model": Distillation}, **problems(404, 409, 415, 429, 507)},
 )
 async def distil(body: DistillationBody, state: StateOf, wait: WaitOf, once: OnceOf) -> Response:
     """Train a student from one or more teachers whose classes may differ from its own."""

@@ -1,18 +1,29 @@
 """Answers: JSON documents with entity tags, pages with links."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Header, Query, Request, Response
 from pydantic import BaseModel
 
 from preceptor.contract.page import Page
-from service.actions.entity_tag import entity_tag
+from service.actions.entity_tag import entity_tag, passes_if_none_match
+
+from .wording import CURSOR_PATTERN
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
-IfNoneMatch = Annotated[str | None, Header(max_length=2000)]
+Cursor = Annotated[str | None, Query(max_length=200, pattern=CURSOR_PATTERN, description="`next` of the page before")]
+IfNoneMatch = Annotated[
+    str | None,
+    Header(
+        alias="If-None-Match",
+        max_length=2000,
+        description="An `ETag` of an earlier answer, or a list of them: 304 without a body where nothing has changed",
+    ),
+]
+REVALIDATED: Final = "private, no-cache"
+"""A cache may keep an answer for its owner, and asks whether it still holds each time."""
 
 
 def document(model: BaseModel | bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -22,25 +33,25 @@ def document(model: BaseModel | bytes, *, status: int = 200, headers: dict[str, 
         body,
         status_code=status,
         media_type="application/json",
-        headers={"ETag": entity_tag(body), **(headers or {})},
+        headers={"ETag": entity_tag(body), "Cache-Control": REVALIDATED, **(headers or {})},
     )
 
 
 def conditional(model: BaseModel | bytes, if_none_match: str | None) -> Response:
     """A JSON answer, or 304 where the caller has this version."""
     response = document(model)
-    if if_none_match is not None:
-        tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-        if "*" in tags or response.headers["ETag"] in tags:
-            return Response(status_code=304, headers={"ETag": response.headers["ETag"]})
-    return response
+    tag = response.headers["ETag"]
+    if passes_if_none_match(if_none_match, tag):
+        return response
+    return Response(status_code=304, headers={"ETag": tag, "Cache-Control": REVALIDATED})
 
 
 def page(request: Request, items: list[ItemT], cursor: str | None) -> Response:
     """A page of a list, with a `Link` to the next."""
-    headers = {}
+    headers = {"Cache-Control": REVALIDATED}
     if cursor is not None:
+        # A reference without scheme and host: behind a proxy the service does not know by which name it is called.
         following = request.url.include_query_params(cursor=cursor)
-        headers["Link"] = f'<{following}>; rel="next"'
+        headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
     body = Page[BaseModel](items=list[BaseModel](items), next=cursor).model_dump_json(serialize_as_any=True)
     return Response(body, media_type="application/json", headers=headers)

@@ -14,17 +14,24 @@ from service.state.state import State
 
 from .context import StateOf
 from .metrics import QUEUE_AGE, QUEUE_DEPTH
+from .problems import problems
+from .strict_route import StrictRoute
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=StrictRoute)
+_PROBLEMS = problems(422, 500, every=())
 
 
-@router.get("/health/live", response_model=Health)
+@router.get("/health/live", response_model=Health, responses=_PROBLEMS)
 async def live() -> Health:
     """The process answers."""
     return Health(status="ok")
 
 
-@router.get("/health/ready", response_model=Health, responses={503: {"model": Health}})
+@router.get(
+    "/health/ready",
+    response_model=Health,
+    responses={**_PROBLEMS, 503: {"model": Health, "description": "Something is missing; `checks` says what"}},
+)
 async def ready(state: StateOf) -> Response:
     """Redis, the store and the workers answer; 503 with what is missing where they do not."""
     checks: dict[str, Check] = {}
@@ -55,13 +62,17 @@ async def ready(state: StateOf) -> Response:
     return Response(health.model_dump_json(), status_code=503 if failing else 200, media_type="application/json")
 
 
-@router.get("/version", response_model=Version)
+@router.get("/version", response_model=Version, responses=_PROBLEMS)
 async def show_version() -> Version:
     """Versions of what answers."""
     return Version(service=version("preceptor-server"), python=platform.python_version())
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **_PROBLEMS},
+)
 async def metrics(state: StateOf) -> Response:
     """Prometheus metrics."""
     await _measure_queues(state)

@@ -1,7 +1,8 @@
 """`/v1/jobs`: all jobs, their events, their cancellation."""
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -9,16 +10,24 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from preceptor.contract.ids import REQUEST, JobId
 from preceptor.contract.jobs import Job, JobEvent, JobKind, JobStatus, JobSummary
 from preceptor.contract.page import Page
-from service.state.errors import NotFound
+from service.state.errors import NotFound, StateUnavailable
 from service.state.events import ends
+from service.state.state import State
 
 from .context import StateOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
 from .problems import problems
-from .waiting import whole
+from .strict_route import StrictRoute
+from .waiting import listening, whole
+from .wording import EVENT_ID_PATTERN
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
+
+_EVENTS: Final = (
+    "Server-sent events, each with `id`, `event` (`status`, `progress`, `teacher`, `epoch`, `log`) and `data`, a "
+    "`JobEvent` as JSON. The stream ends after the `status` event with which the job ends"
+)
 
 
 async def _known(id: JobId, state: StateOf) -> JobSummary:
@@ -51,7 +60,7 @@ async def get_job(id: JobId, state: StateOf, if_none_match: IfNoneMatch = None) 
     "/{id}/cancel",
     status_code=202,
     response_model=JobSummary,
-    responses={200: {"model": JobSummary}, **problems(404)},
+    responses={200: {"model": JobSummary}, **problems(404, 507)},
 )
 async def cancel_job(id: JobId, state: StateOf, once: OnceOf) -> Response:
     """Ask for the end of a job. 200 where it has ended, 202 while it stops at its next step."""
@@ -61,38 +70,69 @@ async def cancel_job(id: JobId, state: StateOf, once: OnceOf) -> Response:
         summary = await state.jobs.cancel(id)
         if summary is None:
             raise NotFound(f"There is no job {id}")
-        return document(summary, status=200 if summary.status.terminal else 202)
+        if summary.status.terminal:
+            return document(summary)
+        return document(summary, status=202, headers={"Location": f"/v1/jobs/{id}", "Retry-After": "1"})
 
     return await once.run(state, REQUEST, b"", act)
 
 
-@router.get("/{id}/events", response_class=EventSourceResponse, responses=problems(404))
+@router.get(
+    "/{id}/events",
+    response_class=EventSourceResponse,
+    responses={200: {"description": _EVENTS}, **problems(404)},
+)
 async def job_events(
+    request: Request,
     known: Annotated[JobSummary, Depends(_known)],
     state: StateOf,
-    last_event_id: Annotated[str | None, Header(max_length=41, pattern=r"^\d{1,20}(-\d{1,20})?$")] = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            alias="Last-Event-ID",
+            max_length=39,
+            pattern=EVENT_ID_PATTERN,
+            description="Go on behind this event; from the first where absent",
+        ),
+    ] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """Follow a job: every event so far (or behind `Last-Event-ID`), then each new one, until it has ended."""
-    last = last_event_id
-    async for _ in state.events.wake_ups(known.id):
-        while batch := await state.events.after(known.id, last):
-            for event in batch:
-                yield _sent(event)
-                if ends(event):
-                    return
-                last = event.id
-        summary = await state.jobs.get(known.id)
-        if summary is None or summary.status.terminal:
-            # Nothing is left in the log: it was read to its end, or has expired or been lost with Redis.
-            if summary is not None and last_event_id is None and last is None:
-                yield _sent(_last_event(summary))
-            return
+    if request.method == "HEAD":
+        return
+    async with aclosing(_events(state, known.id, last_event_id)) as events:
+        async for event in events:
+            yield ServerSentEvent(id=event.id, event=event.event, raw_data=event.model_dump_json())
+
+
+async def _events(state: State, id: str, last: str | None) -> AsyncGenerator[JobEvent]:
+    async with aclosing(listening(state, id)) as wake_ups:
+        async for _ in wake_ups:
+            try:
+                while batch := await state.events.after(id, last):
+                    for event in batch:
+                        yield event
+                        if ends(event):
+                            return
+                        last = event.id
+                summary = await state.jobs.get(id)
+            except StateUnavailable:
+                continue  # Redis is away. The log is still there when it is back; the listener need not know.
+            if summary is None:
+                return
+            if summary.status.terminal:
+                # The log was read to its end and does not say so: it has expired, or was lost with Redis.
+                event = _last_event(summary)
+                if last is None or _place(last) < _place(event.id):
+                    yield event
+                return
+
+
+def _place(event_id: str) -> tuple[int, int]:
+    """Where an event stands in a log: milliseconds, number."""
+    milliseconds, _, number = event_id.partition("-")
+    return int(milliseconds), int(number or 0)
 
 
 def _last_event(summary: JobSummary) -> JobEvent:
     at = summary.finished_at or summary.created_at
     return JobEvent(id=f"{int(at.timestamp() * 1000)}-0", event="status", at=at, data={"status": summary.status.value})
-
-
-def _sent(event: JobEvent) -> ServerSentEvent:
-    return ServerSentEvent(id=event.id, event=event.event, raw_data=event.model_dump_json())

@@ -12,11 +12,12 @@ from .context import StateOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
 from .problems import problems
+from .strict_route import StrictRoute
 
-router = APIRouter(prefix="/v1/label-sets", tags=["label sets"])
+router = APIRouter(prefix="/v1/label-sets", tags=["label sets"], route_class=StrictRoute)
 
 
-@router.post("", status_code=201, response_model=LabelSet, responses={200: {"model": LabelSet}, **problems(507)})
+@router.post("", status_code=201, response_model=LabelSet, responses={200: {"model": LabelSet}, **problems(415, 507)})
 async def register_label_set(body: LabelSetBody, state: StateOf, once: OnceOf) -> Response:
     """Register a label set. Equal content has an equal id; 200 where it was there."""
 

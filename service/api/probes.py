@@ -17,8 +17,9 @@ from .context import StateOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
 from .problems import problems
+from .strict_route import StrictRoute
 
-router = APIRouter(prefix="/v1/probes", tags=["probes"])
+router = APIRouter(prefix="/v1/probes", tags=["probes"], route_class=StrictRoute)
 
 
 @router.post(

@@ -17,15 +17,34 @@ from service.state.errors import (
     MethodNotAllowed,
     NotFound,
     PreceptorError,
-    TooLarge,
 )
+
+from .methods import Methods
+from .wording import said
 
 log = structlog.stdlib.get_logger(__name__)
 _MAX_ERRORS: Final = 20
+_RETRY_SECONDS: Final = "5"
+_EVERY: Final = (400, 413, 422, 500, 503)
+_MEANINGS: Final = {
+    400: "The request could not be read",
+    404: "There is nothing with this id",
+    409: "The state of the resource does not allow it",
+    412: "`If-Match` named another version",
+    413: "The body, or something in it, is over its limit",
+    415: "The format, type or encoding of the body is not accepted",
+    416: "The byte range is outside the file",
+    422: "The request was understood, but is wrong; `errors` says where",
+    429: "The lane is full; nothing was accepted",
+    500: "Something went wrong here; the log has it under `instance`",
+    503: "Redis or the store does not answer; send the same request again",
+    507: "The store is full; nothing was accepted",
+}
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, methods: Methods) -> None:
     """Register the translations on an application."""
+    app.state.methods = methods
     app.add_exception_handler(PreceptorError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -33,21 +52,23 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI responses for these statuses and for those that every route may give."""
-    every = {400, 413, 422, 500, 503, *statuses}
+def problems(*statuses: int, every: tuple[int, ...] = _EVERY) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI responses for these statuses and for those that every route under `/v1` may give."""
     return {
         status: {
-            "description": HTTPStatus(status).phrase,
+            "description": _MEANINGS[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in sorted(every)
+        for status in sorted({*every, *statuses})
     }
 
 
 def answer(error: PreceptorError, request: Request) -> Response:
     """An error of ours as a response."""
-    return _respond(error.problem(_request_id(request)), error.headers)
+    headers = dict(error.headers)
+    if error.status in (429, 503, 507):
+        headers.setdefault("Retry-After", _RETRY_SECONDS)
+    return _respond(error.problem(_request_id(request)), headers)
 
 
 async def _ours(request: Request, error: Exception) -> Response:
@@ -60,13 +81,9 @@ async def _ours(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
-    if any(entry["type"] == "json_invalid" for entry in found):
-        entry = next(entry for entry in found if entry["type"] == "json_invalid")
-        reason = (entry.get("ctx") or {}).get("error", "it ends too early or is not UTF-8")
-        return answer(MalformedRequest(f"The body is not valid JSON: {reason}"), request)
-    errors = [FieldError(pointer=_pointer(entry["loc"], error.body), detail=_message(entry)) for entry in found]
+    errors = [FieldError(pointer=_pointer(entry["loc"], error.body), detail=said(entry)) for entry in found]
     shown = errors[:_MAX_ERRORS]
-    detail = "; ".join(f"{entry.pointer}: {entry.detail}" for entry in shown[:3])
+    detail = "; ".join(f"{entry.pointer}: {entry.detail}" if entry.pointer else entry.detail for entry in shown[:3])
     if len(errors) > 3:
         detail += f"; and {len(errors) - 3} more"
     return answer(InvalidRequest(detail, errors=shown), request)
@@ -81,13 +98,15 @@ async def _http(request: Request, error: Exception) -> Response:
             NotFound(f"There is nothing at {path[:200]}. /docs lists what there is", headers=headers), request
         )
     if error.status_code == 405:
-        allowed = headers.get("Allow") or headers.get("allow") or "other methods"
+        # The router names the methods of one route; a path may have several.
+        methods: Methods = request.app.state.methods
+        allowed = ", ".join(methods.allowed(path)) or headers.get("Allow", "GET, HEAD")
         return answer(
-            MethodNotAllowed(f"{request.method} cannot be used on {path[:200]}; use {allowed}", headers=headers),
+            MethodNotAllowed(
+                f"{request.method[:20]} cannot be used on {path[:200]}; use {allowed}", headers={"Allow": allowed}
+            ),
             request,
         )
-    if error.status_code == 413:
-        return answer(TooLarge("The body is larger than this resource takes", headers=headers), request)
     if error.status_code == 400:
         return answer(MalformedRequest(f"The request could not be read: {error.detail}", headers=headers), request)
     phrase = HTTPStatus(error.status_code).phrase
@@ -108,8 +127,12 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     log.error("unexpected error", path=request.url.path, exc_info=error)
+    # This answer is made outside of the middleware that adds the request's id to all others.
+    id = str(_request_id(request))
     return answer(
-        PreceptorError(f"Something went wrong here. The log has it under request id {_request_id(request)}"),
+        PreceptorError(
+            f"Something went wrong here. The log has it under request id {id}", headers={"X-Request-Id": id}
+        ),
         request,
     )
 
@@ -128,7 +151,7 @@ def _pointer(location: tuple[Any, ...], body: Any) -> str:
         return "?" + ".".join(str(part) for part in path)
     if place in ("header", "path"):
         return f"{place}:" + ".".join(str(part) for part in path)
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1")[:100] for part in _keys(path, body)) or "/"
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1")[:100] for part in _keys(path, body))
 
 
 def _keys(path: list[Any], body: Any) -> list[Any]:
@@ -143,10 +166,3 @@ def _keys(path: list[Any], body: Any) -> list[Any]:
             continue
         keys.append(part)
     return keys
-
-
-def _message(entry: Mapping[str, Any]) -> str:
-    if entry["type"] == "missing" and tuple(entry["loc"]) == ("body",):
-        return "the body is missing; send a JSON object with Content-Type: application/json"
-    message = str(entry["msg"]).removeprefix("Value error, ")
-    return message[:500]

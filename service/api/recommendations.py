@@ -12,16 +12,17 @@ from .context import StateOf, WaitOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
 from .problems import problems
+from .strict_route import StrictRoute
 from .waiting import accepted, whole
 
-router = APIRouter(prefix="/v1/recommendations", tags=["recommendations"])
+router = APIRouter(prefix="/v1/recommendations", tags=["recommendations"], route_class=StrictRoute)
 
 
 @router.post(
     "",
     status_code=202,
     response_model=Recommendation,
-    responses={200: {"model": Recommendation}, **problems(404, 409, 429, 507)},
+    responses={200: {"model": Recommendation}, **problems(404, 409, 415, 429, 507)},
 )
 async def recommend(body: RecommendationBody, state: StateOf, wait: WaitOf, once: OnceOf) -> Response:
     """Rank teachers for a student. Label names alone are enough; a labelled probe sharpens the answer."""

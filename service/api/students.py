@@ -13,6 +13,7 @@ from preceptor.contract.ids import TEACHER, StudentId
 from preceptor.contract.page import Page
 from preceptor.contract.teachers import Name, Teacher
 from service.actions import students as actions
+from service.actions.entity_tag import passes_if_none_match
 from service.state import layout
 from service.state.errors import NotFound, RangeNotSatisfiable
 
@@ -20,8 +21,9 @@ from .context import StateOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
 from .problems import problems
+from .strict_route import StrictRoute
 
-router = APIRouter(prefix="/v1/students", tags=["students"])
+router = APIRouter(prefix="/v1/students", tags=["students"], route_class=StrictRoute)
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
@@ -57,40 +59,51 @@ async def download_artifact(
     id: StudentId,
     name: Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")],
     state: StateOf,
-    range_: Annotated[str | None, Header(alias="Range", max_length=200)] = None,
-    if_range: Annotated[str | None, Header(max_length=200)] = None,
+    request: Request,
+    range_: Annotated[
+        str | None, Header(alias="Range", max_length=200, description="`bytes=FIRST-LAST`; one range is honoured")
+    ] = None,
+    if_range: Annotated[
+        str | None,
+        Header(alias="If-Range", max_length=200, description="An `ETag`: the range only if the file is still this one"),
+    ] = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Download one file; a single byte range is honoured, the entity tag is the file's SHA-256."""
     file = await actions.artifact(state, id, name)
     tag = f'"{file.sha256}"'
     headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
-    if if_none_match is not None and tag in if_none_match:
+    if not passes_if_none_match(if_none_match, tag):
         return Response(status_code=304, headers=headers)
     key = layout.student_artifact(id, name)
     if await state.store.head(key) is None:
         raise NotFound(f"{name} of {id} is no longer in the store")
     start, end, status = 0, file.size, 200
-    wanted = _byte_range(range_, file.size) if if_range in (None, tag) else None
+    whole = request.method == "HEAD" or if_range not in (None, tag)
+    wanted = None if whole else _byte_range(range_, file.size)
     if wanted is not None:
         start, end = wanted
         status = 206
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
     headers["Content-Length"] = str(end - start)
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    if request.method == "HEAD":
+        return Response(headers=headers, media_type="application/octet-stream")
     chunks: AsyncIterator[bytes] = state.store.stream(key, start, end)
     return StreamingResponse(chunks, status_code=status, headers=headers, media_type="application/octet-stream")
 
 
 def _byte_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """(start, end) of a single `bytes=` range; None where there is none that must be honoured."""
-    found = re.fullmatch(r"bytes=(\d{0,19})-(\d{0,19})", (header or "").replace(" ", ""))
+    """(start, end) of a single `bytes=` range; None where there is none that must be honoured (RFC 9110, 14.2)."""
+    found = re.fullmatch(r"bytes=[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*", header or "", re.IGNORECASE)
     if found is None or found.groups() == ("", ""):
         return None
     first, last = found.groups()
     if first == "":
         start, end = max(size - int(last), 0), size
     else:
+        if last and int(last) < int(first):
+            return None
         start, end = int(first), min(int(last) + 1, size) if last else size
     if start >= end:
         raise RangeNotSatisfiable(
@@ -104,7 +117,7 @@ def _byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     "/{id}/promote",
     status_code=201,
     response_model=Teacher,
-    responses={200: {"model": Teacher}, **problems(404, 409, 429, 507)},
+    responses={200: {"model": Teacher}, **problems(404, 409, 415, 429, 507)},
 )
 async def promote_student(id: StudentId, state: StateOf, once: OnceOf, body: PromotionBody | None = None) -> Response:
     """Register a student as a teacher and start its validation. 200 where it was promoted before."""

@@ -24,12 +24,13 @@ from .context import StateOf, WaitOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
 from .problems import problems
+from .strict_route import StrictRoute
 from .waiting import accepted
 
-router = APIRouter(prefix="/v1/teachers", tags=["teachers"])
+router = APIRouter(prefix="/v1/teachers", tags=["teachers"], route_class=StrictRoute)
 
 
-@router.post("", status_code=201, response_model=Teacher, responses=problems(429, 507))
+@router.post("", status_code=201, response_model=Teacher, responses=problems(415, 429, 507))
 async def register_teacher(body: TeacherBody, state: StateOf, once: OnceOf) -> Response:
     """Register a teacher. Upload its files next, then validate it; it is used once it is `ready`."""
 
@@ -72,12 +73,19 @@ async def get_teacher(id: TeacherId, state: StateOf, if_none_match: IfNoneMatch 
     return conditional(await actions.get(state, id), if_none_match)
 
 
-@router.patch("/{id}", response_model=Teacher, responses=problems(404, 412, 507))
+@router.patch("/{id}", response_model=Teacher, responses=problems(404, 412, 415, 507))
 async def change_teacher(
     id: TeacherId,
     body: TeacherPatch,
     state: StateOf,
-    if_match: Annotated[str | None, Header(max_length=200)] = None,
+    if_match: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            max_length=2000,
+            description="The `ETag` of the version that is to be changed: 412 where it has changed since",
+        ),
+    ] = None,
 ) -> Response:
     """Change a teacher's name, description, tags or accuracy."""
     return document(await actions.change(state, id, body, if_match))
@@ -101,7 +109,8 @@ async def upload_teacher_file(
     id: TeacherId, name: FileName, request: Request, state: StateOf, once: OnceOf
 ) -> Response:
     """Upload one file of a teacher: the raw bytes are the body. No pickle is accepted."""
-    await actions.refuse_file(state, id, name)
+    # With a key this may be a replay, which is answered as before whatever became of the teacher since.
+    await actions.refuse_file(state, id, name, by_name_alone=once.keyed)
     limit = state.settings.max_file_bytes
     async with staged(state.store, raw_body(request, limit, name), limit, name) as upload:
 

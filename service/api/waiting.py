@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import cast
 
 from starlette.responses import Response
 
-from preceptor.contract.jobs import JobSummary
-from service.state.errors import NotFound
+from preceptor.contract.jobs import JobStatus, JobSummary
+from service.state.errors import NotFound, StateUnavailable
 from service.state.state import State
 
 from .documents import document
@@ -24,28 +27,49 @@ async def whole(state: State, id: str) -> bytes:
     summary = await state.jobs.get(id)
     if summary is None:
         raise NotFound(f"There is no job {id}. GET /v1/jobs lists them")
-    request, result = await asyncio.gather(state.jobs.request(id), state.jobs.result(id))
+    return await _whole(state, summary)
+
+
+async def _whole(state: State, summary: JobSummary) -> bytes:
+    request = await state.jobs.request(summary.id)
+    # Only where this very summary says so: a job that ends at this moment must not be "running" with a result.
+    result = await state.jobs.result(summary.id) if summary.status == JobStatus.SUCCEEDED else None
     # The result was validated when it was written; large ones are not parsed again.
     head = summary.model_dump_json()[:-1]
     asked = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
     return b"".join([head.encode(), b',"request":', asked, b',"result":', result or b"null", b"}"])
 
 
+def listening(state: State, id: str) -> AsyncGenerator[None]:
+    """The job's wake-ups, to be closed at the end: the listener then goes at once, not with the next collection."""
+    return cast("AsyncGenerator[None]", state.events.wake_ups(id))
+
+
 async def accepted(state: State, summary: JobSummary, wait: float) -> Response:
-    """The answer to the POST of a job: 200 when it ends within `wait` seconds, else 202 with its address."""
-    if wait > 0 and not summary.status.terminal:
-        try:
-            async with asyncio.timeout(wait):
-                async for _ in state.events.wake_ups(summary.id):
-                    summary = await state.jobs.get(summary.id) or summary
-                    if summary.status.terminal:
-                        break
-        except TimeoutError:
-            pass
+    """The answer to the POST of a job: 200 when it ends within `wait` seconds, else 202 with its address.
+
+    The job is accepted already. When Redis goes away from here on the answer is 202 with what was known: an
+    error would say that nothing was accepted.
+    """
+    if wait > 0:
+        summary = await _ended(state, summary, wait)
     headers = {"Location": f"/v1/{_PATHS[summary.kind]}/{summary.id}"}
     if wait > 0:
         headers["Preference-Applied"] = f"wait={wait:.0f}"
-    body = await whole(state, summary.id)
     if summary.status.terminal:
-        return document(body, headers=headers)
-    return document(body, status=202, headers={**headers, "Retry-After": "1"})
+        with suppress(StateUnavailable):
+            return document(await _whole(state, summary), headers=headers)
+        summary = summary.model_copy(update={"status": JobStatus.RUNNING, "finished_at": None})
+    return document(await _whole(state, summary), status=202, headers={**headers, "Retry-After": "1"})
+
+
+async def _ended(state: State, summary: JobSummary, wait: float) -> JobSummary:
+    """The job's last known state, at its end or after `wait` seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(wait), aclosing(listening(state, summary.id)) as wake_ups:
+            async for _ in wake_ups:
+                with suppress(StateUnavailable):
+                    summary = await state.jobs.get(summary.id) or summary
+                if summary.status.terminal:
+                    break
+    return summary

@@ -1,15 +1,34 @@
 """What all models of the contract share."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, Strict
+
+Number = Annotated[float, Strict()]
+"""A number in a request. Neither `"1"` nor `true` is one: what the schema refuses is not guessed at."""
+Whole = Annotated[int, Strict()]
+"""A whole number in a request."""
+Flag = Annotated[bool, Strict()]
+"""`true` or `false` in a request."""
 
 
 class Body(BaseModel):
     """A request body. Unknown fields are refused: a misspelt option must not be ignored."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def tagged(name: str) -> ConfigDict:
+    """Configuration of a form of a union that is told from the others by its field `name`.
+
+    The field has a default for those who make the form themselves; on the wire it must stand, and the schema says so.
+    """
+
+    def require(schema: dict[str, Any]) -> None:
+        schema["required"] = sorted({*schema.get("required", ()), name})
+
+    return ConfigDict(json_schema_extra=require)
 
 
 class Answer(BaseModel):

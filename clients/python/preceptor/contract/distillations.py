@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from .base import Answer, Body, Moment
+from .base import Answer, Body, Flag, Moment, Number, Whole, tagged
 from .ids import ProbeId, RecommendationId, StudentId, TeacherId
 from .jobs import Job
 from .labels import LabelSetGiven
@@ -17,12 +17,16 @@ Architecture = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,119}$
 class BuiltinStudent(Body):
     """A small student that needs no download: `cnn` for images, `bow` for text, `mlp` for feature vectors."""
 
+    model_config = tagged("kind")
+
     kind: Literal["builtin"] = "builtin"
     name: Literal["auto", "cnn", "bow", "mlp"] = "auto"
 
 
 class TransformersStudent(Body):
     """A `transformers` architecture, from scratch: model type (`resnet`, `vit`, `bert`) and config overrides."""
+
+    model_config = tagged("kind")
 
     kind: Literal["transformers"] = "transformers"
     model_type: Architecture
@@ -34,12 +38,16 @@ class TransformersStudent(Body):
 class TimmStudent(Body):
     """A `timm` architecture, from scratch; needs timm on the worker."""
 
+    model_config = tagged("kind")
+
     kind: Literal["timm"] = "timm"
     architecture: Architecture
 
 
 class RegisteredStudent(Body):
     """Start from a registered model (a `transformers` teacher or a promoted student); its head is replaced."""
+
+    model_config = tagged("kind")
 
     kind: Literal["registered"] = "registered"
     teacher: TeacherId
@@ -66,25 +74,25 @@ class TransportLoss(Body):
     """
 
     name: Literal["transport"] = "transport"
-    weight: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"] = "auto"
+    weight: Annotated[Number, Field(ge=0, le=1000)] | Literal["auto"] = "auto"
     ground_cost: Literal["joint", "names"] = "joint"
-    eps: float = Field(default=0.05, gt=0, le=10)
-    temperature: float = Field(default=1.0, gt=0, le=100)
-    relaxation: Annotated[float, Field(gt=0, le=1000)] | None = None
+    eps: Number = Field(default=0.05, gt=0, le=10)
+    temperature: Number = Field(default=1.0, gt=0, le=100)
+    relaxation: Annotated[Number, Field(gt=0, le=1000)] | None = None
 
 
 class Training(Body):
     """How the student is trained."""
 
-    epochs: int = Field(default=20, ge=1, le=10_000)
-    batch_size: int = Field(default=64, ge=1, le=65_536)
-    learning_rate: Annotated[float, Field(gt=0, le=10)] | None = Field(
+    epochs: Whole = Field(default=20, ge=1, le=10_000)
+    batch_size: Whole = Field(default=64, ge=1, le=65_536)
+    learning_rate: Annotated[Number, Field(gt=0, le=10)] | None = Field(
         default=None, description="The student's own default where absent"
     )
-    weight_decay: float = Field(default=0.01, ge=0, le=1)
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
-    seeds: int = Field(default=1, ge=1, le=20, description="Repetitions with consecutive seeds, for the interval")
-    time_limit_seconds: float | None = Field(default=None, gt=0)
+    weight_decay: Number = Field(default=0.01, ge=0, le=1)
+    seed: Whole = Field(default=0, ge=0, le=2**31 - 1)
+    seeds: Whole = Field(default=1, ge=1, le=20, description="Repetitions with consecutive seeds, for the interval")
+    time_limit_seconds: Number | None = Field(default=None, gt=0)
 
 
 class DistillationBody(Body):
@@ -107,7 +115,7 @@ class DistillationBody(Body):
 
     teachers: list[TeacherId] | None = Field(default=None, min_length=1, max_length=16)
     recommendation: RecommendationId | None = None
-    team: int = Field(default=1, ge=1, le=16)
+    team: Whole = Field(default=1, ge=1, le=16)
     data: ProbeId
     transfer: ProbeId | None = None
     test: ProbeId | None = None
@@ -117,7 +125,7 @@ class DistillationBody(Body):
     student: StudentModel = Field(default_factory=BuiltinStudent)
     loss: TransportLoss = Field(default_factory=TransportLoss)
     training: Training = Field(default_factory=Training)
-    compare: bool = True
+    compare: Flag = True
     name: Annotated[str, Field(min_length=1, max_length=120)] | None = None
 
     @model_validator(mode="after")

@@ -5,13 +5,19 @@ import unicodedata
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic.config import JsonDict
 
-from .base import Answer, Body, Moment
+from .base import Answer, Body, Moment, Number
 from .ids import LABEL_SET, LabelSetId, content_id
 
 MAX_LABELS: Final = 20_000
 MAX_LABEL_LENGTH: Final = 200
 MAX_EMBEDDING_DIMENSION: Final = 4096
+MAX_PRIOR: Final = 1e18
+MIN_EMBEDDING_NORM: Final = 1e-6
+"""Shorter vectors lose their direction when they are squared in single precision."""
+
+Coordinate = Annotated[Number, Field(ge=-1e6, le=1e6)]
 
 
 def _clean(name: str) -> str:
@@ -24,7 +30,13 @@ def _clean(name: str) -> str:
     return name
 
 
-Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL_LENGTH), AfterValidator(_clean)]
+_CONTROLS: Final = r"\x00-\x1f\x7f-\x9f"
+_LABEL_SCHEMA: Final[JsonDict] = {"pattern": rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"}
+"""What `_clean` asks for, as far as a schema can say it."""
+
+Label = Annotated[
+    str, Field(min_length=1, max_length=MAX_LABEL_LENGTH, json_schema_extra=_LABEL_SCHEMA), AfterValidator(_clean)
+]
 """A class name in any script, NFC-normalised, without surrounding white space."""
 
 
@@ -37,7 +49,11 @@ def _distinct(labels: list[str]) -> list[str]:
     return labels
 
 
-Labels = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS), AfterValidator(_distinct)]
+Labels = Annotated[
+    list[Label],
+    Field(min_length=2, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_distinct),
+]
 """Distinct class names in label order: at least 2 (with one class there is nothing to tell apart)."""
 
 
@@ -57,8 +73,8 @@ class LabelSetBody(Body):
 
     labels: Labels
     descriptions: dict[str, Annotated[str, Field(min_length=1, max_length=1000)]] | None = None
-    prior: list[Annotated[float, Field(ge=0)]] | None = None
-    embeddings: list[list[float]] | None = None
+    prior: list[Annotated[Number, Field(ge=0, le=MAX_PRIOR)]] | None = None
+    embeddings: list[Annotated[list[Coordinate], Field(min_length=1, max_length=MAX_EMBEDDING_DIMENSION)]] | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> "LabelSetBody":
@@ -77,10 +93,10 @@ class LabelSetBody(Body):
                     f"embeddings must have one row a label: {len(self.embeddings)} given, {len(self.labels)} labels"
                 )
             widths = {len(row) for row in self.embeddings}
-            if len(widths) != 1 or not 1 <= min(widths) <= MAX_EMBEDDING_DIMENSION:
-                raise ValueError(f"embeddings must all have one dimension between 1 and {MAX_EMBEDDING_DIMENSION}")
+            if len(widths) != 1:
+                raise ValueError(f"embeddings must all have one dimension; there are {sorted(widths)[:5]}")
             for position, row in enumerate(self.embeddings):
-                if not any(row):
+                if math.hypot(*row) < MIN_EMBEDDING_NORM:
                     raise ValueError(f"the embedding of {self.labels[position]!r} is zero: it has no direction")
         return self
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .base import Answer, Body
+from .base import Answer, Body, Number, Whole
 from .ids import ProbeId, TeacherId
 from .jobs import Job
 from .labels import LabelSetBody, LabelSetGiven
@@ -53,10 +53,10 @@ class RecommendationBody(Body):
     candidates: list[Candidate] | None = Field(default=None, max_length=1000)
     method: Method = "auto"
     mode: Mode = "coverage"
-    top_k: int = Field(default=10, ge=1, le=1000)
-    sources_per_class: int = Field(default=3, ge=1, le=50)
-    eps: float = Field(default=0.05, gt=0, le=10)
-    temperature: float = Field(default=1.0, gt=0, le=100)
+    top_k: Whole = Field(default=10, ge=1, le=1000)
+    sources_per_class: Whole = Field(default=3, ge=1, le=50)
+    eps: Number = Field(default=0.05, gt=0, le=10)
+    temperature: Number = Field(default=1.0, gt=0, le=100)
     encoder: Annotated[str, Field(max_length=300)] | None = Field(
         default=None, description="Label encoder; the server's default where absent"
     )

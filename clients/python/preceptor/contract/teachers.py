@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from .base import Answer, Body, Moment
+from .base import Answer, Body, Moment, Number, Whole, tagged
 from .ids import LabelSetId, TeacherId
 from .labels import Labels
 
@@ -21,16 +21,18 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 class ImagePreprocessing(Body):
     """How a picture becomes the model's input: resize, crop, `(pixel - mean) / std` on 0..255 values."""
 
+    model_config = tagged("modality")
+
     modality: Literal["image"] = "image"
-    size: tuple[Annotated[int, Field(ge=1, le=2048)], Annotated[int, Field(ge=1, le=2048)]] = Field(
+    size: tuple[Annotated[Whole, Field(ge=1, le=2048)], Annotated[Whole, Field(ge=1, le=2048)]] = Field(
         description="Height and width of the model's input, pixels"
     )
     resize: Literal["shortest_edge", "exact"] = "shortest_edge"
-    crop_fraction: Annotated[float, Field(gt=0, le=1)] | None = Field(
+    crop_fraction: Annotated[Number, Field(gt=0, le=1)] | None = Field(
         default=None, description="The shortest edge becomes size / crop_fraction, then the centre is cut out"
     )
-    mean: list[float] = Field(default_factory=lambda: [0.0], min_length=1, max_length=4)
-    std: list[Annotated[float, Field(gt=0)]] = Field(default_factory=lambda: [1.0], min_length=1, max_length=4)
+    mean: list[Number] = Field(default_factory=lambda: [0.0], min_length=1, max_length=4)
+    std: list[Annotated[Number, Field(gt=0)]] = Field(default_factory=lambda: [1.0], min_length=1, max_length=4)
     channels: Literal["rgb", "gray"] = "rgb"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
 
@@ -38,19 +40,23 @@ class ImagePreprocessing(Body):
 class TextPreprocessing(Body):
     """How a text becomes the model's input: a `tokenizer.json`, truncated to `max_length` tokens."""
 
+    model_config = tagged("modality")
+
     modality: Literal["text"] = "text"
     tokenizer: FileName = "tokenizer.json"
-    max_length: int = Field(default=128, ge=1, le=8192)
+    max_length: Whole = Field(default=128, ge=1, le=8192)
     inputs: tuple[Literal["input_ids", "attention_mask", "token_type_ids"], ...] = ("input_ids", "attention_mask")
 
 
 class FeaturesPreprocessing(Body):
     """The model takes the probe's feature vectors as they are, or standardised."""
 
+    model_config = tagged("modality")
+
     modality: Literal["features"] = "features"
-    dimension: int = Field(ge=1, le=65_536)
-    mean: float = 0.0
-    std: float = Field(default=1.0, gt=0)
+    dimension: Whole = Field(ge=1, le=65_536)
+    mean: Number = 0.0
+    std: Number = Field(default=1.0, gt=0)
 
 
 Preprocessing = Annotated[
@@ -61,11 +67,15 @@ Preprocessing = Annotated[
 class TransformersSource(Body):
     """A `transformers` folder: `config.json` with `id2label`, `*.safetensors`, and the preprocessor's files."""
 
+    model_config = tagged("kind")
+
     kind: Literal["transformers"] = "transformers"
 
 
 class OnnxSource(Body):
     """An ONNX model, `model.onnx`, run by onnxruntime."""
+
+    model_config = tagged("kind")
 
     kind: Literal["onnx"] = "onnx"
     preprocessing: Preprocessing
@@ -75,6 +85,8 @@ class OnnxSource(Body):
 class TorchExportSource(Body):
     """A `torch.export` archive, `model.pt2`; accepted only where it loads without unpickling."""
 
+    model_config = tagged("kind")
+
     kind: Literal["torch_export"] = "torch_export"
     preprocessing: Preprocessing
     output: Literal["logits", "probabilities"] = "logits"
@@ -83,12 +95,16 @@ class TorchExportSource(Body):
 class TimmSource(Body):
     """A `timm` architecture with `model.safetensors`; needs timm on the worker."""
 
+    model_config = tagged("kind")
+
     kind: Literal["timm"] = "timm"
     architecture: str = Field(pattern=r"^[A-Za-z0-9_.]{1,120}$")
 
 
 class HubSource(Body):
     """A model repository on the Hugging Face Hub, pinned to one commit; safetensors only."""
+
+    model_config = tagged("kind")
 
     kind: Literal["hub"] = "hub"
     repository: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=200)
@@ -99,6 +115,8 @@ class HubSource(Body):
 
 class PredictionsSource(Body):
     """A black box: only its predictions over a probe are known, uploaded per probe."""
+
+    model_config = tagged("kind")
 
     kind: Literal["predictions"] = "predictions"
 
@@ -127,7 +145,7 @@ class TeacherBody(Body):
     labels: Labels | None = None
     description: str = Field(default="", max_length=4000)
     tags: list[Tag] = Field(default_factory=list[str], max_length=MAX_TAGS)
-    accuracy: Annotated[float, Field(ge=0, le=1)] | None = Field(
+    accuracy: Annotated[Number, Field(ge=0, le=1)] | None = Field(
         default=None, description="Its own test accuracy, as claimed by the owner"
     )
 
@@ -149,7 +167,7 @@ class TeacherPatch(Body):
     name: Name | None = None
     description: str | None = Field(default=None, max_length=4000)
     tags: list[Tag] | None = Field(default=None, max_length=MAX_TAGS)
-    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    accuracy: Annotated[Number, Field(ge=0, le=1)] | None = None
 
 
 class StoredFile(Answer):

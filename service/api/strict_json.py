@@ -1,0 +1,57 @@
+"""JSON bodies, read strictly: what Python's reader accepts beyond RFC 8259, or resolves by guessing, is refused."""
+
+import json
+import re
+from typing import Any, Final, NoReturn
+
+from service.state.errors import MalformedRequest
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def parsed(body: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises
+    ------
+    MalformedRequest
+        It is not UTF-8, not JSON, nested too deeply, or holds `NaN`, `Infinity`, a key twice, a number with
+        thousands of digits, or half of a surrogate pair. The text says which.
+    """
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+        if _SURROGATE.search(body):
+            # A lone surrogate is a Python string but no text: it can be neither stored nor answered.
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        raise MalformedRequest(f"The body is not UTF-8: byte {error.start} does not belong there") from error
+    except UnicodeEncodeError as error:
+        raise MalformedRequest(
+            "The body holds half of a surrogate pair (\\ud800 to \\udfff alone), which is no character"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise MalformedRequest(
+            f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from error
+    except RecursionError as error:
+        raise MalformedRequest("The body is nested too deeply; nothing here needs more than ten levels") from error
+    except ValueError as error:  # Python refuses to read integers of more than 4300 digits.
+        raise MalformedRequest("The body holds a number with too many digits") from error
+    return value
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise MalformedRequest(
+                    f"The key {ascii(key)[:100]} stands twice in one object; it is not clear which value is meant"
+                )
+            seen.add(key)
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise MalformedRequest(f"The body holds {name}, which is not JSON. Numbers must be finite")

@@ -1,0 +1,73 @@
+"""What validation says to a person: pydantic's messages speak of types and patterns, these of what to send."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from preceptor.contract import ids
+from preceptor.contract.distillations import Architecture
+from preceptor.contract.teachers import FileName, HubSource, Name, Tag, TimmSource
+
+KEY_PATTERN: Final = r"^[\x21-\x7e]+$"
+"""What an Idempotency-Key consists of."""
+EVENT_ID_PATTERN: Final = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
+"""Ids of events; 19 digits always fit into the 64 bits that Redis has for each half."""
+CURSOR_PATTERN: Final = r"^[A-Za-z0-9_-]+$"
+
+
+def _pattern(type_: Any) -> str:
+    return str(TypeAdapter(type_).json_schema()["pattern"])
+
+
+def _property(model: Any, name: str) -> str:
+    return str(model.model_json_schema()["properties"][name]["pattern"])
+
+
+_NAME: Final = "it must not contain control characters"
+_WORDS: Final[dict[str, str]] = {
+    _pattern(ids.TeacherId): "that is not the id of a teacher (tch_...)",
+    _pattern(ids.LabelSetId): "that is not the id of a label set (lbl_...)",
+    _pattern(ids.ProbeId): "that is not the id of a probe (prb_...)",
+    _pattern(ids.RecommendationId): "that is not the id of a recommendation (rec_...)",
+    _pattern(ids.DistillationId): "that is not the id of a distillation (dst_...)",
+    _pattern(ids.StudentId): "that is not the id of a student (stu_...)",
+    _pattern(ids.JobId): "that is not the id of a job (rec_..., dst_... or val_...)",
+    _pattern(FileName): "that is not a file name here: letters, digits, '.', '_' and '-', at most 128, the first a "
+    "letter or digit",
+    _pattern(Name): _NAME,
+    _pattern(Tag): "a tag consists of letters, digits, spaces and . _ : / -, the first a letter or digit",
+    _pattern(Architecture): "that is not the name of an architecture: letters, digits, '_', '.' and '-'",
+    _property(TimmSource, "architecture"): "that is not the name of an architecture: letters, digits, '_' and '.'",
+    _property(HubSource, "repository"): "that is not the name of a repository: owner/name",
+    _property(HubSource, "revision"): "that is not a full commit hash (40 hexadecimal digits): a branch or a tag can "
+    "change under you",
+    KEY_PATTERN: "a key is 1 to 255 printable ASCII characters without spaces; a UUID does well",
+    EVENT_ID_PATTERN: "that is not the id of an event; take it from the stream, or leave it out to start at the first",
+    CURSOR_PATTERN: "that is not a cursor; take it from a page's `next`",
+}
+
+
+def said(entry: Mapping[str, Any]) -> str:
+    """The message of one validation error, for a person."""
+    kind = str(entry["type"])
+    context: Mapping[str, Any] = entry.get("ctx") or {}
+    if kind == "missing":
+        if tuple(entry["loc"]) == ("body",):
+            return "the body is missing; send a JSON object with Content-Type: application/json"
+        return "it is missing, and it is needed"
+    if kind == "extra_forbidden":
+        return "there is no such option here; look for a misspelling"
+    if kind == "string_pattern_mismatch" and context.get("pattern") in _WORDS:
+        return _WORDS[str(context["pattern"])]
+    if kind == "union_tag_not_found":
+        return f"{context['discriminator']} is missing; it says which form this has"
+    if kind == "union_tag_invalid":
+        return (
+            f"{ascii(context['tag'])[:60]} is not a value of {context['discriminator']}; "
+            f"use one of {context['expected_tags']}"
+        )
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return "it must be a JSON object"
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    return message[:500]
