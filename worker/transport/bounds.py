@@ -122,9 +122,7 @@ def potential_bound(zoo: Zoo, positions: Positions, costs: VocabularyCost, prior
     if _fused.available():
         padded = np.full(costs.table.shape[1], _NEVER_LEAST)
         padded[: costs.labels] = single
-        sums = fused.reduce(
-            costs.table, padded, zoo.members, zoo.weights, zoo.starts[positions], zoo.counts[positions]
-        )
+        sums = fused.reduce(costs.table, padded, zoo.members, zoo.weights, zoo.starts[positions], zoo.counts[positions])
     else:
         sums = _References.of(zoo, positions).expectation((costs.cost - single).min(axis=1))
     return sums + float(prior @ single)

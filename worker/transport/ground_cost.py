@@ -14,12 +14,10 @@ def _unit_rows(rows: Tensor, side: str) -> Tensor:
     rows = rows.detach().to(torch.float64)
     if not torch.isfinite(rows).all():
         raise ValueError(f"{side} embeddings hold a value that is not finite")
-    norms = rows.norm(dim=1, keepdim=True)
+    norms = rows.square().sum(dim=1, keepdim=True).sqrt()
     if (norms <= 1e-12).any():
         row = int(norms.squeeze(1).argmin())
-        raise ValueError(
-            f"{side} embedding {row} is a zero vector: it has no direction, so no cosine; embed it again"
-        )
+        raise ValueError(f"{side} embedding {row} is a zero vector: it has no direction, so no cosine; embed it again")
     return rows / norms
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -322,7 +322,7 @@ class LabelIndex:
     # Writing
 
     @contextmanager
-    def _writing(self) -> Iterator[_State]:
+    def _writing(self) -> Generator[_State]:
         with self._guard, _locked(self.path):
             self.refresh()
             yield self._state
@@ -374,11 +374,10 @@ class LabelIndex:
         folder = self.path / f"g{number}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        kept = [np.arange(s, s + c) for s, c in zip(zoo.starts, zoo.counts, strict=True)]
-        index = np.concatenate(kept) if kept else np.empty(0, dtype=np.int64)
+        heads = np.cumsum(zoo.counts) - zoo.counts
+        index = np.repeat(zoo.starts - heads, zoo.counts) + np.arange(int(zoo.counts.sum()), dtype=np.int64)
         rows, members = np.unique(zoo.members[index], return_inverse=True)
         texts = self.labels()
-        ends = np.cumsum([0, *zoo.counts])
         text_lines = [json.dumps(texts[row], ensure_ascii=False).encode() + b"\n" for row in rows]
         text_bytes = sum(map(len, text_lines))
         digests = (state.folder / "digests.bin").read_bytes()
@@ -390,7 +389,7 @@ class LabelIndex:
             "weights.f32": zoo.weights[index].tobytes(),
             LOG_FILE: b"".join(
                 replace(record, start=int(start), rows=len(rows), text_bytes=text_bytes).encode()
-                for record, start in zip(state.records.values(), ends[:-1], strict=True)
+                for record, start in zip(state.records.values(), heads, strict=True)
             ),
         }
         for name, data in contents.items():
@@ -413,7 +412,7 @@ def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Generator[None]:
     with (path / "lock").open("a+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -7,11 +7,14 @@ Everything is float64 and works on blocks of (B, K, S).
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 _BLOCK_ELEMENTS = 2_000_000
+# torch.linalg carries no types.
+_linalg: Any = torch.linalg
 
 
 @dataclass(slots=True)
@@ -84,7 +87,9 @@ def newton_direction(response: Response, q: Tensor, eps: float, power: float) ->
     jitter = 1e-13
     while True:
         matrix.diagonal(dim1=1, dim2=2).add_(jitter * size)
-        factor, failed = torch.linalg.cholesky_ex(matrix)
+        factor: Tensor
+        failed: Tensor
+        factor, failed = _linalg.cholesky_ex(matrix)
         if not bool(failed.any()) or jitter > 1e-3:
             break
         jitter *= 100.0

@@ -27,9 +27,12 @@ class UnconvergedWarning(UserWarning):
 
 @torch.library.custom_op("preceptor::entropic_transport", mutates_args=())
 def _entropic_transport(
-    predictions: Tensor, targets: Tensor, cost: Tensor, eps: float, tol: float, relaxation: float
+    predictions: Tensor, targets: Tensor, cost: Tensor, eps: float, tol: float, relaxation: float, both: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Regularised value (N,) and potentials f (N, K), g (N, S); ``relaxation`` is inf when balanced."""
+    """Regularised value (N,) and potentials f (N, K), g (N, S); ``relaxation`` is inf when balanced.
+
+    f is left out, (N, 0), unless ``both`` sides take a gradient.
+    """
     result = sinkhorn(
         predictions,
         targets,
@@ -38,25 +41,26 @@ def _entropic_transport(
         tol=tol,
         max_iterations=_MAX_ITERATIONS,
         teacher_relaxation=None if math.isinf(relaxation) else relaxation,
+        teacher_potentials=both,
     )
     if not bool(result.converged.all()):
         missed = int((~result.converged).sum())
         warnings.warn(
-            f"{missed} of {predictions.shape[0]} items did not reach tol {tol} (worst {float(result.violation.max()):.1e}); "
-            "raise eps or tol",
+            f"{missed} of {predictions.shape[0]} items did not reach tol {tol} "
+            f"(worst {float(result.violation.max()):.1e}); raise eps or tol",
             UnconvergedWarning,
             stacklevel=2,
         )
     return result.dual_value, result.f, result.g
 
 
-@_entropic_transport.register_fake
+@_entropic_transport.register_fake  # pyright: ignore[reportUnknownMemberType]
 def _(  # pyright: ignore[reportUnusedFunction]
-    predictions: Tensor, targets: Tensor, cost: Tensor, eps: float, tol: float, relaxation: float
+    predictions: Tensor, targets: Tensor, cost: Tensor, eps: float, tol: float, relaxation: float, both: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     return (
         predictions.new_empty(predictions.shape[0]),
-        torch.empty_like(predictions),
+        torch.empty_like(predictions) if both else predictions.new_empty(predictions.shape[0], 0),
         torch.empty_like(targets),
     )
 
@@ -74,10 +78,12 @@ def _envelope(ctx: Any, grad_value: Tensor, grad_f: Tensor, grad_g: Tensor) -> t
     scale = grad_value.unsqueeze(1)
     to_predictions = scale * teacher if ctx.needs_input_grad[0] else None
     to_targets = scale * g if ctx.needs_input_grad[1] else None
-    return to_predictions, to_targets, None, None, None, None
+    return to_predictions, to_targets, None, None, None, None, None
 
 
-_entropic_transport.register_autograd(_envelope, setup_context=_remember)
+_entropic_transport.register_autograd(  # pyright: ignore[reportUnknownMemberType]
+    _envelope, setup_context=_remember
+)
 
 
 def entropic_value(
@@ -101,7 +107,9 @@ def entropic_value(
     """
     rho = math.inf if teacher_relaxation is None else teacher_relaxation
     dtype = torch.promote_types(torch.promote_types(predictions.dtype, targets.dtype), torch.float32)
-    value, _, _ = _entropic_transport(predictions.to(dtype), targets.to(dtype), cost.detach(), eps, tol, rho)
+    value, _, _ = _entropic_transport(
+        predictions.to(dtype), targets.to(dtype), cost.detach(), eps, tol, rho, predictions.requires_grad
+    )
     return value
 
 

@@ -76,9 +76,7 @@ def _distributions(rows: Tensor, name: str, width: int) -> Tensor:
     slack = float((sums - 1).abs().amax())
     # NaN fails both comparisons, infinity the second.
     if not (bool(rows.amin() >= 0) and slack <= _SUM_SLACK):
-        raise ValueError(
-            f"{name}: every row must be a distribution (non-negative, finite, sum 1 within {_SUM_SLACK})"
-        )
+        raise ValueError(f"{name}: every row must be a distribution (non-negative, finite, sum 1 within {_SUM_SLACK})")
     return rows if slack <= 4 * torch.finfo(rows.dtype).eps else rows / sums
 
 
@@ -130,3 +128,8 @@ def entropic_problem(
         None if relaxation is None else float(relaxation),
         max_iterations,
     )
+
+
+def row_products(x: Tensor, y: Tensor) -> Tensor:
+    """Inner product of each pair of rows, (N,); the product matrix is never made."""
+    return torch.bmm(x.unsqueeze(1), y.unsqueeze(2)).flatten()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.transport.problem import EntropicProblem, entropic_problem
+from worker.transport.problem import EntropicProblem, entropic_problem, row_products
 from worker.transport.solver import Engine, solve
+
 
 @dataclass(frozen=True, slots=True)
 class SinkhornResult:
@@ -61,6 +62,7 @@ def sinkhorn(
     max_iterations: int = 10_000,
     teacher_relaxation: float | None = None,
     aggregate_plan: bool = False,
+    teacher_potentials: bool = True,
     engine: Engine = "auto",
 ) -> SinkhornResult:
     r"""Entropic transport of N pairs of distributions that share one ground cost.
@@ -87,6 +89,9 @@ def sinkhorn(
         rho: price of leaving the teacher's marginal, in the units of the cost. None keeps the marginal exact.
     aggregate_plan : bool
         Also return the mean plan.
+    teacher_potentials : bool
+        False leaves ``f`` out (shape (N, 0)): it is the one output as large as the input, and a ranking or a loss
+        on the student reads it not.
     engine : {"auto", "fused", "torch"}
         The compiled loop is used where it exists and pays; ``fused`` insists on it, ``torch`` goes without.
 
@@ -118,22 +123,31 @@ def sinkhorn(
                 relaxation=teacher_relaxation,
             ),
             torch.promote_types(torch.promote_types(predictions.dtype, targets.dtype), torch.float32),
-            aggregate_plan,
-            engine,
+            aggregate_plan=aggregate_plan,
+            teacher_potentials=teacher_potentials,
+            engine=engine,
         )
 
 
 def _sinkhorn(
-    problem: EntropicProblem, dtype: torch.dtype, aggregate_plan: bool, engine: Engine
+    problem: EntropicProblem,
+    dtype: torch.dtype,
+    *,
+    aggregate_plan: bool,
+    teacher_potentials: bool,
+    engine: Engine,
 ) -> SinkhornResult:
     # The eliminated side should be the long one; a relaxed teacher side is always the eliminated one.
     mirrored = problem.relaxation is None and problem.cost.shape[0] < problem.cost.shape[1]
-    solved = solve(problem.swapped() if mirrored else problem, aggregate_plan, engine)
+    # The mirror image's g is our f; a relaxed dual value is computed from f.
+    with_f = teacher_potentials or mirrored or problem.relaxation is not None
+    solved = solve(problem.swapped() if mirrored else problem, aggregate_plan, engine, with_f=with_f)
     f, g, plan = (solved.g, solved.f, solved.plan.T) if mirrored else (solved.f, solved.g, solved.plan)
+    dual = _dual_value(problem, f, g, solved.dual)
     return SinkhornResult(
         value=solved.value.to(dtype),
-        dual_value=_dual_value(problem, f, g, solved.dual).to(dtype),
-        f=f.to(dtype),
+        dual_value=dual.to(dtype),
+        f=(f if teacher_potentials else f[:, :0]).to(dtype),
         g=g.to(dtype),
         plan=(plan / max(1, problem.predictions.shape[0])).to(dtype) if aggregate_plan else None,
         converged=solved.violation <= problem.tol,
@@ -148,4 +162,4 @@ def _dual_value(problem: EntropicProblem, f: Tensor, g: Tensor, balanced: Tensor
     if rho is None:
         return balanced
     teacher = -rho * torch.expm1(-f / rho)
-    return torch.linalg.vecdot(problem.predictions, teacher) + torch.linalg.vecdot(problem.targets, g)
+    return row_products(problem.predictions, teacher) + row_products(problem.targets, g)

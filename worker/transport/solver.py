@@ -17,7 +17,7 @@ from torch import Tensor
 
 from worker.transport import _fused, log_domain
 from worker.transport._fused import entropic as fused
-from worker.transport.problem import FLOAT32_TOL, EntropicProblem
+from worker.transport.problem import FLOAT32_TOL, EntropicProblem, row_products
 from worker.transport.scaling import finish_block, scale_block
 
 Engine = Literal["auto", "fused", "torch"]
@@ -81,7 +81,7 @@ class _Kernels:
         return [self.problem.eps * 2.0**halvings for halvings in range(count, -1, -1)]
 
 
-def solve(problem: EntropicProblem, with_plan: bool, engine: Engine) -> Solutions:
+def solve(problem: EntropicProblem, with_plan: bool, engine: Engine, *, with_f: bool = True) -> Solutions:
     """Solve all items; see the module for how.
 
     Raises
@@ -96,7 +96,7 @@ def solve(problem: EntropicProblem, with_plan: bool, engine: Engine) -> Solution
     solutions = Solutions(
         value=p.new_zeros(p.shape[0]),
         dual=p.new_zeros(p.shape[0]),
-        f=torch.empty_like(p),
+        f=torch.empty_like(p) if with_f else p.new_empty((p.shape[0], 0)),
         g=torch.empty_like(q),
         plan=problem.cost.new_zeros(problem.cost.shape),
         violation=p.new_full((p.shape[0],), torch.inf),
@@ -236,7 +236,8 @@ def _scale(
     slow = torch.nonzero((violation > tol) & (iterations < problem.max_iterations)).squeeze(1)
     if newton:
         size = log_domain.block_size(*kernels.shifted.shape)
-        for part in slow.split(size):
+        for first in range(0, slow.shape[0], size):
+            part = slow[first : first + size]
             v_open, p_open, q_open = (side[part].to(torch.float64) for side in (v, p, q))
             starts = torch.where(torch.isfinite(v_open), v_open, q_open)
             g = torch.where(q_open > 0, eps * (starts / q_open).log(), 0.0)
@@ -261,15 +262,25 @@ def _finish(
     solutions: Solutions,
 ) -> Tensor:
     """Potentials and values of a block into ``solutions``; returns which items are sound (B,)."""
-    problem = kernels.problem
+    problem, with_f = kernels.problem, solutions.f.shape[1] > 0
     if kernels.compiled:
         f, g, value, dual = fused.finish(
-            p, q, gibbs, priced, v, kernels.row_shift, kernels.column_shift, eps=problem.eps, power=problem.power
+            p,
+            q,
+            gibbs,
+            priced,
+            v,
+            kernels.row_shift,
+            kernels.column_shift,
+            eps=problem.eps,
+            power=problem.power,
+            with_f=with_f,
         )
     else:
         done = finish_block(p, q, gibbs, priced, v, eps=problem.eps, power=problem.power, with_plan=False)
         f, g, value = done.f + kernels.row_shift.to(p.dtype), done.g + kernels.column_shift.to(p.dtype), done.value
-        dual = torch.linalg.vecdot(p, f) + torch.linalg.vecdot(q, g)
+        dual = row_products(p, f) + row_products(q, g)
+        f = f if with_f else f[:, :0]
     if f.shape[0] == solutions.f.shape[0] and f.dtype == solutions.f.dtype:
         solutions.f, solutions.g = f, g
     else:
@@ -301,8 +312,10 @@ def _in_log_domain(kernels: _Kernels, items: Tensor, with_plan: bool, solutions:
         f, g, plans, _ = log_domain.finish_in_log_domain(p, q, shifted, g, eps=problem.eps, power=problem.power)
         solutions.value[block] = (plans * problem.cost).sum(dim=(1, 2)).to(solutions.value.dtype)
         f, g = f + kernels.row_shift, g + kernels.column_shift
-        solutions.f[block], solutions.g[block] = f.to(solutions.f.dtype), g.to(solutions.g.dtype)
-        solutions.dual[block] = (torch.linalg.vecdot(p, f) + torch.linalg.vecdot(q, g)).to(solutions.dual.dtype)
+        solutions.dual[block] = (row_products(p, f) + row_products(q, g)).to(solutions.dual.dtype)
+        if solutions.f.shape[1]:
+            solutions.f[block] = f.to(solutions.f.dtype)
+        solutions.g[block] = g.to(solutions.g.dtype)
         solutions.violation[block] = violation.to(solutions.violation.dtype)
         solutions.iterations[block] += iterations
         if with_plan:

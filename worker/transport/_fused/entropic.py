@@ -38,10 +38,7 @@ def _shared_out(count: int, run: Callable[[int, int], int]) -> None:
     """Call ``run(first, last)`` over all items, on as many threads as torch would use."""
     parts = max(1, min(torch.get_num_threads(), count // _ITEMS_PER_THREAD))
     edges = [count * part // parts for part in range(parts + 1)]
-    if parts == 1:
-        statuses = [run(0, count)]
-    else:
-        statuses = list(_pool().map(run, edges[:-1], edges[1:]))
+    statuses = [run(0, count)] if parts == 1 else list(_pool().map(run, edges[:-1], edges[1:]))
     if any(statuses):
         raise MemoryError("the transport loops could not allocate their scratch memory")
 
@@ -111,18 +108,21 @@ def finish(
     *,
     eps: float,
     power: float,
+    with_f: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``scaling.finish_block`` in compiled lanes, ``priced_kernel`` being G * C, the shifts added to the potentials.
 
     Returns
     -------
     f, g : Tensor, shapes (N, K) and (N, S)
+        f is (N, 0) unless ``with_f``.
     value : Tensor, shape (N,)
     dual : Tensor, shape (N,)
         p . f + q . g: the dual value when balanced. Not finite where arithmetic failed.
     """
     count, rows, columns = predictions.shape[0], kernel.shape[0], kernel.shape[1]
-    f, g = torch.empty_like(predictions), torch.empty_like(targets)
+    f = torch.empty_like(predictions) if with_f else predictions.new_empty((count, 0))
+    g = torch.empty_like(targets)
     value, dual = predictions.new_empty(count), predictions.new_empty(count)
     row_shift, column_shift = row_shift.to(kernel.dtype), column_shift.to(kernel.dtype)
     loops = library()
@@ -137,7 +137,7 @@ def finish(
             _at(scaling, first),
             row_shift.data_ptr(),
             column_shift.data_ptr(),
-            _at(f, first),
+            _at(f, first) if with_f else None,
             _at(g, first),
             _at(value, first),
             _at(dual, first),

@@ -15,6 +15,7 @@
 
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
 #define PAIR (2 * LANES) /* two vectors of lanes share each number of the kernel */
+#define REFILL 4
 
 typedef REAL NAME(vec) __attribute__((vector_size(VECTOR_BYTES)));
 typedef INT NAME(ivec) __attribute__((vector_size(VECTOR_BYTES)));
@@ -146,20 +147,44 @@ typedef struct {
     REAL error[PAIR], before[PAIR], energy[PAIR], enough[PAIR];
 } NAME(group);
 
-static void NAME(load)(NAME(group) * at, int lane, const REAL *p, const REAL *q, const REAL *v, int rows,
-                       int columns) {
-    for (int k = 0; k < rows; k++) at->p[(size_t)k * PAIR + lane] = p[k];
-    for (int c = 0; c < columns; c++) {
-        at->q[c * PAIR + lane] = q[c];
-        at->v[c * PAIR + lane] = v[c];
-        at->in[c * PAIR + lane] = v[c];
-        at->d[c * PAIR + lane] = 0;
-        at->x[c * PAIR + lane] = 0;
-        at->column[c * PAIR + lane] = 0;
+/* Columns `lanes` of array [count][PAIR] from one row of `from` each. Blocks of 16 rows stay in the nearest cache:
+ * lane by lane, every number written would fetch a line of its own. */
+static void NAME(interleave)(REAL *array, int count, const REAL *const from[], const int lanes[], int many) {
+    for (int first = 0; first < count; first += 16) {
+        int last = first + 16 < count ? first + 16 : count;
+        for (int n = 0; n < many; n++) {
+            const REAL *row = from[n];
+            REAL *out = array + lanes[n];
+            for (int k = first; k < last; k++) out[(size_t)k * PAIR] = row[k];
+        }
     }
-    at->phase[lane] = NAME(PLAIN);
-    at->sweeps[lane] = at->rounds[lane] = at->damped[lane] = 0;
-    at->before[lane] = 0;
+}
+
+/* Give `many` lanes the items from `next` on. */
+static void NAME(load)(NAME(group) * at, const int lanes[], int many, int64_t next,
+                       const struct scale_arguments *job) {
+    const int rows = job->rows, columns = job->columns;
+    const REAL *p[PAIR], *q[PAIR], *v[PAIR];
+    for (int n = 0; n < many; n++) {
+        /* Lanes beyond the last item repeat it, so that their arithmetic stays ordinary. */
+        int64_t item = next + n < job->count ? next + n : job->count - 1;
+        int lane = lanes[n];
+        p[n] = (const REAL *)job->predictions + item * rows;
+        q[n] = (const REAL *)job->targets + item * columns;
+        v[n] = (const REAL *)job->scaling + item * columns;
+        at->item[lane] = next + n < job->count ? item : -1;
+        at->phase[lane] = NAME(PLAIN);
+        at->sweeps[lane] = at->rounds[lane] = at->damped[lane] = 0;
+        at->before[lane] = 0;
+        for (int c = 0; c < columns; c++) {
+            size_t o = (size_t)c * PAIR + lane;
+            at->d[o] = at->x[o] = at->column[o] = 0;
+        }
+    }
+    NAME(interleave)(at->p, rows, p, lanes, many);
+    NAME(interleave)(at->q, columns, q, lanes, many);
+    NAME(interleave)(at->v, columns, v, lanes, many);
+    NAME(interleave)(at->in, columns, v, lanes, many);
 }
 
 /* One pass over the kernel: t = G^T u with u = p / (G in)^power, or u = bend * (G in) for lanes that solve. */
@@ -202,7 +227,6 @@ static double NAME(newton_sweeps)(double rate, double digits, int columns) {
  * that does not lower the error is taken back and shortened by log(1 + s) / s, s its spread, which is sure to
  * ascend (see log_domain.py). */
 static int NAME(scale)(const struct scale_arguments *job) {
-    const REAL *predictions = job->predictions, *targets = job->targets;
     REAL *scaling = job->scaling, *violation = job->violation;
     const int rows = job->rows, columns = job->columns, padded = (rows + TILE - 1) / TILE * TILE;
     const int64_t count = job->count;
@@ -222,17 +246,11 @@ static int NAME(scale)(const struct scale_arguments *job) {
     for (int part = 0; part < 9; part++) *parts[part] = memory + 2 * tall + part * wide;
     NAME(pack)(job->kernel, rows, columns, (REAL)1, packed);
 
-    int64_t next = 0;
-    int busy = 0;
-    for (int lane = 0; lane < PAIR; lane++) {
-        /* Lanes beyond the last item repeat it, so that their arithmetic stays ordinary. */
-        int64_t source = next < count ? next : count - 1;
-        at->item[lane] = next < count ? next : -1;
-        busy += next < count;
-        next += next < count;
-        NAME(load)(at, lane, predictions + source * rows, targets + source * columns, scaling + source * columns,
-                   rows, columns);
-    }
+    int lanes[PAIR], idle = 0;
+    for (int lane = 0; lane < PAIR; lane++) lanes[lane] = lane;
+    NAME(load)(at, lanes, PAIR, 0, job);
+    int64_t next = count < PAIR ? count : PAIR;
+    int busy = (int)next;
     while (busy) {
         INT solving[PAIR] __attribute__((aligned(64)));
         int special = 0, solves = 0;
@@ -314,16 +332,10 @@ static int NAME(scale)(const struct scale_arguments *job) {
             for (int c = 0; c < columns; c++) scaling[out * columns + c] = at->v[c * PAIR + lane];
             violation[out] = finite ? now : (REAL)INFINITY;
             job->iterations[out] = n;
-            if (next < count) {
-                at->item[lane] = next;
-                NAME(load)(at, lane, predictions + next * rows, targets + next * columns, scaling + next * columns,
-                           rows, columns);
-                next++;
-            } else {
-                at->item[lane] = -1;
-                at->phase[lane] = NAME(PLAIN);
-                busy--;
-            }
+            at->item[lane] = -1;
+            at->phase[lane] = NAME(PLAIN);
+            lanes[idle++] = lane;
+            busy--;
         }
 
         for (int half = 0; half < 2; half++) {
@@ -427,6 +439,14 @@ static int NAME(scale)(const struct scale_arguments *job) {
             }
             at->phase[lane] = NAME(TRIAL);
         }
+        /* A few lanes at a time: loading one alone costs as much as loading four. */
+        if (next < count && (idle >= REFILL || !busy)) {
+            int many = count - next < idle ? (int)(count - next) : idle;
+            NAME(load)(at, lanes, many, next, job);
+            next += many;
+            busy += many;
+            idle = 0;
+        }
     }
     free(packed);
     free(memory);
@@ -450,14 +470,18 @@ static int NAME(finish)(const struct finish_arguments *job) {
     NAME(pack)(job->priced_kernel, rows, columns, (REAL)0, priced);
     for (int64_t first = 0; first < count; first += PAIR) {
         int live = count - first < PAIR ? (int)(count - first) : PAIR;
+        const REAL *from[3][PAIR];
+        int lanes[PAIR];
         for (int lane = 0; lane < PAIR; lane++) {
             int64_t source = first + (lane < live ? lane : live - 1);
-            for (int k = 0; k < rows; k++) p[(size_t)k * PAIR + lane] = predictions[source * rows + k];
-            for (int c = 0; c < columns; c++) {
-                q[c * PAIR + lane] = targets[source * columns + c];
-                v[c * PAIR + lane] = scaling[source * columns + c];
-            }
+            lanes[lane] = lane;
+            from[0][lane] = predictions + source * rows;
+            from[1][lane] = targets + source * columns;
+            from[2][lane] = scaling + source * columns;
         }
+        NAME(interleave)(p, rows, from[0], lanes, PAIR);
+        NAME(interleave)(q, columns, from[1], lanes, PAIR);
+        NAME(interleave)(v, columns, from[2], lanes, PAIR);
         memset(t, 0, sizeof(REAL) * 2 * wide);
         VEC s[2 * TILE], u[2 * TILE], dual[2] = {{0}, {0}};
         for (int k = 0; k < padded; k += TILE) {
@@ -490,10 +514,14 @@ static int NAME(finish)(const struct finish_arguments *job) {
             int64_t out = first + lane;
             ((REAL *)job->value)[out] = value[lane];
             ((REAL *)job->dual)[out] = total[lane];
-            REAL *g = (REAL *)job->g + out * columns, *row = (REAL *)job->f + out * rows;
+            REAL *g = (REAL *)job->g + out * columns;
             for (int c = 0; c < columns; c++) g[c] = t[c * PAIR + lane];
-            for (int k = 0; k < rows; k++) row[k] = f[(size_t)k * PAIR + lane];
         }
+        for (int block = 0; job->f && block < rows; block += 16)
+            for (int lane = 0; lane < live; lane++) {
+                REAL *row = (REAL *)job->f + (first + lane) * rows;
+                for (int k = block; k < rows && k < block + 16; k++) row[k] = f[(size_t)k * PAIR + lane];
+            }
     }
     free(memory);
     return 0;
@@ -501,6 +529,7 @@ static int NAME(finish)(const struct finish_arguments *job) {
 
 #undef LANES
 #undef PAIR
+#undef REFILL
 #undef VEC
 #undef IVEC
 #undef REAL

@@ -67,16 +67,16 @@ def entropic_reference(
     with np.errstate(divide="ignore"):
         log_p, log_q = np.log(p), np.log(q)
     g = np.zeros_like(q)
-    for iteration in range(1, max_iterations + 1):
+    violation, iteration = np.inf, 0
+    while violation > tol:
+        iteration += 1
+        if iteration > max_iterations:
+            raise RuntimeError(f"violation {violation:.2e} after {max_iterations} iterations, wanted {tol:.2e}")
         f = -power * eps * _log_sum_exp(log_q + (g - cost) / eps)
-        renewed = -eps * _log_sum_exp((log_p + (f - cost.T) / eps))
+        renewed = -eps * _log_sum_exp(log_p + (f - cost.T) / eps)
         # q exp((g - g') / eps) is the student marginal of the plan before the student's update.
         violation = float(np.abs(np.expm1(np.where(q > 0, (g - renewed) / eps, 0.0)) * q).sum())
         g = renewed
-        if violation <= tol:
-            break
-    else:
-        raise RuntimeError(f"violation {violation:.2e} after {max_iterations} iterations, wanted {tol:.2e}")
     plan = np.exp(log_p[:, None] + log_q + (f[:, None] + g - cost) / eps)
     rho = teacher_relaxation
     teacher = f if rho is None else -rho * np.expm1(-f / rho)
