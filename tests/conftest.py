@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+
 from service.state.embedded import EmbeddedRedis
 from service.state.settings import Settings
 from service.state.state import State

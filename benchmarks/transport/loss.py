@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from benchmarks.transport import peers
@@ -25,8 +24,11 @@ def _step(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Callable[[], Tens
 
 
 def against_peers(report: Report, fast: bool) -> None:
-    """eps .05, tol 1e-3, batch 256; a peer that needs too much memory gets fewer items."""
-    eps, tol = 0.05, 1e-3
+    """eps .05, batch 256; a peer that needs too much memory gets fewer items.
+
+    tol is 1e-5 for all: at 1e-3 the gradient of any method here is off by about a percent.
+    """
+    eps, tol = 0.05, 1e-5
     for teacher, student in ((100, 10), (1000, 10), (100, 100), (1000, 100)):
         case = f"{teacher}x{student} batch {_BATCH}"
         batch = prediction_batch(_BATCH, teacher, student, seed=2)
@@ -52,8 +54,9 @@ def against_peers(report: Report, fast: bool) -> None:
         each = {name: timings[name].median / items for name, (items, _) in steps.items()}
         for name, (items, run) in steps.items():
             reference = truth[:items]
-            if name == "POT solve_batch autodiff":
-                error = None  # it regularises by entropy, not by KL: another function, another gradient
+            if name.startswith("POT"):
+                # Regularised by entropy, not by KL: another function, another gradient (by eps log q).
+                error = None
             else:
                 error = float((run().double() - reference).norm() / reference.norm())
             report.row(
@@ -68,5 +71,9 @@ def against_peers(report: Report, fast: bool) -> None:
             if name == "preceptor":
                 assert error is not None
                 report.target(f"W3 {case}: gradient error", 5e-4, error, at_most=True)
-        for name, least in (("POT solve_batch autodiff", 40), ("POT ot.solve envelope loop", 80), ("unrolled torch", 1.8)):
+        for name, least in (
+            ("POT solve_batch autodiff", 40),
+            ("POT ot.solve envelope loop", 80),
+            ("unrolled torch", 1.8),
+        ):
             report.target(f"W3 {case}: times {name}", least, each[name] / each["preceptor"])

@@ -49,7 +49,9 @@ def geomloss_runner(job, p, q, cost):
     torch.set_num_threads(1)
     x, y = (torch.from_numpy(np.load(job["points"])[side]) for side in ("teacher", "student"))
     a, b = torch.from_numpy(p), torch.from_numpy(q)
-    loss = SamplesLoss("sinkhorn", p=1, blur=job["eps"], scaling=0.5, debias=False, backend="tensorized", potentials=True)
+    loss = SamplesLoss(
+        "sinkhorn", p=1, blur=job["eps"], scaling=0.5, debias=False, backend="tensorized", potentials=True
+    )
     xs, ys = x.expand(len(a), -1, -1).contiguous(), y.expand(len(b), -1, -1).contiguous()
 
     def run():

@@ -35,9 +35,7 @@ def solve_batch(batch: Batch, items: int, eps: float, tol: float) -> Callable[[]
     """``ot.solve_batch(method="sinkhorn")``, float32, one call; returns the plans."""
     p, q = batch.predictions[:items], batch.targets[:items]
     cost = batch.cost.expand(items, -1, -1).contiguous()
-    return lambda: (
-        ot.solve_batch(cost, eps, p, q, max_iter=10_000, tol=tol, method="sinkhorn", grad="detach").plan
-    )
+    return lambda: ot.solve_batch(cost, eps, p, q, max_iter=10_000, tol=tol, method="sinkhorn", grad="detach").plan
 
 
 def unrolled(batch: Batch, eps: float, tol: float) -> Callable[[], Tensor]:

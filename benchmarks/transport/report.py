@@ -47,7 +47,8 @@ class Report:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "machine": _machine(),
-            "versions": {name: version(name) for name in ("torch", "numpy", "POT")} | {"python": platform.python_version()},
+            "versions": {name: version(name) for name in ("torch", "numpy", "POT")}
+            | {"python": platform.python_version()},
             "command": " ".join(
                 [f"{name}={os.environ[name]}" for name in ("FAST", "STRICT") if name in os.environ]
                 + ["python -m benchmarks.transport"]

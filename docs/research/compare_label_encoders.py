@@ -174,9 +174,7 @@ def compare(name: str, net: WordNet, intents: Path | None) -> None:
         domain = {intent: d for d, group in table["domains"].items() for intent in group}
         rows = encoder.encode(table["names"])
         nearest = (rows @ rows.T - 2 * np.eye(len(rows))).argmax(1)
-        same = np.mean(
-            [domain[table["names"][i]] == domain[n] for n, i in zip(table["names"], nearest, strict=True)]
-        )
+        same = np.mean([domain[table["names"][i]] == domain[n] for n, i in zip(table["names"], nearest, strict=True)])
         print(f"  CLINC150: the nearest other intent lies in the same domain: {same:.3f}")
 
 

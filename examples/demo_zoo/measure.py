@@ -151,7 +151,7 @@ def _measure(
 
 
 def _table(task: str, runs: list[dict[str, dict[str, float]]]) -> str:
-    """The means over the splits, lowest prediction transport (the best) first; cells are mean, and standard deviation of gains."""
+    """Means over the splits, and standard deviations of gains; lowest prediction transport, the best, first."""
     columns = [*SCORES, *(name for name in runs[0][list(runs[0])[1]] if name not in SCORES and name != "seconds")]
     alone = [run["no teacher"]["accuracy"] for run in runs]
 

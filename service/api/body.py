@@ -11,7 +11,7 @@ from service.state.errors import TooLarge, UnsupportedType
 RAW: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}},
     }
 }
 """OpenAPI of a request whose body is a file's bytes."""

@@ -63,6 +63,8 @@ def read(source: Path, settings: Settings) -> Stream:
         raise InvalidProbe(f"the file's schema cannot be read: {_first_line(error)}") from error
     if file.metadata.num_rows > settings.max_probe_items:
         raise TooLarge(f"the file has {file.metadata.num_rows:,} rows; at most {settings.max_probe_items:,} are taken")
+    if file.metadata.num_rows == 0:
+        raise InvalidProbe("the file has no items; a probe needs at least one")
     column = next((name for name in _COLUMNS if name in schema.names), None)
     if column is None:
         raise InvalidProbe(
@@ -99,7 +101,7 @@ def _opened(source: Path, **options: Any) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
 def _checked_leaf(kind: Any, column: str, modality: ProbeModality) -> str:
@@ -166,6 +168,8 @@ def _batches(table: _Table, leaves: list[str]) -> Iterator[Any]:
     try:
         with file:
             for group in range(file.num_row_groups):  # a reader of all groups keeps their dictionaries to its end
+                if file.metadata.row_group(group).num_rows == 0:
+                    continue
                 yield from file.iter_batches(
                     batch_size=table.rows, row_groups=[group], columns=leaves, use_threads=False
                 )

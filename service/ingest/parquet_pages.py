@@ -64,6 +64,8 @@ def measure(source: Path, metadata: Any, columns: list[str], settings: Settings)
     most = 2 * (metadata.num_rows + metadata.num_row_groups) + 1000
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         for group in range(metadata.num_row_groups):
+            if metadata.row_group(group).num_rows == 0:  # not read
+                continue
             for index in range(metadata.num_columns):
                 chunk = metadata.row_group(group).column(index)
                 path: str = chunk.path_in_schema

@@ -1,6 +1,7 @@
 """A black-box teacher's predictions over a probe: checked, and kept as float32 logits."""
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -13,7 +14,7 @@ from service.state.settings import Settings
 from service.state.store import translated
 
 from .archive import exactly, member, opened
-from .npy_header import read_header
+from .npy_header import Header, read_header
 
 _CHUNK_BYTES: Final = 2**22
 _TOLERANCE: Final = 1e-3
@@ -85,34 +86,23 @@ def _convert(stream: IO[bytes], size: int, items: int, classes: int, values: str
             f"predictions must be real numbers of shape ({items}, {classes}), the probe's items and the teacher's "
             f"classes; found {header.dtype} {header.shape}"
         )
+    try:
+        with target.open("wb") as output:
+            npy.write_array_header_1_0(output, {"descr": "<f4", "fortran_order": False, "shape": (items, classes)})
+            for block in _blocks(stream, header, values):
+                output.write(block.tobytes())
+    except OSError as error:
+        raise translated(error) from error
+
+
+def _blocks(stream: IO[bytes], header: Header, values: str) -> Iterator[NDArray[Any]]:
+    items, classes = header.shape
     step = max(1, _CHUNK_BYTES // header.row_bytes)
-    try:
-        output = target.open("wb")
-    except OSError as error:
-        raise translated(error) from error
-    with output:
-        _write_header(output, (items, classes))
-        for begin in range(0, items, step):
-            rows = min(step, items - begin)
-            data = exactly(stream, rows * header.row_bytes, "predictions")
-            block = np.frombuffer(data, header.dtype).reshape(rows, classes)
-            _write(output, _logits(block.astype(np.float64), begin, values).tobytes())
-
-
-def _write_header(output: IO[bytes], shape: tuple[int, int]) -> None:
-    described = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    try:
-        npy.write_array_header_1_0(output, described)
-    except OSError as error:
-        raise translated(error) from error
-
-
-def _write(output: IO[bytes], data: bytes) -> None:
-    try:
-        output.write(data)
-        output.flush()
-    except OSError as error:
-        raise translated(error) from error
+    for begin in range(0, items, step):
+        rows = min(step, items - begin)
+        data = exactly(stream, rows * header.row_bytes, "predictions")
+        block = np.frombuffer(data, header.dtype).reshape(rows, classes)
+        yield _logits(block.astype(np.float64), begin, values)
 
 
 def _logits(block: NDArray[np.float64], begin: int, values: str) -> NDArray[Any]:

@@ -263,7 +263,8 @@ class ProbeData:
     def _read(self, group: int) -> Any:
         try:
             with self._reading:
-                column = self._file.read_row_group(group, columns=[self._column]).column(0).combine_chunks()
+                table = self._file.read_row_group(group, columns=[self._column], use_threads=False)
+            column = table.column(0).combine_chunks()
         except _ARROW_FAILURES as error:
             raise InvalidProbe(f"the stored probe is damaged: {error}. Delete it and upload it again") from error
         if self.modality == "features":

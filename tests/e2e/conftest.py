@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from preceptor import Client
 from service.stack import Stack
 from service.state.settings import Settings

@@ -5,6 +5,7 @@ import signal
 
 import httpx2
 import pytest
+
 from preceptor import Client
 from service.stack import Stack
 
@@ -17,9 +18,7 @@ ZOO = [
 
 def ask(stack: Stack, labels: list[str], **more: object) -> httpx2.Response:
     body = {"student": {"labels": labels}, "candidates": ZOO, **more}
-    return httpx2.post(
-        f"{stack.url}/v1/recommendations", json=body, headers={"Prefer": "wait=30"}, timeout=40
-    )
+    return httpx2.post(f"{stack.url}/v1/recommendations", json=body, headers={"Prefer": "wait=30"}, timeout=40)
 
 
 @pytest.mark.parametrize("mode", ["coverage", "balanced"])
@@ -61,9 +60,7 @@ def test_own_embeddings_replace_the_encoder(stack: Stack) -> None:
         ],
         "mode": "balanced",
     }
-    answer = httpx2.post(
-        f"{stack.url}/v1/recommendations", json=body, headers={"Prefer": "wait=30"}, timeout=40
-    )
+    answer = httpx2.post(f"{stack.url}/v1/recommendations", json=body, headers={"Prefer": "wait=30"}, timeout=40)
     ranking = answer.json()["result"]["ranking"]
     assert [(row["name"], row["cost"]) for row in ranking] == [("same", 0.0), ("far", 1.0)]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+
 from preceptor import Client, JobCanceledError, TeacherRejectedError
 from preceptor.contract.jobs import JobStatus
 from preceptor.contract.teachers import Teacher
-
 from tests import digits_zoo
 
 CLASSES = [5, 6, 7, 8, 9]
@@ -68,9 +68,7 @@ def test_the_main_job(client: Client, zoo: dict[str, Teacher], tmp_path: Path) -
     assert distilled.teachers == [zoo["all digits"].id]
     assert distilled.without_teacher is not None
     assert distilled.gain is not None
-    assert distilled.gain.mean == pytest.approx(
-        distilled.with_teacher.mean - distilled.without_teacher.mean, abs=1e-6
-    )
+    assert distilled.gain.mean == pytest.approx(distilled.with_teacher.mean - distilled.without_teacher.mean, abs=1e-6)
     assert distilled.gain.low <= distilled.gain.mean <= distilled.gain.high
     assert distilled.test_items == test.items
 
@@ -90,9 +88,9 @@ def test_the_main_job(client: Client, zoo: dict[str, Teacher], tmp_path: Path) -
     assert promoted.validation is not None
     client.jobs.get(promoted.validation).wait(timeout=60)
     assert client.teachers.get(promoted.id).status == "ready"
-    ranked = client.recommendations.create(
-        probe=labelled.id, teachers=[promoted.id, zoo["low digits"].id]
-    ).wait(timeout=60)
+    ranked = client.recommendations.create(probe=labelled.id, teachers=[promoted.id, zoo["low digits"].id]).wait(
+        timeout=60
+    )
     assert ranked.ranking[0].name == "my student"
 
 

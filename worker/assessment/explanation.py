@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
 from preceptor.contract.recommendations import ClassPlan, TransportSource
 
 _NOTHING: Final = 1e-9
@@ -44,9 +45,7 @@ def explain(
             ClassPlan(
                 label=label,
                 mass=_rounded(mass),
-                cost=_rounded(
-                    float(masses @ cost[:, column]) / mass if mass > _NOTHING else float(nearest[column])
-                ),
+                cost=_rounded(float(masses @ cost[:, column]) / mass if mass > _NOTHING else float(nearest[column])),
                 covered=bool(nearest[column] <= near),
                 sources=[
                     TransportSource(

@@ -185,9 +185,7 @@ class _StaticEncoder:
             self._table = load_file(weights)["embedding.weight"]
             self._tokenizer: Any = Tokenizer.from_file(str(vocabulary))
         except (OSError, KeyError, SafetensorError) as error:
-            raise InvalidRequest(
-                f"the package 'wordllama' lacks its weights ({error}); install it again"
-            ) from None
+            raise InvalidRequest(f"the package 'wordllama' lacks its weights ({error}); install it again") from None
         self.dim = int(self._table.shape[1])
         self.identity = _identity("wordllama", self.dim, [weights, vocabulary])
 
@@ -241,9 +239,7 @@ class _SentenceEncoder:
         self._tokenizer.enable_truncation(min(int(limit), _LONGEST))
         self._unknown = _unknown_token(files[2])
         self.dim = int(self._model.config.hidden_size)
-        self.identity = _identity(
-            f"{name}-{self._pooling}", self.dim, [*files, *folder.glob("1_Pooling/config.json")]
-        )
+        self.identity = _identity(f"{name}-{self._pooling}", self.dim, [*files, *folder.glob("1_Pooling/config.json")])
 
     def encode(self, labels: Sequence[str]) -> Float32:
         """See `LabelEncoder.encode`."""

@@ -58,8 +58,7 @@ def test_a_teacher_from_registration_to_removal(http: httpx2.Client) -> None:
     assert stale.status_code == 412
     fresh = http.get(f"/v1/teachers/{teacher['id']}").headers["etag"]
     assert (
-        http.patch(f"/v1/teachers/{teacher['id']}", json={"name": "x"}, headers={"If-Match": fresh}).status_code
-        == 200
+        http.patch(f"/v1/teachers/{teacher['id']}", json={"name": "x"}, headers={"If-Match": fresh}).status_code == 200
     )
     assert http.delete(f"/v1/teachers/{teacher['id']}").status_code == 204
     assert http.get(f"/v1/teachers/{teacher['id']}").status_code == 404

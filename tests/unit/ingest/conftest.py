@@ -29,6 +29,7 @@ def take(tmp_path: Path, defaults: Settings) -> Take:
     def run(data: bytes, filename: str | None = None, labels: list[str] | None = None, **changed: Any) -> IngestedProbe:
         source, target = tmp_path / "source", tmp_path / "probe.parquet"
         source.write_bytes(data)
+        target.unlink(missing_ok=True)
         format = changed.pop("format", None)
         settings = defaults.model_copy(update=changed)
         try:

@@ -57,7 +57,8 @@ def test_an_opaque_probe_is_labels_or_a_number(take: Any) -> None:
 
 def test_many_chunks_keep_their_order(take: Any) -> None:
     features = np.arange(3000 * 1000, dtype=np.float32).reshape(3000, 1000)
-    found = take(npz(features=features, y=np.arange(3000) % 7), "p.npz")
+    data = archive({"features.npy": npy(features), "y.npy": npy(np.arange(3000) % 7)}, zipfile.ZIP_STORED)
+    found = take(data, "p.npz")
     seen = np.concatenate([batch.features for batch in open_probe(found.path).batches(999)])
     np.testing.assert_array_equal(seen, features)
 

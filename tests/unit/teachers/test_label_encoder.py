@@ -47,9 +47,7 @@ def test_no_labels_give_no_rows(encoder: LabelEncoder) -> None:
 
 
 def test_many_labels_agree_with_one_by_one(encoder: LabelEncoder) -> None:
-    names = [
-        f"{colour} {thing}" for colour in ("red", "dark green") for thing in ("bus", "parrot", "sleeping bag")
-    ]
+    names = [f"{colour} {thing}" for colour in ("red", "dark green") for thing in ("bus", "parrot", "sleeping bag")]
     together = encoder.encode(names * 20)
     alone = np.concatenate([encoder.encode([name]) for name in names])
     np.testing.assert_allclose(together[: len(names)], alone, atol=1e-5)

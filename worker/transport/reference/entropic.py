@@ -66,7 +66,7 @@ def entropic_reference(
     power = 1.0 if teacher_relaxation is None else teacher_relaxation / (teacher_relaxation + eps)
     with np.errstate(divide="ignore"):
         log_p, log_q = np.log(p), np.log(q)
-    g = np.zeros_like(q)
+    f, g = np.zeros_like(p), np.zeros_like(q)
     violation, iteration = np.inf, 0
     while violation > tol:
         iteration += 1

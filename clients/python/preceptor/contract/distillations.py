@@ -113,7 +113,9 @@ class DistillationBody(Body):
         Train the same student without a teacher as well, and report the gain.
     """
 
-    teachers: list[TeacherId] | None = Field(default=None, min_length=1, max_length=16)
+    teachers: (
+        Annotated[list[TeacherId], Field(min_length=1, max_length=16, json_schema_extra={"uniqueItems": True})] | None
+    ) = None
     recommendation: RecommendationId | None = None
     team: Whole = Field(default=1, ge=1, le=16)
     data: ProbeId
