@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from rich.panel import Panel
 from rich.table import Table
@@ -22,12 +22,15 @@ from preceptor import Client
 from preceptor.cli.ranking import show_ranking
 from preceptor.cli.session import Session
 from preceptor.cli.verdict import show_verdict
-from preceptor.contract.teachers import Teacher
+from preceptor.contract.teachers import Modality, Teacher
 from service.stack import Stack, StackError
 from service.state.settings import Settings
 
 T = TypeVar("T")
-_STUDENTS = {"text": "bow", "image": "cnn"}
+_CELL: Final = 70
+"""Characters of a cell with examples."""
+_STUDENTS: Final[dict[Modality, tuple[Literal["bow", "cnn"], int]]] = {"text": ("bow", 20), "image": ("cnn", 12)}
+"""Built-in student and epochs by modality."""
 
 
 class Demo:
@@ -82,7 +85,7 @@ class Demo:
         for teacher in sorted(teachers, key=lambda t: (t.modality, t.name)):
             labels = teacher.labels or []
             weights = "" if teacher.parameters is None else f"{teacher.parameters:,}"
-            made.add_row(teacher.name, teacher.modality, str(len(labels)), weights, ", ".join(labels[:3]))
+            made.add_row(teacher.name, teacher.modality, str(len(labels)), weights, _shortened(", ".join(labels[:3])))
         self._session.out.print(made)
 
     def _student(self, client: Client, zoo: Path, task: dict[str, Any]) -> None:
@@ -104,13 +107,14 @@ class Demo:
         show_ranking(self._session, result, 1)
 
         out.print(f"\nDistilling from {result.ranking[0].name!r} (rank 1), {self._seeds} seeds with and without it:")
+        student, epochs = _STUDENTS[task["modality"]]
         job = client.distillations.create(
             data=labelled,
             transfer=transfer,
             test=test,
             recommendation=ranked,
-            student=_STUDENTS[task["modality"]],  # pyright: ignore[reportArgumentType]
-            training={"epochs": 20, "seeds": self._seeds},
+            student=student,
+            training={"epochs": epochs, "seeds": self._seeds},
             name=f"{task['slug']} student",
         )
         distilled = self._timed(f"{task['slug']}: distillation", lambda: job.wait(600, progress=True))
@@ -136,6 +140,10 @@ class Demo:
 
     def _say(self, text: str) -> None:
         self._session.out.print(text)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _CELL else text[: _CELL - 1].rstrip() + "…"
 
 
 def main() -> int:

@@ -53,7 +53,7 @@ def explain(
                         mass=_rounded(float(masses[row])),
                         cost=_rounded(float(cost[row, column])),
                     )
-                    for row in order
+                    for row in order.tolist()
                     if masses[row] > _NOTHING
                 ],
             )

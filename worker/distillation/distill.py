@@ -58,7 +58,8 @@ def distill(
     device
         A torch device.
     threads
-        Threads to compute with; holds for the process. Weights repeat bit for bit only for equal threads.
+        Threads to compute with (light students use one); holds for the process. Weights repeat bit for bit only
+        for equal threads.
     checkpoint
         Where to keep the state of the run and to go on from; None to do without.
     start_from
@@ -82,11 +83,12 @@ def distill(
     """
     started = time.perf_counter()
     check(data, teachers)
-    torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         around = Surroundings(data.items, data.transfer, data.classes, device, Path(scratch), start_from)
         blueprint = blueprint_of(request.student, around)
+        # A light student's steps are too short to share: threads waiting for each other cost up to six times more.
+        torch.set_num_threads(1 if blueprint.light else threads)
         ledger = Ledger(checkpoint, fingerprint(request, data, teachers, device))
         progress = Progress(on_event, should_stop)
         bench = prepare(request, data, teachers, blueprint, torch.device(device), progress, ledger)

@@ -74,11 +74,17 @@ def run(
     recipe: Recipe, given: TrainingData, teachers: list[TeacherSignal], folder: Path, **more: Any
 ) -> tuple[Outcome, list[tuple[str, dict[str, Any]]]]:
     events: list[tuple[str, dict[str, Any]]] = []
+    listen = more.pop("on_event", lambda kind, event: None)
+
+    def on_event(kind: str, event: dict[str, Any]) -> None:
+        events.append((kind, event))
+        listen(kind, event)
+
     outcome = distill(
         recipe,
         given,
         teachers,
-        on_event=lambda kind, event: events.append((kind, event)),
+        on_event=on_event,
         should_stop=more.pop("should_stop", lambda: False),
         folder=folder,
         **more,
@@ -89,7 +95,7 @@ def run(
 @pytest.fixture(scope="module")
 def helped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, list[tuple[str, dict[str, Any]]], Path]:
     folder = tmp_path_factory.mktemp("student")
-    recipe = Recipe(training=Training(epochs=8, seeds=2), name="ten digits")
+    recipe = Recipe(training=Training(epochs=8, seeds=2, batch_size=32), name="ten digits")
     outcome, events = run(recipe, data(), [teacher(list(range(8)))], folder)
     return outcome, events, folder
 
@@ -212,32 +218,36 @@ class Kept:
         self.state = state
 
 
-COURSE = Recipe(training=Training(epochs=4, batch_size=256), name="resumed")
+COURSE = Recipe(training=Training(epochs=4, batch_size=32), name="resumed")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, bytes]:
     folder = tmp_path_factory.mktemp("whole")
-    outcome, _ = run(COURSE, data(), [teacher(list(range(8)))], folder)
+    outcome, _ = run(COURSE, data(), [teacher(list(range(10)))], folder)
     return outcome, (folder / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("stop_at", [30, 115])
-def test_a_stopped_job_goes_on_to_the_same_student(undisturbed: Any, tmp_path: Path, stop_at: int) -> None:
+@pytest.mark.parametrize("phase", ["gate", "with teacher"])
+def test_a_stopped_job_goes_on_to_the_same_student(undisturbed: Any, tmp_path: Path, phase: str) -> None:
     """Stopped in the gate, and in the training after it."""
-    asked = 0
+    asked, arms = 0, {"gate"}
+
+    def note(kind: str, event: dict[str, Any]) -> None:
+        if kind == "epoch":
+            arms.add(event["arm"])
 
     def stop() -> bool:
         nonlocal asked
-        asked += 1
-        return asked > stop_at
+        asked += phase in arms
+        return asked > 15
 
     whole, weights = undisturbed
     kept = Kept()
     with pytest.raises(TrainingStopped):
-        run(COURSE, data(), [teacher(list(range(8)))], tmp_path, should_stop=stop, checkpoint=kept)
+        run(COURSE, data(), [teacher(list(range(10)))], tmp_path, should_stop=stop, on_event=note, checkpoint=kept)
     assert kept.state is not None
-    resumed, _ = run(COURSE, data(), [teacher(list(range(8)))], tmp_path, checkpoint=kept)
+    resumed, _ = run(COURSE, data(), [teacher(list(range(10)))], tmp_path, checkpoint=kept)
     assert (tmp_path / "model.safetensors").read_bytes() == weights
     assert resumed.weights_tried == whole.weights_tried
     assert resumed.gain == whole.gain

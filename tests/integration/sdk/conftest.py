@@ -4,6 +4,7 @@ import hashlib
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 
 import pytest
 import uvicorn
@@ -99,7 +100,12 @@ def student(service: SmallService) -> Student:
         for name, content in service.artifacts.items()
     ]
     made = Student(
-        id=ids.new_id("stu"), distillation=ids.new_id("dst"), name="small", labels=["cat", "dog"], artifacts=files
+        id=ids.new_id("stu"),
+        distillation=ids.new_id("dst"),
+        name="small",
+        labels=["cat", "dog"],
+        artifacts=files,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
     service.students[made.id] = made
     return made
