@@ -54,11 +54,9 @@ def against_peers(report: Report, fast: bool) -> None:
         each = {name: timings[name].median / items for name, (items, _) in steps.items()}
         for name, (items, run) in steps.items():
             reference = truth[:items]
-            if name.startswith("POT"):
-                # Regularised by entropy, not by KL: another function, another gradient (by eps log q).
-                error = None
-            else:
-                error = float((run().double() - reference).norm() / reference.norm())
+            # POT regularises by entropy, not by KL: another function, another gradient (by eps log q).
+            other = name.startswith("POT")
+            error = None if other else float((run().double() - reference).norm() / reference.norm())
             report.row(
                 "W3",
                 case,

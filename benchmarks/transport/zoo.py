@@ -1,6 +1,7 @@
 """W2 rows: the ten nearest teachers of a zoo, against loops that solve every teacher."""
 
 import tempfile
+from collections.abc import Callable
 
 import numpy as np
 import ot
@@ -32,6 +33,17 @@ def _costs(zoo: Zoo, student: np.ndarray, teachers: range) -> list[tuple[np.ndar
     return made
 
 
+def _queries(
+    index: LabelIndex, student: np.ndarray, b: np.ndarray, ready: list[tuple[np.ndarray, np.ndarray]]
+) -> dict[str, Callable[[], float]]:
+    return {
+        "top_k": cpu_seconds(lambda: top_k(index, student, b, 10)),
+        "coverage": cpu_seconds(lambda: top_k(index, student, b, 10, mode="coverage")),
+        "emd2": cpu_seconds(lambda: [ot.emd2(a, b, cost) for a, cost in ready]),
+        "raw": cpu_seconds(lambda: [emd_c(a, b, cost, 1_000_000, 1) for a, cost in ready]),
+    }
+
+
 def against_loops(report: Report, fast: bool) -> None:
     """Loops run over a sample of the zoo and are scaled up to it; brute force runs over all of it once."""
     for name, size, share, public, raw in CASES:
@@ -42,15 +54,7 @@ def against_loops(report: Report, fast: bool) -> None:
             sample = 300 if fast else 1000
             ready = _costs(index.zoo(), case.student, range(sample))
             b = case.prior
-            timings = interleave(
-                {
-                    "top_k": cpu_seconds(lambda: top_k(index, case.student, b, 10)),
-                    "coverage": cpu_seconds(lambda: top_k(index, case.student, b, 10, mode="coverage")),
-                    "emd2": cpu_seconds(lambda: [ot.emd2(a, b, cost) for a, cost in ready]),
-                    "raw": cpu_seconds(lambda: [emd_c(a, b, cost, 1_000_000, 1) for a, cost in ready]),
-                },
-                3 if fast else 7,
-            )
+            timings = interleave(_queries(index, case.student, b, ready), 3 if fast else 7)
             found = top_k(index, case.student, b, 10)
             if size <= 10_000 or not fast:
                 complete = brute_force(index, case.student, b, 10)

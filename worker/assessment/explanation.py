@@ -53,7 +53,7 @@ def explain(
                         mass=_rounded(float(masses[row])),
                         cost=_rounded(float(cost[row, column])),
                     )
-                    for row in order.tolist()
+                    for row in (int(number) for number in order)
                     if masses[row] > _NOTHING
                 ],
             )

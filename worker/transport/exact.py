@@ -175,7 +175,7 @@ def coverage_transport(b: ArrayLike, cost: ArrayLike) -> ExactPlan:
     nearest = cost.min(axis=0)
     ties = (cost == nearest).astype(np.float64)
     plan = ties / ties.sum(axis=0) * b
-    return ExactPlan(float(nearest @ b), plan, np.zeros(cost.shape[0]), nearest)
+    return ExactPlan(float(nearest @ b), plan, np.zeros(len(cost), dtype=np.float64), nearest)
 
 
 def coverage_cost(b: ArrayLike, cost: ArrayLike) -> float:
