@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,8 +14,6 @@ from worker.teachers.label_encoder import LabelEncoder
 from worker.transport.ground_cost import cosine_cost
 
 Float32 = NDArray[np.float32]
-_REMEMBERED: Final = 200_000
-"""Embeddings kept in memory; at 256 dimensions 200 MB."""
 
 
 class BytesCache(Protocol):
@@ -44,7 +42,6 @@ class LabelSpace:
     def __init__(self, encoder: LabelEncoder, costs: BytesCache) -> None:
         self.encoder = encoder
         self._costs = costs
-        self._known: dict[str, Float32] = {}
         self.use = CacheUse()
         self.encoding_seconds = 0.0
 
@@ -55,15 +52,10 @@ class LabelSpace:
             return own / np.linalg.norm(own, axis=1, keepdims=True)
         described = labels.descriptions or {}
         texts = [described.get(label, label) for label in labels.labels]
-        fresh = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if fresh:
-            started = time.perf_counter()
-            if len(self._known) + len(fresh) > _REMEMBERED:
-                self._known.clear()
-                fresh = list(dict.fromkeys(texts))
-            self._known.update(zip(fresh, self.encoder.encode(fresh), strict=True))
-            self.encoding_seconds += time.perf_counter() - started
-        return np.stack([self._known[text] for text in texts])
+        started = time.perf_counter()
+        rows = self.encoder.encode(texts)
+        self.encoding_seconds += time.perf_counter() - started
+        return rows
 
     def cost(self, teacher: LabelSetBody, student: LabelSetBody) -> tuple[Float32, bool]:
         """Ground cost C = 1 - cos, shape (K, S); and whether it came from the cache."""

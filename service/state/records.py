@@ -4,13 +4,13 @@ import base64
 import binascii
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 
 from preceptor.contract.base import Moment
 
-from . import redis_keys
+from . import redis_keys, scripts
 from .connection import RedisClient, translated
 from .errors import InvalidRequest, StateUnavailable
 from .store import Store
@@ -20,6 +20,13 @@ COLLECTIONS: Final[tuple[Collection, ...]] = ("teachers", "probes", "label-sets"
 
 _SCAN: Final = 200
 """Documents read at once while a filter is applied."""
+
+
+class Revision(NamedTuple):
+    """A moment of a collection: which index (a lost one is built anew), and how many changes it has seen."""
+
+    marker: str
+    number: int
 
 
 class Document(Protocol):
@@ -126,6 +133,7 @@ class Records(Generic[DocumentT]):
             async with self._client.pipeline() as pipeline:
                 pipeline.hset(redis_keys.record(self.collection), _id(document), document.model_dump_json())
                 pipeline.zadd(redis_keys.order(self.collection), {order_member(created_ms, _id(document)): 0})
+                self._note(pipeline, _id(document))
                 await pipeline.execute()
 
     async def get(self, id: str) -> DocumentT | None:
@@ -188,8 +196,39 @@ class Records(Generic[DocumentT]):
                 pipeline.hdel(redis_keys.record(self.collection), id)
                 if document_member:
                     pipeline.zrem(redis_keys.order(self.collection), document_member)
+                self._note(pipeline, id)
                 await pipeline.execute()
         await self._store.delete_prefix(self.folder(id))
+
+    async def changes(self, since: Revision | None) -> tuple[Revision, list[str] | None]:
+        """What was written or deleted after a revision.
+
+        Parameters
+        ----------
+        since
+            From an earlier call; None at first.
+
+        Returns
+        -------
+        tuple
+            The present revision; and the ids, or None where all must be read: at first, and when Redis was lost.
+        """
+        await self._ensure_index()
+        keys = redis_keys.changes(self.collection), redis_keys.revision(self.collection)
+        with translated():
+            async with self._client.pipeline() as pipeline:
+                pipeline.get(redis_keys.MARKER)
+                pipeline.get(keys[1])
+                first = f"({since.number}" if since else "+inf"
+                pipeline.zrangebyscore(keys[0], first, "+inf")  # pyright: ignore[reportUnknownMemberType]
+                marker, number, ids = await pipeline.execute()
+        present = Revision(marker or "", int(number or 0))
+        if since is None or since.marker != present.marker or present.number < since.number:
+            return present, None
+        return present, ids
+
+    def _note(self, pipeline: Any, id: str) -> None:
+        pipeline.eval(scripts.CHANGED, 2, redis_keys.revision(self.collection), redis_keys.changes(self.collection), id)
 
     @asynccontextmanager
     async def lock(self, id: str) -> AsyncGenerator[None]:

@@ -8,7 +8,7 @@ from typing import Final
 PREFIX: Final = "preceptor:"
 
 MARKER: Final = PREFIX + "index"
-"""Present while the index mirrors the store; a flushed or new server lacks it."""
+"""Present while the index mirrors the store, with a new value each time it is built; a flushed server lacks it."""
 
 REBUILD_LOCK: Final = PREFIX + "lock:rebuild"
 ACTIVE: Final = PREFIX + "jobs:active"
@@ -28,6 +28,16 @@ def record(collection: str) -> str:
 def order(collection: str) -> str:
     """Sorted set of `<created ms>:<id>`, all of score 0, for cursor pagination."""
     return f"{PREFIX}{collection}:order"
+
+
+def changes(collection: str) -> str:
+    """Sorted set: ids of changed and deleted documents, by the revision of their last change."""
+    return f"{PREFIX}{collection}:changes"
+
+
+def revision(collection: str) -> str:
+    """Counter of changes."""
+    return f"{PREFIX}{collection}:revision"
 
 
 def record_lock(collection: str, id: str) -> str:

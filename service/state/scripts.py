@@ -174,3 +174,8 @@ for _, key in ipairs(keys) do
 end
 return #keys
 """
+
+# KEYS: revision, changes. ARGV: document id.
+CHANGED: Final = """
+redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[1]), ARGV[1])
+"""

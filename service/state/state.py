@@ -1,6 +1,7 @@
 """Everything that must not be lost, in one object: what the service and a worker open at start."""
 
 import asyncio
+import secrets
 import time
 from pathlib import Path
 from typing import Any, Final, Self, cast
@@ -99,7 +100,7 @@ class State:
                     counts[records.collection] = await records.reindex()
                 counts["ended_jobs"], counts["requeued_jobs"] = await self.jobs.restore()
                 with translated():
-                    await self.client.set(redis_keys.MARKER, "1")
+                    await self.client.set(redis_keys.MARKER, secrets.token_hex(8))
                 log.info("index rebuilt from the store", **counts)
             finally:
                 with translated():

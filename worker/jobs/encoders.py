@@ -1,7 +1,57 @@
-"""Label encoders by name. Loading one takes a second or more, so a worker keeps them."""
+"""Label encoders by name, with a memory. Loading one takes a second or more, so a worker keeps them."""
+
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
 
 from service.state.errors import JobFailed, PreceptorError
+from worker.label_space import Float32
 from worker.teachers.label_encoder import LabelEncoder, load_encoder
+
+_REMEMBERED: Final = 100_000
+"""Texts whose vectors are kept; at 384 dimensions 150 MB."""
+
+
+class RememberingEncoder:
+    """An encoder that encodes no text twice. May be used by several threads.
+
+    Parameters
+    ----------
+    encoder
+        Does the work, for one thread at a time.
+    """
+
+    def __init__(self, encoder: LabelEncoder) -> None:
+        self._encoder = encoder
+        self._known: dict[str, Float32] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> str:
+        """See `LabelEncoder`."""
+        return self._encoder.identity
+
+    @property
+    def dim(self) -> int:
+        """See `LabelEncoder`."""
+        return self._encoder.dim
+
+    def encode(self, labels: Sequence[str]) -> Float32:
+        """See `LabelEncoder`."""
+        if not labels:
+            return self._encoder.encode(labels)
+        with self._lock:
+            rows = {text: self._known.get(text) for text in labels}
+            fresh = [text for text, row in rows.items() if row is None]
+            if fresh:
+                made = dict(zip(fresh, self._encoder.encode(fresh), strict=True))
+                rows.update(made)
+                if len(self._known) + len(made) > _REMEMBERED:
+                    self._known.clear()
+                self._known.update(made)
+        return np.stack([row for text in labels if (row := rows[text]) is not None])
 
 
 class Encoders:
@@ -16,6 +66,7 @@ class Encoders:
     def __init__(self, default: str) -> None:
         self._default = default
         self._loaded: dict[str, LabelEncoder] = {}
+        self._lock = threading.Lock()
 
     def get(self, name: str | None) -> LabelEncoder:
         """The encoder of this name.
@@ -26,9 +77,10 @@ class Encoders:
             There is none.
         """
         wanted = name or self._default
-        if wanted not in self._loaded:
-            try:
-                self._loaded[wanted] = load_encoder(wanted)
-            except (ValueError, OSError, PreceptorError) as error:
-                raise JobFailed(f"the label encoder {wanted!r} cannot be used: {error}") from error
-        return self._loaded[wanted]
+        with self._lock:
+            if wanted not in self._loaded:
+                try:
+                    self._loaded[wanted] = RememberingEncoder(load_encoder(wanted))
+                except (ValueError, OSError, PreceptorError) as error:
+                    raise JobFailed(f"the label encoder {wanted!r} cannot be used: {error}") from error
+            return self._loaded[wanted]

@@ -24,13 +24,18 @@ from worker.assessment.ranking import (
 )
 from worker.label_space import Float32, LabelSpace
 from worker.teachers.rejection import TeacherUnusable
+from worker.transport.search import TopK, top_k
 
 from .access import ContextCache, LoadedTeachers, OutputsOf, outputs_input, probe_data, student_targets
 from .context import JobContext, Stopped
 from .encoders import Encoders
+from .roster import Roster
 
 NEAR: Final = 0.55
 """Ground cost up to which a teacher class counts as near (docs/research/label_encoder.md)."""
+
+
+_NOBODY: Final = "no teacher that fits the request is ready any more"
 
 
 class Recommender:
@@ -40,11 +45,14 @@ class Recommender:
     ----------
     encoders
         Gives the encoder of a name; loading one takes seconds, so it keeps them.
+    roster
+        The zoo, with the index of the default encoder.
     """
 
-    def __init__(self, encoders: Encoders, kept: LoadedTeachers) -> None:
+    def __init__(self, encoders: Encoders, kept: LoadedTeachers, roster: Roster) -> None:
         self._encoders = encoders
         self._kept = kept
+        self._roster = roster
 
     async def recommend(self, context: JobContext, request: dict[str, Any]) -> RecommendationResult:
         """Rank the zoo for a student.
@@ -61,6 +69,79 @@ class Recommender:
         if student is None:
             raise JobFailed("the request names no student labels")
         method = _method(body, data)
+        if method == "label_transport" and _by_index(body, student):
+            result = await self._search(context, body, student, started)
+        else:
+            result = await self._try_all(context, body, student, data, method, started)
+        result.timings.total = round(time.perf_counter() - started, 6)
+        summary = await context.state.jobs.get(context.job_id)
+        if summary is not None and summary.started_at is not None:
+            result.timings.queued = round((summary.started_at - summary.created_at).total_seconds(), 6)
+        return result
+
+    async def _search(
+        self, context: JobContext, body: RecommendationBody, student: LabelSetBody, started: float
+    ) -> RecommendationResult:
+        """Exact top-k over the index: only the best teachers are read."""
+        await self._roster.follow(context.state)
+        eligible = self._roster.eligible(body)
+        if not eligible:
+            raise JobFailed(_NOBODY)
+        failed = [SkippedTeacher(teacher=e.id, name=e.name, reason=e.problem) for e in eligible if e.problem]
+        followed = time.perf_counter()
+        encoder = self._encoders.get(body.encoder)
+        space = LabelSpace(encoder, ContextCache(context, "cost"))
+        ids = {entry.key: entry.id for entry in eligible if entry.problem is None}
+        if not ids:
+            raise JobFailed(_none_ranked(failed))
+        found = await context.compute(self._nearest, body, student, space, list(ids))
+        searched = time.perf_counter()
+        teachers = await context.state.teachers.get_many([ids[key] for key in found.ids])
+        chosen = [
+            Contender(teacher.id, teacher.name, LabelSetBody(labels=teacher.labels))
+            for teacher in teachers.values()
+            if teacher.labels
+        ]
+
+        def transport() -> list[Scored]:
+            return [score_labels(contender, student, space, body.mode) for contender in chosen]
+
+        scored = await context.compute(transport)
+        transported = time.perf_counter()
+        return _answer(
+            body,
+            student,
+            "label_transport",
+            encoder.identity,
+            considered=len(eligible),
+            solved=found.solved,
+            scored=scored,
+            failed=failed,
+            timings=Timings(
+                stages={
+                    "load": round(followed - started, 6),
+                    "embed": round(space.encoding_seconds, 6),
+                    "search": round(searched - followed - space.encoding_seconds, 6),
+                    "transport": round(transported - searched, 6),
+                },
+                caches={"cost": space.use},
+            ),
+        )
+
+    def _nearest(self, body: RecommendationBody, student: LabelSetBody, space: LabelSpace, among: list[str]) -> TopK:
+        embeddings, prior = space.embed(student), np.asarray(student.normalised_prior())
+        return top_k(self._roster.index, embeddings, prior, body.top_k, mode=body.mode, among=among)
+
+    async def _try_all(
+        self,
+        context: JobContext,
+        body: RecommendationBody,
+        student: LabelSetBody,
+        data: ProbeData | None,
+        method: Method,
+        started: float,
+    ) -> RecommendationResult:
+        """Score every contender: its outputs are needed, or its labels are not in the index."""
         contenders, teachers = await self._contenders(context, body)
         inputs: dict[str, tuple[Path, Path | None] | str] = {}
         if method == "prediction_transport":
@@ -72,10 +153,6 @@ class Recommender:
         loaded = time.perf_counter()
         result = await context.compute(self._rank, context, body, student, data, method, contenders, teachers, inputs)
         result.timings.stages["load"] = round(loaded - started, 6)
-        result.timings.total = round(time.perf_counter() - started, 6)
-        summary = await context.state.jobs.get(context.job_id)
-        if summary is not None and summary.started_at is not None:
-            result.timings.queued = round((summary.started_at - summary.created_at).total_seconds(), 6)
         return result
 
     async def _contenders(
@@ -91,7 +168,7 @@ class Recommender:
             if teacher.labels is not None and takes_part(teacher, body):
                 teachers[teacher.id] = teacher
         if not teachers:
-            raise JobFailed("no teacher that fits the request is ready any more")
+            raise JobFailed(_NOBODY)
         return [
             Contender(teacher.id, teacher.name, LabelSetBody(labels=teacher.labels or []))
             for teacher in teachers.values()
@@ -151,41 +228,75 @@ class Recommender:
             if targets is not None or number % 100 == 0:
                 context.progress(number / len(contenders), f"{number} of {len(contenders)} teachers")
         if not scored:
-            raise JobFailed(
-                "no teacher could be ranked: " + "; ".join(f"{row.name}: {row.reason}" for row in failed[:5])
-            )
+            raise JobFailed(_none_ranked(failed))
         transported = time.perf_counter()
-        rows = ranked(scored, student, method=method, top_k=body.top_k, sources=body.sources_per_class, near=NEAR)
-        uncovered = uncovered_by_all(rows, student)
-        warnings: list[str] = []
-        if uncovered:
-            warnings.append(
-                f"no ranked teacher has a class near {', '.join(uncovered[:8])}"
-                + (" and others" if len(uncovered) > 8 else "")
-                + ": expect little help there"
-            )
-        return RecommendationResult(
-            method=method,
-            mode=body.mode if method == "label_transport" else None,
-            encoder=encoder.identity,
-            student_labels=student.labels,
+        return _answer(
+            body,
+            student,
+            method,
+            encoder.identity,
             considered=len(contenders),
             solved=len(scored),
-            ranking=rows,
-            skipped=failed,
-            uncovered=uncovered,
-            warnings=warnings,
+            scored=scored,
+            failed=failed,
             timings=Timings(
                 stages={
                     "encoder": round(encoder_ready - started, 6),
                     "embed": round(space.encoding_seconds, 6),
                     "forward": round(outputs.seconds, 6),
                     "transport": round(transported - encoder_ready - space.encoding_seconds - outputs.seconds, 6),
-                    "explain": round(time.perf_counter() - transported, 6),
                 },
                 caches={"cost": space.use, "outputs": outputs.use},
             ),
         )
+
+
+def _answer(
+    body: RecommendationBody,
+    student: LabelSetBody,
+    method: Method,
+    encoder: str,
+    *,
+    considered: int,
+    solved: int,
+    scored: list[Scored],
+    failed: list[SkippedTeacher],
+    timings: Timings,
+) -> RecommendationResult:
+    """The ranked and explained answer; adds the stage `explain`."""
+    started = time.perf_counter()
+    rows = ranked(scored, student, method=method, top_k=body.top_k, sources=body.sources_per_class, near=NEAR)
+    uncovered = uncovered_by_all(rows, student)
+    warnings: list[str] = []
+    if uncovered:
+        warnings.append(
+            f"no ranked teacher has a class near {', '.join(uncovered[:8])}"
+            + (" and others" if len(uncovered) > 8 else "")
+            + ": expect little help there"
+        )
+    timings.stages["explain"] = round(time.perf_counter() - started, 6)
+    return RecommendationResult(
+        method=method,
+        mode=body.mode if method == "label_transport" else None,
+        encoder=encoder,
+        student_labels=student.labels,
+        considered=considered,
+        solved=solved,
+        ranking=rows,
+        skipped=failed,
+        uncovered=uncovered,
+        warnings=warnings,
+        timings=timings,
+    )
+
+
+def _none_ranked(failed: list[SkippedTeacher]) -> str:
+    return "no teacher could be ranked: " + "; ".join(f"{row.name}: {row.reason}" for row in failed[:5])
+
+
+def _by_index(body: RecommendationBody, student: LabelSetBody) -> bool:
+    """Whether the index of the default encoder answers."""
+    return body.candidates is None and body.encoder is None and student.embeddings is None
 
 
 def _method(body: RecommendationBody, data: ProbeData | None) -> Method:

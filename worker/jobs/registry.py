@@ -16,6 +16,7 @@ from .consumer import Task
 from .context import JobContext
 from .encoders import Encoders
 from .recommendation import Recommender
+from .roster import Roster
 from .validation import validate
 
 
@@ -27,14 +28,16 @@ def tasks_of(settings: Settings, lane: Lane) -> dict[JobKind, Task]:
     if lane == "distill":
         return {"distillation": _distillation(settings, kept)}
     encoders = Encoders(settings.encoder)
-    encoders.get(None)
-    recommender = Recommender(encoders, kept)
+    roster = Roster(encoders.get(None), settings.data.absolute() / "label-index")
+    recommender = Recommender(encoders, kept, roster)
 
     async def recommendation(context: JobContext, request: dict[str, Any]) -> RecommendationResult:
         return await recommender.recommend(context, request)
 
     async def validation(context: JobContext, request: dict[str, Any]) -> ValidationResult:
-        return await validate(context, request, settings)
+        result = await validate(context, request, settings)
+        roster.follow_soon(context.state)
+        return result
 
     return {"recommendation": recommendation, "validation": validation}
 
