@@ -189,15 +189,16 @@ def solve_annealed(
     iterations = torch.zeros(p.shape[0], dtype=torch.int64, device=p.device)
     violation = torch.full((p.shape[0],), torch.inf, dtype=p.dtype, device=p.device)
     stages = anneal(cost, eps)
-    for stage in stages:
+    for number, stage in enumerate(stages):
         power = 1.0 if relaxation is None else relaxation / (relaxation + stage)
         wanted = tol if stage == stages[-1] else max(tol, 1e-2)
-        left = max(1, max_iterations - int(iterations.max()))
+        left = max(1, (max_iterations - int(iterations.max())) // (len(stages) - number))
         g, violation, used = log_sinkhorn_block(
             p, q, cost, g, eps=stage, tol=wanted, power=power, max_iterations=min(left, 30)
         )
         iterations += used
-        if bool((violation > wanted).any()):
+        left -= int(used.max())
+        if left > 0 and bool((violation > wanted).any()):
             g, violation, used = newton_block(
                 p, q, cost, g, eps=stage, tol=wanted, power=power, max_steps=min(left, 100)
             )

@@ -116,7 +116,7 @@ def _all_items(p: Tensor) -> Tensor:
 
 
 def _by_kernel(kernels: _Kernels, with_plan: bool, solutions: Solutions) -> Tensor:
-    """Steps 1 to 3 of the cascade; returns the items whose arithmetic failed."""
+    """Steps 1 to 3 of the cascade; returns the items whose arithmetic failed or that were given up early."""
     problem = kernels.problem
     count = problem.predictions.shape[0]
     # The compiled loops keep to their lanes whatever N is; torch needs its products in cache-sized blocks.
@@ -157,13 +157,14 @@ def _cascade(kernels: _Kernels, block: slice, single: bool, solutions: Solutions
     v, violation = q32.clone(), torch.full_like(q32[:, 0], torch.inf)
     stages = kernels.stages()
     done = 0.0
-    for eps in stages:
-        if kernels.reach * problem.eps / eps >= _FLOAT32_REACH:
-            break
+    early = [eps for eps in stages if kernels.reach * problem.eps / eps < _FLOAT32_REACH]
+    for eps in early:
         last = eps == problem.eps
         wanted = (problem.tol if single else max(problem.tol, _HEAD_START_TOL)) if last else _STAGE_TOL
         v = _carried(v, q32, done, eps) if done else v
-        v, violation = _scale(kernels, p32, q32, eps, v, tol=wanted, iterations=iterations)
+        # Half of the iterations are kept for float64, whatever single precision gets stuck at.
+        budget = max(1, problem.max_iterations // (2 * len(early)))
+        v, violation = _scale(kernels, p32, q32, eps, v, tol=wanted, budget=budget, iterations=iterations)
         solutions.stages.add("float32")
         done = eps
     if single:
@@ -176,10 +177,12 @@ def _cascade(kernels: _Kernels, block: slice, single: bool, solutions: Solutions
     p64, q64, v64 = (side[rest].to(torch.float64).contiguous() for side in (p, q, v))
     used = iterations[rest]
     reached = torch.full_like(q64[:, 0], torch.inf)
-    for eps in [eps for eps in stages if eps < done] or [problem.eps] if done else stages:
+    late = [eps for eps in stages if eps < done] or [problem.eps] if done else stages
+    for number, eps in enumerate(late):
         v64 = _carried(v64, q64, done or eps, eps)
         wanted = problem.tol if eps == problem.eps else _STAGE_TOL
-        v64, reached = _scale(kernels, p64, q64, eps, v64, tol=wanted, iterations=used)
+        budget = max(1, (problem.max_iterations - int(used.max())) // (len(late) - number))
+        v64, reached = _scale(kernels, p64, q64, eps, v64, tol=wanted, budget=budget, iterations=used)
         done = eps
     iterations[rest] = used
     if rest.numel() == p.shape[0]:
@@ -200,9 +203,12 @@ def _carried(v: Tensor, q: Tensor, before: float, eps: float) -> Tensor:
 
 
 def _scale(
-    kernels: _Kernels, p: Tensor, q: Tensor, eps: float, start: Tensor, *, tol: float, iterations: Tensor
+    kernels: _Kernels, p: Tensor, q: Tensor, eps: float, start: Tensor, *, tol: float, budget: int, iterations: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One eps, one precision: Sinkhorn, with Newton for the slow items; (B, S) scalings and (B,) violations."""
+    """One eps, one precision: Sinkhorn, with Newton for the slow items; (B, S) scalings and (B,) violations.
+
+    ``budget`` bounds the iterations of this call, which are added to ``iterations`` (B,).
+    """
     problem = kernels.problem
     gibbs, power = kernels.gibbs(q.dtype, eps), problem.power_at(eps)
     if kernels.compiled:
@@ -213,7 +219,7 @@ def _scale(
             start,
             tol=tol,
             power=power,
-            max_iterations=problem.max_iterations,
+            max_iterations=budget,
             max_rounds=_NEWTON_ROUNDS,
         )
         iterations += used
@@ -227,13 +233,14 @@ def _scale(
         start,
         tol=tol,
         power=power,
-        max_iterations=problem.max_iterations,
+        max_iterations=budget,
         slow_after=24,
         slow_rest=6.0 * (20.0 + columns / 2.0) if newton else float("inf"),
     )
     iterations += scaled.iterations
     v, violation = scaled.scaling, scaled.violation
-    slow = torch.nonzero((violation > tol) & (iterations < problem.max_iterations)).squeeze(1)
+    left = budget - scaled.iterations
+    slow = torch.nonzero((violation > tol) & (left > 0)).squeeze(1)
     if newton:
         size = log_domain.block_size(*kernels.shifted.shape)
         for first in range(0, slow.shape[0], size):
@@ -241,8 +248,9 @@ def _scale(
             v_open, p_open, q_open = (side[part].to(torch.float64) for side in (v, p, q))
             starts = torch.where(torch.isfinite(v_open), v_open, q_open)
             g = torch.where(q_open > 0, eps * (starts / q_open).log(), 0.0)
+            rounds = min(_NEWTON_ROUNDS, int(left[part].min()))
             g, reached, steps = log_domain.newton_block(
-                p_open, q_open, kernels.shifted, g, eps=eps, tol=tol, power=power, max_steps=_NEWTON_ROUNDS
+                p_open, q_open, kernels.shifted, g, eps=eps, tol=tol, power=power, max_steps=rounds
             )
             v[part] = (q_open * (g / eps).exp()).to(v.dtype)
             violation[part] = reached.to(violation.dtype)
@@ -288,8 +296,10 @@ def _finish(
     solutions.value[block] = value.to(solutions.value.dtype)
     solutions.dual[block] = dual.to(solutions.dual.dtype)
     solutions.violation[block] = violation.to(solutions.violation.dtype)
-    # A potential that is not finite makes the dual so, even where its label has no mass (0 times infinity).
-    return torch.isfinite(violation) & torch.isfinite(value) & torch.isfinite(dual)
+    # Newton may have given up with iterations left. A potential that is not finite makes the dual so, even where
+    # its label has no mass (0 times infinity).
+    over = (violation <= problem.tol) | (solutions.iterations[block] >= problem.max_iterations)
+    return over & torch.isfinite(violation) & torch.isfinite(value) & torch.isfinite(dual)
 
 
 def _in_log_domain(kernels: _Kernels, items: Tensor, with_plan: bool, solutions: Solutions) -> None:
@@ -307,7 +317,7 @@ def _in_log_domain(kernels: _Kernels, items: Tensor, with_plan: bool, solutions:
             eps=problem.eps,
             tol=problem.tol,
             relaxation=problem.relaxation,
-            max_iterations=problem.max_iterations,
+            max_iterations=max(1, problem.max_iterations - int(solutions.iterations[block].max())),
         )
         f, g, plans, _ = log_domain.finish_in_log_domain(p, q, shifted, g, eps=problem.eps, power=problem.power)
         solutions.value[block] = (plans * problem.cost).sum(dim=(1, 2)).to(solutions.value.dtype)
