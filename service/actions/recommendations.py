@@ -27,9 +27,9 @@ async def submit(state: State, body: RecommendationBody, id: str) -> JobSummary:
     if body.probe is not None:
         probe = await probes.get(state, body.probe)
         student = student_of_probe(student, probe.labels, body.probe)
-        if body.method == "prediction_transport" and not probe.labelled:
+        if body.method not in ("auto", "label_transport") and not probe.labelled:
             raise InvalidRequest(
-                f"{body.probe} has no labels, and prediction_transport needs them. Upload it with labels, or use "
+                f"{body.probe} has no labels, and {body.method} needs them. Upload it with labels, or use "
                 "label_transport"
             )
     if body.candidates is None:

@@ -1,7 +1,6 @@
-"""Ranks teachers for a student, by label transport or by prediction transport."""
+"""Ranks teachers for a student: by label transport, or by an estimator on a labelled probe."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,15 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from preceptor.contract.labels import LabelSetBody
-from preceptor.contract.recommendations import Mode, RankedTeacher, SkippedTeacher
+from preceptor.contract.recommendations import Certainty, Mode, ProbeMethod, RankedTeacher, SkippedTeacher
 from worker.label_space import LabelSpace
 from worker.transport.exact import coverage_transport, exact_transport
 from worker.transport.forced import joint_distribution
 
+from .estimators.base import Estimator, Score
+from .estimators.evidence import Evidence
 from .explanation import explain
 
 Float32 = NDArray[np.float32]
-Method = Literal["label_transport", "prediction_transport"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,33 @@ class Scored:
     ground_cost: Float32
     seconds: float
     cached: dict[str, bool] = field(default_factory=dict[str, bool])
+    score: Score | None = None
+    evidence: Evidence | None = None
+
+    @property
+    def value(self) -> float:
+        """What is ranked by."""
+        return self.cost if self.score is None else self.score.value
+
+
+@dataclass(frozen=True)
+class ProbeOutputs:
+    """What a teacher says of a probe.
+
+    Attributes
+    ----------
+    probabilities, logits
+        Shape (N, K), float32.
+    features
+        Shape (N, D), float32, where the model shows them.
+    cached
+        Whether a cache gave them.
+    """
+
+    probabilities: Float32
+    logits: Float32
+    features: Float32 | None
+    cached: bool
 
 
 def score_labels(contender: Contender, student: LabelSetBody, space: LabelSpace, mode: Mode) -> Scored:
@@ -54,37 +81,74 @@ def score_labels(contender: Contender, student: LabelSetBody, space: LabelSpace,
     return Scored(contender, solved.value, solved.plan, cost, time.perf_counter() - started, {"cost": hit})
 
 
-def score_predictions(
+def score_probe(
     contender: Contender,
     student: LabelSetBody,
     space: LabelSpace,
-    predict: Callable[[Contender], tuple[Float32, bool]],
+    outputs: ProbeOutputs,
     targets: NDArray[np.int64],
+    estimator: Estimator,
 ) -> Scored:
-    """Prediction transport with labelled items (arXiv 2204.11526): the plan is forced, the cost is <J, C>.
+    """Score a teacher on labelled items. The plan is that of prediction transport, which labels force: J.
 
     Parameters
     ----------
-    predict
-        The teacher's probabilities over the probe, shape (N, K), and whether they came from a cache.
     targets
         Student class of every item, shape (N,).
+
+    Raises
+    ------
+    MissingEvidence
+        The teacher does not show what the estimator needs.
     """
     started = time.perf_counter()
     cost, hit = space.cost(contender.labels, student)
-    probabilities, outputs_hit = predict(contender)
-    joint = joint_distribution(torch.from_numpy(probabilities), torch.from_numpy(targets), len(student.labels)).numpy()
-    value = float((joint * cost).sum())
-    return Scored(contender, value, joint, cost, time.perf_counter() - started, {"cost": hit, "outputs": outputs_hit})
+    evidence = Evidence(
+        teacher_labels=contender.labels.labels,
+        student_labels=student.labels,
+        text_cost=cost,
+        predictions=outputs.probabilities,
+        logits=outputs.logits,
+        features=outputs.features,
+        labels=targets,
+        teacher=contender.id or contender.name,
+    )
+    score = estimator.estimate(evidence)
+    joint = joint_distribution(
+        torch.from_numpy(outputs.probabilities), torch.from_numpy(targets), len(student.labels)
+    ).numpy()
+    return Scored(
+        contender,
+        float((joint * cost).sum()),
+        joint,
+        cost,
+        time.perf_counter() - started,
+        {"cost": hit, "outputs": outputs.cached},
+        score,
+        evidence,
+    )
 
 
 def ranked(
-    scored: list[Scored], student: LabelSetBody, *, method: Method, top_k: int, sources: int, near: float
+    scored: list[Scored],
+    student: LabelSetBody,
+    *,
+    method: Literal["label_transport", ProbeMethod],
+    higher_is_better: bool,
+    certainties: list[Certainty] | None,
+    top_k: int,
+    sources: int,
+    near: float,
 ) -> list[RankedTeacher]:
-    """The best `top_k`, explained. Equal costs are ordered by name, so that the answer repeats."""
+    """The best `top_k`, explained. Equal scores are ordered by name, so that the answer repeats."""
     rows: list[RankedTeacher] = []
-    best = sorted(scored, key=lambda s: (s.cost, s.contender.name, s.contender.id or ""))[:top_k]
-    for position, row in enumerate(best, 1):
+    sign = -1 if higher_is_better else 1
+    order = sorted(
+        range(len(scored)),
+        key=lambda n: (sign * scored[n].value, scored[n].contender.name, scored[n].contender.id or ""),
+    )
+    for position, number in enumerate(order[:top_k], 1):
+        row = scored[number]
         plan = explain(
             row.plan, row.ground_cost, row.contender.labels.labels, student.labels, sources=sources, near=near
         )
@@ -94,7 +158,9 @@ def ranked(
                 teacher=row.contender.id,
                 name=row.contender.name,
                 cost=round(row.cost, 6),
+                score=round(row.value, 6),
                 method=method,
+                certainty=None if certainties is None else certainties[number],
                 classes=len(row.contender.labels.labels),
                 plan=plan,
                 uncovered=[entry.label for entry in plan if not entry.covered],

@@ -2,27 +2,37 @@
 
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from preceptor.contract.labels import LabelSetBody
-from preceptor.contract.recommendations import RecommendationBody, RecommendationResult, SkippedTeacher, Timings
+from preceptor.contract.recommendations import (
+    Certainty,
+    ProbeMethod,
+    RecommendationBody,
+    RecommendationResult,
+    SkippedTeacher,
+    Timings,
+)
 from preceptor.contract.teachers import Teacher
 from service.state.errors import JobFailed, NotFound
 from service.state.probe_file import ProbeData
 from service.state.selection import student_of_probe, takes_part
+from worker.assessment.certainty import SURE, certainties
+from worker.assessment.estimators.base import MissingEvidence
+from worker.assessment.estimators.registry import ESTIMATORS
 from worker.assessment.ranking import (
     Contender,
-    Method,
+    ProbeOutputs,
     Scored,
     ranked,
     score_labels,
-    score_predictions,
+    score_probe,
     skipped,
     uncovered_by_all,
 )
-from worker.label_space import Float32, LabelSpace
+from worker.label_space import LabelSpace
 from worker.teachers.rejection import TeacherUnusable
 from worker.transport.search import TopK, top_k
 
@@ -138,13 +148,13 @@ class Recommender:
         body: RecommendationBody,
         student: LabelSetBody,
         data: ProbeData | None,
-        method: Method,
+        method: Literal["label_transport", ProbeMethod],
         started: float,
     ) -> RecommendationResult:
         """Score every contender: its outputs are needed, or its labels are not in the index."""
         contenders, teachers = await self._contenders(context, body)
         inputs: dict[str, tuple[Path, Path | None] | str] = {}
-        if method == "prediction_transport":
+        if method != "label_transport":
             for teacher in teachers.values():
                 try:
                     inputs[teacher.id] = await outputs_input(context.state, teacher, str(body.probe))
@@ -180,7 +190,7 @@ class Recommender:
         body: RecommendationBody,
         student: LabelSetBody,
         data: ProbeData | None,
-        method: Method,
+        method: Literal["label_transport", ProbeMethod],
         contenders: list[Contender],
         teachers: dict[str, Teacher],
         inputs: dict[str, tuple[Path, Path | None] | str],
@@ -191,45 +201,48 @@ class Recommender:
         outputs = OutputsOf(context, self._kept)
         encoder_ready = time.perf_counter()
 
-        def predict(contender: Contender) -> tuple[Float32, bool]:
+        def outputs_of(contender: Contender) -> ProbeOutputs:
             found = inputs[str(contender.id)]
             if isinstance(found, str):
                 raise TeacherUnusable(found)
             assert data is not None
             teacher = teachers[str(contender.id)]
             given, hit = outputs.over(teacher, *found, str(body.probe), data)
-            return given.probabilities(body.temperature), hit
+            return ProbeOutputs(given.probabilities(body.temperature), given.logits, given.features, hit)
 
-        targets = None
-        if method == "prediction_transport":
+        estimator, targets = None, None
+        if method != "label_transport":
             assert data is not None
+            estimator = ESTIMATORS[method]
             targets = student_targets(data, student.labels, str(body.probe))
         scored: list[Scored] = []
         failed: list[SkippedTeacher] = []
         for number, contender in enumerate(contenders, 1):
             context.check()
             try:
-                if targets is None:
+                if targets is None or estimator is None:
                     row = score_labels(contender, student, space, body.mode)
                 else:
-                    row = score_predictions(contender, student, space, predict, targets)
-                if not np.isfinite(row.cost):
-                    raise TeacherUnusable("its cost is not a finite number")
+                    row = score_probe(contender, student, space, outputs_of(contender), targets, estimator)
+                if not np.isfinite(row.value):
+                    raise TeacherUnusable("its score is not a finite number")
             except Stopped:
                 raise
-            except (TeacherUnusable, ValueError) as error:
+            except (TeacherUnusable, MissingEvidence, ValueError) as error:
                 reason = error.detail if isinstance(error, TeacherUnusable) else str(error)
                 failed.append(skipped(contender, reason))
                 context.emit("teacher", {"name": contender.name, "reason": reason})
             else:
                 scored.append(row)
                 if targets is not None:
-                    context.emit("teacher", {"name": contender.name, "cost": round(row.cost, 6)})
+                    context.emit("teacher", {"name": contender.name, "score": round(row.value, 6)})
             if targets is not None or number % 100 == 0:
                 context.progress(number / len(contenders), f"{number} of {len(contenders)} teachers")
         if not scored:
             raise JobFailed(_none_ranked(failed))
         transported = time.perf_counter()
+        sure = None if estimator is None or targets is None else certainties(scored, targets, estimator)
+        resampled = time.perf_counter()
         return _answer(
             body,
             student,
@@ -239,12 +252,15 @@ class Recommender:
             solved=len(scored),
             scored=scored,
             failed=failed,
+            higher_is_better=estimator is not None and estimator.higher_is_better,
+            sure=sure,
             timings=Timings(
                 stages={
                     "encoder": round(encoder_ready - started, 6),
                     "embed": round(space.encoding_seconds, 6),
                     "forward": round(outputs.seconds, 6),
                     "transport": round(transported - encoder_ready - space.encoding_seconds - outputs.seconds, 6),
+                    "certainty": round(resampled - transported, 6),
                 },
                 caches={"cost": space.use, "outputs": outputs.use},
             ),
@@ -254,7 +270,7 @@ class Recommender:
 def _answer(
     body: RecommendationBody,
     student: LabelSetBody,
-    method: Method,
+    method: Literal["label_transport", ProbeMethod],
     encoder: str,
     *,
     considered: int,
@@ -262,10 +278,21 @@ def _answer(
     scored: list[Scored],
     failed: list[SkippedTeacher],
     timings: Timings,
+    higher_is_better: bool = False,
+    sure: list[Certainty] | None = None,
 ) -> RecommendationResult:
     """The ranked and explained answer; adds the stage `explain`."""
     started = time.perf_counter()
-    rows = ranked(scored, student, method=method, top_k=body.top_k, sources=body.sources_per_class, near=NEAR)
+    rows = ranked(
+        scored,
+        student,
+        method=method,
+        higher_is_better=higher_is_better,
+        certainties=sure,
+        top_k=body.top_k,
+        sources=body.sources_per_class,
+        near=NEAR,
+    )
     uncovered = uncovered_by_all(rows, student)
     warnings: list[str] = []
     if uncovered:
@@ -274,10 +301,25 @@ def _answer(
             + (" and others" if len(uncovered) > 8 else "")
             + ": expect little help there"
         )
+    if sure is None:
+        nothing = len(uncovered) == len(student.labels)
+        if nothing:
+            warnings.append(
+                "no name in the zoo is near any class of the student: send a labelled probe, or add teachers"
+            )
+    else:
+        nothing = max(row.better_than_random for row in sure) < SURE
+        if nothing:
+            warnings.append(
+                "on this probe no teacher is clearly better than one that answers at random: add teachers, send more "
+                "labelled items, or train without a teacher"
+            )
     timings.stages["explain"] = round(time.perf_counter() - started, 6)
     return RecommendationResult(
         method=method,
         mode=body.mode if method == "label_transport" else None,
+        higher_is_better=higher_is_better,
+        abstain=nothing,
         encoder=encoder,
         student_labels=student.labels,
         considered=considered,
@@ -299,7 +341,7 @@ def _by_index(body: RecommendationBody, student: LabelSetBody) -> bool:
     return body.candidates is None and body.encoder is None and student.embeddings is None
 
 
-def _method(body: RecommendationBody, data: ProbeData | None) -> Method:
+def _method(body: RecommendationBody, data: ProbeData | None) -> Literal["label_transport", ProbeMethod]:
     if body.method != "auto":
         return body.method
     usable = data is not None and data.labels is not None and body.candidates is None

@@ -10,6 +10,7 @@ from .tables import row, seconds, some, table
 _METHODS = {
     "label_transport": "transport between the label sets (no model was run)",
     "prediction_transport": "transport from the teachers' predictions on the probe",
+    "alignment": "alignment of the teachers' predictions with the labels",
 }
 
 
@@ -18,22 +19,35 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
     out = session.out
     how = _METHODS.get(result.method, result.method) + (f", {result.mode}" if result.mode else "")
     teachers = f"{result.considered} teacher{'' if result.considered == 1 else 's'}"
-    out.print(f"{teachers} for {len(result.student_labels)} classes, by {how}. Lower cost is better.")
+    better = "Higher score is better" if result.higher_is_better else "Lower cost is better"
+    out.print(f"{teachers} for {len(result.student_labels)} classes, by {how}. {better}.")
+    sure = any(entry.certainty for entry in result.ranking)
     made = table(
         ("rank", "right"),
         "teacher",
         "id",
-        ("cost", "right"),
+        ("score" if result.higher_is_better else "cost", "right"),
+        *((("90 % interval", "right"), ("P(best)", "right")) if sure else ()),
         ("classes", "right"),
         ("uncovered", "right"),
         ("time", "right"),
     )
     for entry in result.ranking:
-        cached = [name for name, hit in entry.cached.items() if hit]
-        spent = seconds(entry.seconds) + (f" (cached: {', '.join(cached)})" if cached else "")
-        uncovered = f"{len(entry.uncovered)} of {len(result.student_labels)}"
-        row(made, entry.rank, entry.name, entry.teacher, f"{entry.cost:.4f}", entry.classes, uncovered, spent)
+        row(
+            made,
+            entry.rank,
+            entry.name,
+            entry.teacher,
+            f"{entry.cost if entry.score is None else entry.score:.4f}",
+            *(_certainty(entry) if sure else ()),
+            entry.classes,
+            f"{len(entry.uncovered)} of {len(result.student_labels)}",
+            seconds(entry.seconds),
+        )
     out.print(made)
+    tied = [entry.name for entry in result.ranking if entry.certainty and entry.certainty.ties == 1]
+    if len(tied) > 1:
+        out.print(f"This probe cannot tell these apart: {plain(some(tied, 10) or '')}. More labelled items may.")
     for entry in result.ranking[:explain]:
         _show_plan(session, entry)
     if result.uncovered:
@@ -46,6 +60,12 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
     for warning in result.warnings:
         out.print(Text(f"Note: {plain(warning)}", style="yellow"))
     show_timings(session, result.timings)
+
+
+def _certainty(entry: RankedTeacher) -> tuple[str | None, str | None]:
+    if entry.certainty is None:
+        return None, None
+    return f"{entry.certainty.low:.3f} to {entry.certainty.high:.3f}", f"{entry.certainty.best:.2f}"
 
 
 def _show_plan(session: Session, entry: RankedTeacher) -> None:

@@ -10,7 +10,22 @@ from .jobs import Job
 from .labels import LabelSetBody, LabelSetGiven
 from .teachers import Modality, Name, Tag
 
-Method = Literal["auto", "label_transport", "prediction_transport"]
+ProbeMethod = Literal[
+    "prediction_transport",
+    "transport_gain",
+    "alignment",
+    "leep",
+    "nce",
+    "nleep",
+    "logme",
+    "h_score",
+    "parc",
+    "knn",
+    "sfda",
+]
+"""Estimators that need a labelled probe; docs/estimators.md has their equations."""
+
+Method = Literal["auto", "label_transport", ProbeMethod]
 Mode = Literal["coverage", "balanced"]
 
 
@@ -36,8 +51,10 @@ class RecommendationBody(Body):
     Attributes
     ----------
     method
-        `label_transport` compares label sets; no model is run. `prediction_transport` runs each teacher on the
-        probe (arXiv 2204.11526). `auto` takes the second where there is a labelled probe.
+        `label_transport` compares label sets; no model is run. All others run each teacher on a labelled probe:
+        `prediction_transport` (arXiv 2204.11526), normalised transport (`alignment`, `transport_gain`), and the
+        published estimators of docs/estimators.md. `auto` takes `prediction_transport` where there is a labelled
+        probe, else `label_transport`.
     mode
         For label transport: `coverage` asks whether each student class finds a near teacher class; `balanced`
         moves the whole of the teacher's prior and so punishes a teacher for classes that nobody asked about.
@@ -65,10 +82,11 @@ class RecommendationBody(Body):
     def _agree(self) -> "RecommendationBody":
         if self.student is None and self.probe is None:
             raise ValueError("give student (label names) or probe (data), or both")
-        if self.method == "prediction_transport" and self.probe is None:
-            raise ValueError("prediction_transport needs a probe; label_transport works with label names alone")
-        if self.candidates is not None and self.method == "prediction_transport":
-            raise ValueError("candidates are bare label sets and cannot predict; use method label_transport")
+        if self.method not in ("auto", "label_transport"):
+            if self.probe is None:
+                raise ValueError(f"{self.method} needs a probe; label_transport works with label names alone")
+            if self.candidates is not None:
+                raise ValueError("candidates are bare label sets and cannot predict; use method label_transport")
         own = isinstance(self.student, LabelSetBody) and self.student.embeddings is not None
         if own and (self.candidates is None or any(c.embeddings is None for c in self.candidates)):
             raise ValueError(
@@ -96,14 +114,28 @@ class ClassPlan(Answer):
     sources: list[TransportSource]
 
 
+class Certainty(Answer):
+    """How sure a score is: a bootstrap over the probe's items, paired over all teachers."""
+
+    low: float = Field(description="Lower end of the 90 % interval of the score")
+    high: float = Field(description="Upper end")
+    best: float = Field(description="Probability to be the best of all that were ranked")
+    ties: int = Field(description="Group of teachers that this probe cannot tell apart, 1 for the best")
+    better_than_random: float = Field(
+        description="Probability to beat the same teacher with its answers dealt to the wrong items"
+    )
+
+
 class RankedTeacher(Answer):
-    """One row of the ranking; a lower cost is better."""
+    """One row of the ranking."""
 
     rank: int
     teacher: TeacherId | None = Field(default=None, description="Null for a candidate given in the request")
     name: str
-    cost: float
-    method: Literal["label_transport", "prediction_transport"]
+    cost: float = Field(description="Transport cost of the plan; lower is better")
+    score: float | None = Field(default=None, description="What is ranked by; the cost itself for transport costs")
+    method: Literal["label_transport", ProbeMethod]
+    certainty: Certainty | None = Field(default=None, description="Null where no labelled probe was used")
     classes: int
     plan: list[ClassPlan]
     uncovered: list[str] = Field(description="Student classes with no near teacher class")
@@ -140,8 +172,10 @@ class Timings(Answer):
 class RecommendationResult(Answer):
     """The ranked zoo."""
 
-    method: Literal["label_transport", "prediction_transport"]
+    method: Literal["label_transport", ProbeMethod]
     mode: Mode | None
+    higher_is_better: bool = Field(default=False, description="Of the scores; costs are always better when lower")
+    abstain: bool = Field(default=False, description="Nothing in the zoo is likely to help; the warnings say why")
     encoder: str = Field(description="Identity of the label encoder")
     student_labels: list[str]
     considered: int = Field(description="Teachers that took part")
