@@ -49,11 +49,25 @@ def test_the_main_job(client: Client, zoo: dict[str, Teacher], tmp_path: Path) -
     assert order[0] == "all digits"
     assert order.index("high digits") < order.index("low digits")
     assert order.index("all digits") < order.index("wrong names")
+    for row in result.ranking:
+        assert row.certainty is not None
+        assert row.certainty.low <= row.cost == row.score <= row.certainty.high
+    assert sum(row.certainty.best for row in result.ranking if row.certainty) == pytest.approx(1, abs=1e-3)
+    assert result.ranking[0].certainty is not None
+    assert result.ranking[0].certainty.ties == 1
+    assert result.ranking[0].certainty.better_than_random > 0.95
+    assert not result.abstain
     # "wrong names" has the weights of "all digits": its outputs are known already.
     assert (result.timings.caches["outputs"].hits, result.timings.caches["outputs"].misses) == (1, 3)
     again = client.recommendations.create(probe=labelled.id, tags=[TAG]).wait(timeout=60)
     assert again.timings.caches["outputs"].hits == 4
     assert [row.cost for row in again.ranking] == [row.cost for row in result.ranking]
+
+    leep = client.recommendations.create(probe=labelled.id, tags=[TAG], method="leep").wait(timeout=60)
+    assert (leep.method, leep.higher_is_better) == ("leep", True)
+    scores = [row.score for row in leep.ranking if row.score is not None]
+    assert scores == sorted(scores, reverse=True)
+    assert leep.ranking[0].name in ("all digits", "wrong names"), "LEEP does not read names"
 
     job = client.distillations.create(
         data=labelled.id,

@@ -22,17 +22,33 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
     better = "Higher score is better" if result.higher_is_better else "Lower cost is better"
     out.print(f"{teachers} for {len(result.student_labels)} classes, by {how}. {better}.")
     sure = any(entry.certainty for entry in result.ranking)
-    made = table(
-        ("rank", "right"),
-        "teacher",
-        "id",
-        ("score" if result.higher_is_better else "cost", "right"),
-        *((("90 % interval", "right"), ("P(best)", "right")) if sure else ()),
-        ("classes", "right"),
-        ("uncovered", "right"),
-        ("time", "right"),
+    score = "score" if result.higher_is_better else "cost"
+    made = (
+        table(
+            ("rank", "right"),
+            "teacher",
+            "id",
+            (score, "right"),
+            ("90 % interval", "right"),
+            ("P(best)", "right"),
+            ("classes", "right"),
+            ("uncovered", "right"),
+            ("time", "right"),
+        )
+        if sure
+        else table(
+            ("rank", "right"),
+            "teacher",
+            "id",
+            (score, "right"),
+            ("classes", "right"),
+            ("uncovered", "right"),
+            ("time", "right"),
+        )
     )
     for entry in result.ranking:
+        cached = [name for name, hit in entry.cached.items() if hit]
+        spent = seconds(entry.seconds) + (f" (cached: {', '.join(cached)})" if cached and not sure else "")
         row(
             made,
             entry.rank,
@@ -42,7 +58,7 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
             *(_certainty(entry) if sure else ()),
             entry.classes,
             f"{len(entry.uncovered)} of {len(result.student_labels)}",
-            seconds(entry.seconds),
+            spent,
         )
     out.print(made)
     tied = [entry.name for entry in result.ranking if entry.certainty and entry.certainty.ties == 1]
