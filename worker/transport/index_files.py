@@ -15,17 +15,33 @@ file                content
 ==================  ==================================================================
 """
 
+import fcntl
+import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = 1
+DIGEST = 16
 DATA_FILES = ("vocabulary.f32", "digests.bin", "labels.jsonl", "members.i32", "weights.f32")
 LOG_FILE = "teachers.log"
 _HEAD = struct.Struct("<IBHIQIQd16s")
 _ADD, _REMOVE = 1, 2
+
+
+class DamagedIndexError(ValueError):
+    """A file of the index is not what its log or its head says; only building it anew helps."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path} {problem}; delete the folder of the index and add its teachers again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +135,58 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_sizes(folder: Path, dim: int, rows: int, text_bytes: int, members: int) -> None:
+    """Raise :class:`DamagedIndexError` where a data file is shorter than the log's records need."""
+    needed = (rows * dim * 4, rows * DIGEST, text_bytes, members * 4, members * 4)
+    for name, size in zip(DATA_FILES, needed, strict=True):
+        path = folder / name
+        there = path.stat().st_size if path.exists() else 0
+        if there < size:
+            raise DamagedIndexError(path, f"has {there} bytes, the log needs {size}")
+
+
+def mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A file as a read-only array that the system pages in as it is read."""
+    if 0 in shape:
+        return np.empty(shape, dtype=dtype)
+    # As a plain array: indexing a memmap object costs microseconds more each time.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", shape=shape))
+
+
+@contextmanager
+def locked(path: Path) -> Generator[None]:
+    """Hold the index's write lock, across processes."""
+    with (path / "lock").open("a+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write_current(path: Path, folder: str, changes: int, encoder_id: str, dim: int) -> None:
+    """Make ``folder`` the current one, in one step."""
+    current = {"format": FORMAT, "folder": folder, "changes": changes, "encoder_id": encoder_id, "dim": dim}
+    replace_file(path / "CURRENT", json.dumps(current).encode())
+
+
+def read_current(path: Path) -> dict[str, Any]:
+    """What :func:`write_current` wrote.
+
+    Raises
+    ------
+    DamagedIndexError
+        It is not that.
+    ValueError
+        Another format.
+    """
+    try:
+        current = json.loads((path / "CURRENT").read_bytes())
+        version = current["format"]
+        if version != FORMAT:
+            raise ValueError(f"{path} is an index of format {version}, this program reads {FORMAT}")
+        wanted = {"folder": str, "changes": int, "encoder_id": str, "dim": int}
+        if not all(isinstance(current[name], kind) for name, kind in wanted.items()):
+            raise TypeError("a field of another type")
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
+        raise DamagedIndexError(path / "CURRENT", f"is not the head of an index ({problem})") from problem
+    return current

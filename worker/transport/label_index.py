@@ -4,7 +4,6 @@ Any number of processes may read while one writes: data files are only appended 
 log's valid records speak of, and compaction builds a new folder before one rename makes it current.
 """
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -13,16 +12,13 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from worker.transport import index_files
-from worker.transport.index_files import DATA_FILES, LOG_FILE, Record
+from worker.transport.index_files import DATA_FILES, DIGEST, LOG_FILE, DamagedIndexError, Record
 
-_FORMAT = 1
-_DIGEST = 16
 # Compaction copies everything alive, so it waits until as much is dead as is alive.
 _DEAD_SHARE = 0.5
 _SMALLEST_COMPACTION = 65_536
@@ -130,18 +126,20 @@ class LabelIndex:
         ------
         ValueError
             The folder holds an index of another encoder or dimension.
+        DamagedIndexError
+            A file of the index is broken or shorter than its log says. Delete the folder and add the teachers again.
         """
         if dim < 1:
             raise ValueError(f"dim must be at least 1, got {dim}")
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
+        with index_files.locked(path):
             if not (path / "CURRENT").exists():
                 (path / "g0").mkdir(exist_ok=True)
                 for name in (*DATA_FILES, LOG_FILE):
                     index_files.append(path / "g0" / name, 0, b"")
-                _write_current(path, "g0", 0, encoder_id, dim)
-        current = _read_current(path)
+                index_files.write_current(path, "g0", 0, encoder_id, dim)
+        current = index_files.read_current(path)
         if current["encoder_id"] != encoder_id or current["dim"] != dim:
             raise ValueError(
                 f"{path} indexes embeddings of encoder {current['encoder_id']!r} with {current['dim']} dimensions, "
@@ -168,7 +166,7 @@ class LabelIndex:
         with self._guard:
             state = self._state
             before = state.changes
-            if _read_current(self.path)["folder"] != state.folder.name:
+            if index_files.read_current(self.path)["folder"] != state.folder.name:
                 self._state = self._read_all()
                 self._zoo, self._digests = None, None
             else:
@@ -227,7 +225,7 @@ class LabelIndex:
                 own = np.empty(len(labels), dtype=np.int32)
                 for position, (label, row) in enumerate(zip(labels, unit, strict=True)):
                     data = row.tobytes()
-                    digest = hashlib.blake2b(data, digest_size=_DIGEST).digest()
+                    digest = hashlib.blake2b(data, digest_size=DIGEST).digest()
                     known = digests.get(digest)
                     if known is None:
                         known = digests[digest] = next_row
@@ -238,7 +236,7 @@ class LabelIndex:
                         text_bytes += len(texts[-1])
                     own[position] = known
                 mean = prior.astype(np.float64) @ unit.astype(np.float64)
-                signature = hashlib.blake2b(own.tobytes() + prior.tobytes(), digest_size=_DIGEST).digest()
+                signature = hashlib.blake2b(own.tobytes() + prior.tobytes(), digest_size=DIGEST).digest()
                 record = Record(
                     name, True, next_member, len(labels), next_row, text_bytes, float(mean @ mean), signature
                 )
@@ -249,7 +247,7 @@ class LabelIndex:
             folder = state.folder
             for name, offset, parts in (
                 ("vocabulary.f32", state.rows * self.dim * 4, rows),
-                ("digests.bin", state.rows * _DIGEST, new_digests),
+                ("digests.bin", state.rows * DIGEST, new_digests),
                 ("labels.jsonl", state.text_bytes, texts),
                 ("members.i32", state.members * 4, members),
                 ("weights.f32", state.members * 4, weights),
@@ -281,37 +279,42 @@ class LabelIndex:
 
     def _read_all(self) -> _State:
         while True:
-            current = _read_current(self.path)
+            current = index_files.read_current(self.path)
             state = _State(self.path / current["folder"], current["changes"], {}, 0, current["changes"], 0, 0, 0)
             try:
                 self._read_more(state)
             except FileNotFoundError:
                 # Compacted between the two reads: the old folder is gone, the new one is current.
-                if _read_current(self.path)["folder"] == current["folder"]:
+                if index_files.read_current(self.path)["folder"] == current["folder"]:
                     raise
                 continue
             return state
 
-    @staticmethod
-    def _read_more(state: _State) -> None:
+    def _read_more(self, state: _State) -> None:
         with (state.folder / LOG_FILE).open("rb") as log:
             log.seek(state.log_end)
             data = log.read()
         base = state.log_end
         for record, end in index_files.decode(data):
             state.take(record, base + end)
+        if state.log_end > base:
+            index_files.check_sizes(state.folder, self.dim, state.rows, state.text_bytes, state.members)
 
     def _view(self) -> Zoo:
         state = self._state
         records = list(state.records.values())
         numbers: dict[bytes, int] = {}
+        members = index_files.mapped(state.folder / "members.i32", np.int32, (state.members,))
+        if state.members and not (int(members.min()) >= 0 and int(members.max()) < state.rows):
+            # The compiled passes would read outside the vocabulary.
+            raise DamagedIndexError(state.folder / "members.i32", f"speaks of rows beyond the {state.rows} there are")
         return Zoo(
             teachers=tuple(record.teacher for record in records),
             starts=np.array([record.start for record in records], dtype=np.int64),
             counts=np.array([record.count for record in records], dtype=np.int64),
-            members=_mapped(state.folder / "members.i32", np.int32, (state.members,)),
-            weights=_mapped(state.folder / "weights.f32", np.float32, (state.members,)),
-            vocabulary=_mapped(state.folder / "vocabulary.f32", np.float32, (state.rows, self.dim)),
+            members=members,
+            weights=index_files.mapped(state.folder / "weights.f32", np.float32, (state.members,)),
+            vocabulary=index_files.mapped(state.folder / "vocabulary.f32", np.float32, (state.rows, self.dim)),
             concentrations=np.array([record.concentration for record in records], dtype=np.float64),
             families=np.array(
                 [numbers.setdefault(record.signature, len(numbers)) for record in records], dtype=np.int64
@@ -323,7 +326,7 @@ class LabelIndex:
 
     @contextmanager
     def _writing(self) -> Generator[_State]:
-        with self._guard, _locked(self.path):
+        with self._guard, index_files.locked(self.path):
             self.refresh()
             yield self._state
 
@@ -337,8 +340,8 @@ class LabelIndex:
 
     def _known_digests(self, state: _State) -> dict[bytes, int]:
         if self._digests is None or len(self._digests) != state.rows:
-            data = (state.folder / "digests.bin").read_bytes()[: state.rows * _DIGEST]
-            self._digests = {data[row * _DIGEST : (row + 1) * _DIGEST]: row for row in range(state.rows)}
+            data = (state.folder / "digests.bin").read_bytes()[: state.rows * DIGEST]
+            self._digests = {data[row * DIGEST : (row + 1) * DIGEST]: row for row in range(state.rows)}
         return self._digests
 
     def _checked(
@@ -383,7 +386,7 @@ class LabelIndex:
         digests = (state.folder / "digests.bin").read_bytes()
         contents = {
             "vocabulary.f32": np.ascontiguousarray(zoo.vocabulary[rows]).tobytes(),
-            "digests.bin": b"".join(digests[row * _DIGEST : (row + 1) * _DIGEST] for row in rows),
+            "digests.bin": b"".join(digests[row * DIGEST : (row + 1) * DIGEST] for row in rows),
             "labels.jsonl": b"".join(text_lines),
             "members.i32": members.astype(np.int32).tobytes(),
             "weights.f32": zoo.weights[index].tobytes(),
@@ -397,34 +400,8 @@ class LabelIndex:
         index_files.sync_folder(folder)
         changes = state.changes + 1
         # Reading the new log counts its records as changes again, so the base is that much lower.
-        _write_current(self.path, folder.name, changes - len(state.records), self.encoder_id, self.dim)
+        index_files.write_current(self.path, folder.name, changes - len(state.records), self.encoder_id, self.dim)
         old = state.folder
         self._state = self._read_all()
         self._zoo, self._digests = None, None
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    if 0 in shape:
-        return np.empty(shape, dtype=dtype)
-    # As a plain array: indexing a memmap object costs microseconds more each time.
-    return np.asarray(np.memmap(path, dtype=dtype, mode="r", shape=shape))
-
-
-@contextmanager
-def _locked(path: Path) -> Generator[None]:
-    with (path / "lock").open("a+b") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _write_current(path: Path, folder: str, changes: int, encoder_id: str, dim: int) -> None:
-    current = {"format": _FORMAT, "folder": folder, "changes": changes, "encoder_id": encoder_id, "dim": dim}
-    index_files.replace_file(path / "CURRENT", json.dumps(current).encode())
-
-
-def _read_current(path: Path) -> dict[str, Any]:
-    current = json.loads((path / "CURRENT").read_bytes())
-    if current.get("format") != _FORMAT:
-        raise ValueError(f"{path} is an index of format {current.get('format')}, this program reads {_FORMAT}")
-    return current

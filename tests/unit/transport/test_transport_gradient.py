@@ -1,5 +1,6 @@
 """The loss: gradients against finite differences in float64, mixed precision, compilation, several teachers."""
 
+import itertools
 import warnings
 from collections.abc import Callable
 
@@ -309,7 +310,7 @@ def test_a_step_along_the_gradient_lowers_the_loss() -> None:
     for _ in range(15):
         values.append(float(loss(logits)))
         logits = logits - 0.5 * gradient(loss, logits)
-    assert all(later < earlier for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(values))
 
 
 def test_empty_batch_has_a_loss_per_item() -> None:
