@@ -17,6 +17,15 @@ ACTIVE: Final = PREFIX + "jobs:active"
 EXPIRING: Final = PREFIX + "expiring"
 """Sorted set: keys that the reaper removes, by the time (ms) when it may. Not TTLs: Redis may evict those."""
 
+ENDED: Final = PREFIX + "jobs:ended"
+"""Sorted set: ids of ended jobs, by the time (ms) of their end."""
+
+UNSWEPT: Final = PREFIX + "jobs:unswept"
+"""Set of the ids of ended jobs whose leftovers in the store are still to be removed."""
+
+SERVER: Final = PREFIX + "server"
+"""The run id of the Redis server that the index was last compared with the store on."""
+
 WAKE_PREFIX: Final = PREFIX + "wake:"
 
 
@@ -63,6 +72,16 @@ def wake(id: str) -> str:
 def waiting(lane: str) -> str:
     """Sorted set: ids of the jobs that wait in a lane, by the time they began to wait."""
     return f"{PREFIX}lane:{lane}:waiting"
+
+
+def leases(lane: str) -> str:
+    """Sorted set: ids of a lane's running jobs, by the time (ms) at which their worker counts as lost."""
+    return f"{PREFIX}lane:{lane}:leases"
+
+
+def delayed(lane: str) -> str:
+    """Sorted set: ids of a lane's jobs that wait before they are tried again, by the time (ms) when they may be."""
+    return f"{PREFIX}lane:{lane}:delayed"
 
 
 def workers(lane: str) -> str:

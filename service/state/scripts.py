@@ -5,10 +5,12 @@ The clock is Redis' own, so that workers whose clocks disagree still agree on le
 
 from typing import Final
 
+# KEYS of every job script: job, active, events, expiring, leases, waiting, delayed, ended. ARGV: channel, id, ...
 _HEAD: Final = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local job, active, events, expiring = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local leases, waiting, delayed, ended = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local channel = ARGV[1]
 local id = ARGV[2]
 local function emit(name, data)
@@ -18,55 +20,61 @@ end
 local function terminal(status)
   return status == 'succeeded' or status == 'failed' or status == 'canceled'
 end
-local function finish(status, err, waiting, event_ttl)
-  redis.call('HSET', job, 'status', status, 'finished_at', now, 'error', err)
-  redis.call('HDEL', job, 'owner', 'lease_until')
-  redis.call('SREM', active, id)
-  redis.call('ZREM', waiting, id)
-  emit('status', cjson.encode({status = status}))
-  redis.call('ZADD', expiring, now + event_ttl * 1000, events)
+local function stale(fence)
+  return redis.call('HGET', job, 'fence') ~= fence or terminal(redis.call('HGET', job, 'status'))
 end
-local function wait_again(waiting)
+local function wait_again(delay)
   redis.call('HSET', job, 'status', 'queued')
   redis.call('HINCRBY', job, 'fence', 1)
   redis.call('HINCRBY', job, 'requeues', 1)
-  redis.call('HDEL', job, 'owner', 'lease_until', 'progress')
-  redis.call('ZADD', waiting, now, id)
+  redis.call('HDEL', job, 'owner', 'progress')
+  redis.call('ZREM', leases, id)
+  if delay > 0 then
+    redis.call('ZADD', delayed, now + delay, id)
+  else
+    redis.call('ZADD', waiting, now, id)
+  end
   emit('status', cjson.encode({status = 'queued'}))
 end
 """
 
-# KEYS: job, active, events, expiring, waiting, order.
-# ARGV: channel, id, kind, lane, created_at, order member, room.
+# ARGV: ..., kind, lane, created_at, order member, room, requeues, canceling. KEYS: ..., order, order of the kind.
 CREATE: Final = (
     _HEAD
     + """
 if redis.call('EXISTS', job) == 1 then return 'exists' end
-if tonumber(ARGV[7]) > 0 and redis.call('ZCARD', KEYS[5]) >= tonumber(ARGV[7]) then return 'full' end
+if tonumber(ARGV[7]) > 0 and redis.call('ZCARD', waiting) >= tonumber(ARGV[7]) then return 'full' end
 redis.call('HSET', job, 'id', id, 'kind', ARGV[3], 'lane', ARGV[4], 'created_at', ARGV[5], 'status', 'queued',
-  'deliveries', 0, 'fence', now, 'requeues', 0)
+  'deliveries', 0, 'fence', now, 'requeues', ARGV[8])
 redis.call('SADD', active, id)
-redis.call('ZADD', KEYS[5], now, id)
-redis.call('ZADD', KEYS[6], 0, ARGV[6])
+redis.call('ZADD', waiting, now, id)
+redis.call('ZADD', KEYS[9], 0, ARGV[6])
+redis.call('ZADD', KEYS[10], 0, ARGV[6])
 emit('status', cjson.encode({status = 'queued'}))
 return 'created'
 """
 )
 
-# KEYS: job, active, events, expiring, waiting. ARGV: channel, id, owner, lease ms, delivery limit.
+# ARGV: ..., owner, lease ms, delivery limit.
 TAKE: Final = (
     _HEAD
     + """
 local status = redis.call('HGET', job, 'status')
 if not status then return {'unknown', 0, 0} end
 if terminal(status) then return {'ended', 0, 0} end
-local until_ = tonumber(redis.call('HGET', job, 'lease_until') or '0')
-if (status == 'running' or status == 'canceling') and until_ > now then return {'held', 0, 0} end
+if redis.call('ZSCORE', delayed, id) then return {'delayed', 0, 0} end
+local until_ = tonumber(redis.call('ZSCORE', leases, id) or '0')
+if (status == 'running' or status == 'canceling') and until_ > now then
+  if redis.call('HGET', job, 'owner') ~= ARGV[3] then return {'held', 0, 0} end
+  -- The answer to this very request was lost on its way.
+  return {'taken', tonumber(redis.call('HGET', job, 'fence')), tonumber(redis.call('HGET', job, 'deliveries'))}
+end
 local deliveries = redis.call('HINCRBY', job, 'deliveries', 1)
 local fence = math.max(tonumber(redis.call('HGET', job, 'fence')) + 1, now)
-redis.call('HSET', job, 'fence', fence, 'owner', ARGV[3], 'lease_until', now + tonumber(ARGV[4]))
+redis.call('HSET', job, 'fence', fence, 'owner', ARGV[3])
+redis.call('ZADD', leases, now + tonumber(ARGV[4]), id)
 redis.call('HSETNX', job, 'started_at', now)
-redis.call('ZREM', KEYS[5], id)
+redis.call('ZREM', waiting, id)
 if status == 'canceling' then return {'canceling', fence, deliveries} end
 redis.call('HSET', job, 'status', 'running')
 if deliveries > tonumber(ARGV[5]) then return {'exhausted', fence, deliveries} end
@@ -75,53 +83,75 @@ return {'taken', fence, deliveries}
 """
 )
 
-# KEYS: job, active, events, expiring. ARGV: channel, id, fence, lease ms.
+# ARGV: ..., fence, lease ms.
 RENEW: Final = (
     _HEAD
     + """
-if redis.call('HGET', job, 'fence') ~= ARGV[3] then return 'lost' end
-local status = redis.call('HGET', job, 'status')
-if terminal(status) then return 'lost' end
-redis.call('HSET', job, 'lease_until', now + tonumber(ARGV[4]))
-return status
+if stale(ARGV[3]) then return 'lost' end
+redis.call('ZADD', leases, now + tonumber(ARGV[4]), id)
+return redis.call('HGET', job, 'status')
 """
 )
 
-# KEYS: job, active, events, expiring. ARGV: channel, id, fence, event name, data, is progress.
+# ARGV: ..., fence, event name, data, is progress.
 EMIT: Final = (
     _HEAD
     + """
-if redis.call('HGET', job, 'fence') ~= ARGV[3] then return 0 end
-if terminal(redis.call('HGET', job, 'status')) then return 0 end
+if stale(ARGV[3]) then return 0 end
 if ARGV[6] == '1' then redis.call('HSET', job, 'progress', ARGV[5]) end
 emit(ARGV[4], ARGV[5])
 return 1
 """
 )
 
-# KEYS: job, active, events, expiring, waiting. ARGV: channel, id, fence, status, error, event ttl s.
-FINISH: Final = (
+# ARGV: ..., fence, key of the checkpoint in the store.
+SAVED: Final = (
     _HEAD
     + """
-if redis.call('HGET', job, 'fence') ~= ARGV[3] then return 0 end
-if terminal(redis.call('HGET', job, 'status')) then return 0 end
-redis.call('HSET', job, 'result_fence', ARGV[3])
-finish(ARGV[4], ARGV[5], KEYS[5], ARGV[6])
+if stale(ARGV[3]) then return 0 end
+redis.call('HSET', job, 'checkpoint', ARGV[4])
 return 1
 """
 )
 
-# KEYS: job, active, events, expiring, waiting. ARGV: channel, id, event ttl s.
+# ARGV: ..., fence. Whether this worker may still write the job's end, and the moment; and how often it was delivered.
+ENDING: Final = (
+    _HEAD
+    + """
+if stale(ARGV[3]) then return {0, 0} end
+return {now, tonumber(redis.call('HGET', job, 'deliveries'))}
+"""
+)
+
+# KEYS: ..., unswept. ARGV: ..., status, error, finished_at, result fence, deliveries, event ttl s.
+# The store says how the job has ended, so this asks for no fence. It raises it: whoever still works on the job stops.
+SETTLE: Final = (
+    _HEAD
+    + """
+local status = redis.call('HGET', job, 'status')
+if not status or terminal(status) then return 0 end
+redis.call('HSET', job, 'status', ARGV[3], 'error', ARGV[4], 'finished_at', ARGV[5], 'result_fence', ARGV[6],
+  'deliveries', ARGV[7])
+redis.call('HINCRBY', job, 'fence', 1)
+redis.call('HDEL', job, 'owner', 'checkpoint')
+redis.call('SREM', active, id)
+redis.call('ZREM', waiting, id)
+redis.call('ZREM', leases, id)
+redis.call('ZREM', delayed, id)
+redis.call('ZADD', ended, ARGV[5], id)
+redis.call('SADD', KEYS[9], id)
+emit('status', cjson.encode({status = ARGV[3]}))
+redis.call('ZADD', expiring, now + ARGV[8] * 1000, events)
+return 1
+"""
+)
+
+# A running job is asked to stop. Returns the status, or 'unknown'.
 CANCEL: Final = (
     _HEAD
     + """
 local status = redis.call('HGET', job, 'status')
 if not status then return 'unknown' end
-if status == 'queued' then
-  redis.call('HINCRBY', job, 'fence', 1)
-  finish('canceled', '', KEYS[5], ARGV[3])
-  return 'canceled'
-end
 if status == 'running' then
   redis.call('HSET', job, 'status', 'canceling')
   emit('status', cjson.encode({status = 'canceling'}))
@@ -131,35 +161,73 @@ return status
 """
 )
 
-# KEYS: job, active, events, expiring, waiting. ARGV: channel, id, fence. A draining worker hands its job back.
+# ARGV: ..., fence. A draining worker hands its job back.
 RELEASE: Final = (
     _HEAD
     + """
 if redis.call('HGET', job, 'fence') ~= ARGV[3] then return 0 end
 if redis.call('HGET', job, 'status') ~= 'running' then return 0 end
 redis.call('HINCRBY', job, 'deliveries', -1)
-wait_again(KEYS[5])
+wait_again(0)
 return 1
 """
 )
 
-# KEYS: job, active, events, expiring, waiting. ARGV: channel, id, event ttl s. The reaper's look at one job.
+# ARGV: ..., fence, first delay ms, longest delay ms, retry limit. A fault that passes: the delivery does not count.
+# Returns the delay, 0 where refused, -1 where the limit is reached.
+RETRY: Final = (
+    _HEAD
+    + """
+if redis.call('HGET', job, 'fence') ~= ARGV[3] then return 0 end
+if redis.call('HGET', job, 'status') ~= 'running' then return 0 end
+local retries = redis.call('HINCRBY', job, 'retries', 1)
+if retries > tonumber(ARGV[6]) then return -1 end
+local delay = math.min(tonumber(ARGV[4]) * 2 ^ (retries - 1), tonumber(ARGV[5]))
+redis.call('HINCRBY', job, 'deliveries', -1)
+wait_again(delay)
+return delay
+"""
+)
+
+# The reaper's look at a job whose lease has run out or whose delay is over.
 REAP: Final = (
     _HEAD
     + """
 local status = redis.call('HGET', job, 'status')
-if not status then redis.call('SREM', active, id) return 'unknown' end
-if terminal(status) then redis.call('SREM', active, id) return 'ended' end
-if status == 'queued' then return 'queued' end
-local until_ = tonumber(redis.call('HGET', job, 'lease_until') or '0')
-if until_ > now then return 'held' end
-if status == 'canceling' then
-  redis.call('HINCRBY', job, 'fence', 1)
-  finish('canceled', '', KEYS[5], ARGV[3])
-  return 'canceled'
+if not status or terminal(status) then
+  redis.call('SREM', active, id)
+  redis.call('ZREM', leases, id)
+  redis.call('ZREM', delayed, id)
+  redis.call('ZREM', waiting, id)
+  return 'ended'
 end
-wait_again(KEYS[5])
+if status == 'queued' then
+  local due = tonumber(redis.call('ZSCORE', delayed, id) or '0')
+  if due > now then return 'delayed' end
+  redis.call('ZREM', delayed, id)
+  redis.call('ZADD', waiting, 'NX', now, id)
+  return 'queued'
+end
+if tonumber(redis.call('ZSCORE', leases, id) or '0') > now then return 'held' end
+if status == 'canceling' then return 'canceling' end
+wait_again(0)
 return 'requeued'
+"""
+)
+
+# A record whose request is not in the store: it was never acknowledged. KEYS: ..., order, order of the kind.
+# ARGV: ..., order member.
+FORGET: Final = (
+    _HEAD
+    + """
+redis.call('SREM', active, id)
+redis.call('ZREM', leases, id)
+redis.call('ZREM', delayed, id)
+redis.call('ZREM', waiting, id)
+redis.call('ZREM', ended, id)
+redis.call('ZREM', KEYS[9], ARGV[3])
+redis.call('ZREM', KEYS[10], ARGV[3])
+return redis.call('DEL', job, events)
 """
 )
 

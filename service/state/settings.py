@@ -51,6 +51,18 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=10.0, gt=0, description="A worker silent for so long has lost its job")
     delivery_limit: int = Field(default=3, ge=1, description="A job taken so often without an end has failed")
     job_timeout_seconds: float = Field(default=24 * 3600.0, gt=0, description="Longest run of one job")
+    retry_seconds: float = Field(
+        default=1.0, gt=0, description="Wait after a fault that passes (Redis, the store); doubled with each retry"
+    )
+    retry_max_seconds: float = Field(default=60.0, gt=0, description="Longest wait between two retries")
+    retry_limit: int = Field(default=60, ge=0, description="A job retried so often has failed")
+    stop_seconds: float = Field(
+        default=30.0, gt=0, description="A job that does not stop for so long when asked takes its worker with it"
+    )
+    checkpoint_seconds: float = Field(default=30.0, gt=0, description="How often a distillation keeps its state")
+    job_seconds: int = Field(
+        default=0, ge=0, description="How long an ended job and its result are kept; 0 keeps them for ever"
+    )
     idempotency_seconds: int = Field(default=24 * 3600, description="How long an Idempotency-Key is remembered")
     cache_seconds: int = Field(default=7 * 24 * 3600, description="How long a cached matrix is kept")
     event_seconds: int = Field(default=7 * 24 * 3600, description="How long a finished job's events are kept")

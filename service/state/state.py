@@ -3,6 +3,8 @@
 import asyncio
 import secrets
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
@@ -18,7 +20,7 @@ from . import redis_keys, scripts
 from .cache import Cache
 from .connection import connect, translated
 from .embedded import EmbeddedRedis
-from .errors import StateUnavailable
+from .errors import StateUnavailable, StoreFull, StoreUnavailable
 from .events import EventLog
 from .idempotency import Idempotency
 from .jobs import Jobs
@@ -27,8 +29,13 @@ from .records import Records
 from .settings import Settings
 from .store import Store
 
-_REBUILD_SECONDS: Final = 600
+_REBUILD_SECONDS: Final = 15
+"""A rebuilder that is silent for so long is dead, and another may begin."""
+
 _EXPIRED_AT_ONCE: Final = 1000
+_GAP_SECONDS: Final = 3.0
+"""A reaper that could not look for so long does not know who fell silent meanwhile."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -49,15 +56,17 @@ class State:
         self._binary = connect(self.redis_url, decode=False)
         self.store = Store(settings.store_url, settings.data.absolute() / "scratch")
         self.lanes = Lanes(self.redis_url)
-        self.jobs = Jobs(self.store, self.client, self.lanes, settings, self.ensure_index)
         self.teachers = Records("teachers", Teacher, self.store, self.client, self.ensure_index)
         self.probes = Records("probes", Probe, self.store, self.client, self.ensure_index)
         self.label_sets = Records("label-sets", LabelSet, self.store, self.client, self.ensure_index)
         self.students = Records("students", Student, self.store, self.client, self.ensure_index)
+        self.jobs = Jobs(self.store, self.client, self.lanes, settings, self.ensure_index, self.students.delete)
         self.events = EventLog(self.client)
         self.cache = Cache(self._binary, settings.cache_seconds, settings.max_cached_bytes)
         self.idempotency = Idempotency(self.client, settings.idempotency_seconds)
         self._rebuilding = asyncio.Lock()
+        self._reaped = 0.0
+        self._trusted_from = 0.0
         self._purge = self.client.register_script(scripts.PURGE)
 
     @property
@@ -81,38 +90,83 @@ class State:
         with translated():
             if await self.client.exists(redis_keys.MARKER):
                 return
-        async with self._rebuilding:
-            lock = self.client.lock(redis_keys.REBUILD_LOCK, timeout=_REBUILD_SECONDS, blocking_timeout=30)
+        async with self._rebuilding, self._rebuild_lock():
             with translated():
                 if await self.client.exists(redis_keys.MARKER):
                     return
-                if not await lock.acquire():
-                    raise StateUnavailable(
-                        "The index is being rebuilt from the store; try again in some seconds",
-                        headers={"Retry-After": "5"},
-                    )
-            try:
-                with translated():
-                    if await self.client.exists(redis_keys.MARKER):
-                        return
-                counts: dict[str, int] = {}
-                for records in (self.teachers, self.probes, self.label_sets, self.students):
-                    counts[records.collection] = await records.reindex()
-                counts["ended_jobs"], counts["requeued_jobs"] = await self.jobs.restore()
-                with translated():
-                    await self.client.set(redis_keys.MARKER, secrets.token_hex(8))
-                log.info("index rebuilt from the store", **counts)
-            finally:
-                with translated():
-                    if await lock.owned():
-                        await lock.release()
+            counts: dict[str, int] = {}
+            for records in (self.teachers, self.probes, self.label_sets, self.students):
+                counts[records.collection] = await records.reindex()
+            counts["ended_jobs"], counts["requeued_jobs"] = await self.jobs.restore()
+            with translated():
+                await self.client.set(redis_keys.MARKER, secrets.token_hex(8))
+            log.info("index rebuilt from the store", **counts)
+
+    async def _compare_after_restart(self) -> None:
+        """A Redis that was restarted may have lost its last second: compare it with the store, once a restart."""
+        with translated():
+            server = cast("dict[str, Any]", await cast(Any, self.client).info("server"))["run_id"]
+            known = await self.client.get(redis_keys.SERVER)
+            if known == server:
+                return
+        async with self._rebuilding, self._rebuild_lock():
+            ended, queued = await self.jobs.restore()
+            with translated():
+                await self.client.set(redis_keys.SERVER, server)
+            if known is not None:
+                log.warning("Redis was restarted; compared with the store", ended_jobs=ended, requeued_jobs=queued)
+
+    @asynccontextmanager
+    async def _rebuild_lock(self) -> AsyncGenerator[None]:
+        """Let one process of all rebuild. The lock lives as long as its owner prolongs it, and little longer."""
+        lock = self.client.lock(redis_keys.REBUILD_LOCK, timeout=_REBUILD_SECONDS, blocking_timeout=30)
+        with translated():
+            if not await lock.acquire():
+                raise StateUnavailable(
+                    "The index is being rebuilt from the store; try again in some seconds",
+                    headers={"Retry-After": "5"},
+                )
+
+        async def prolong() -> None:
+            while True:
+                await asyncio.sleep(_REBUILD_SECONDS / 3)
+                with suppress(RedisError):
+                    await lock.reacquire()
+
+        prolonging = asyncio.create_task(prolong(), name="rebuild lock")
+        try:
+            yield
+        finally:
+            prolonging.cancel()
+            with translated():
+                if await lock.owned():
+                    await lock.release()
 
     async def lane_workers(self, lane: Lane) -> int:
         """How many workers of a lane have shown a sign of life within their lease."""
         with translated():
             return await self.client.zcount(
-                redis_keys.workers(lane), time.time() - 3 * self.settings.lease_seconds, "+inf"
+                redis_keys.workers(lane), await self.redis_time() - 3 * self.settings.lease_seconds, "+inf"
             )
+
+    async def show_worker(self, lane: Lane, name: str) -> None:
+        """A worker's sign of life, by Redis' clock."""
+        key = redis_keys.workers(lane)
+        with translated():
+            moment = await self.redis_time()
+            await self.client.zadd(key, {name: moment})
+            await self.client.zremrangebyscore(key, "-inf", moment - 10 * self.settings.lease_seconds)
+
+    async def hide_worker(self, lane: Lane, name: str) -> None:
+        """The worker has ended."""
+        with translated():
+            await self.client.zrem(redis_keys.workers(lane), name)
+
+    async def redis_time(self) -> float:
+        """Redis' clock, Unix seconds: machines need not agree on theirs."""
+        with translated():
+            seconds, microseconds = cast("tuple[int, int]", await cast(Any, self.client).time())
+        return seconds + microseconds / 1e6
 
     async def lane_backlog(self, lane: Lane) -> tuple[int, float]:
         """Waiting jobs of a lane, and the age of the oldest in seconds."""
@@ -120,24 +174,32 @@ class State:
         with translated():
             depth = await self.client.zcard(key)
             oldest = cast("list[tuple[str, float]]", await cast(Any, self.client).zrange(key, 0, 0, withscores=True))
-        return depth, max(time.time() - oldest[0][1] / 1000, 0.0) if oldest else 0.0
+        return depth, max(await self.redis_time() - oldest[0][1] / 1000, 0.0) if oldest else 0.0
 
     async def reap(self) -> None:
-        """One round of the reaper: lost index, silent workers, expired keys."""
+        """One round of the reaper: lost index, silent workers, lost messages, expired keys and jobs."""
         await self.ensure_index()
-        requeued = await self.jobs.reap()
+        await self._compare_after_restart()
+        # After a gap the workers may have been as cut off as we were: their leases get a second life.
+        moment = time.monotonic()
+        if moment - self._reaped > _GAP_SECONDS:
+            self._trusted_from = moment + self.settings.lease_seconds
+        requeued = await self.jobs.reap(silent=moment >= self._trusted_from)
         if requeued:
             log.warning("jobs re-queued: their worker fell silent", jobs=requeued)
+        if expired := await self.jobs.expire():
+            log.info("ended jobs removed after their retention", jobs=expired)
         with translated():
             await self._purge(keys=[redis_keys.EXPIRING], args=[_EXPIRED_AT_ONCE])
+        self._reaped = time.monotonic()
 
     async def reap_for_ever(self, seconds: float = 1.0) -> None:
         """Reap every second, through outages."""
         while True:
             try:
                 await self.reap()
-            except (StateUnavailable, RedisError) as error:
-                log.warning("reaper waits for Redis", reason=str(error))
+            except (StateUnavailable, StoreUnavailable, StoreFull, RedisError) as error:
+                log.warning("reaper waits for Redis or the store", reason=str(error))
             except Exception:
                 log.exception("reaper failed; it goes on")
             await asyncio.sleep(seconds)

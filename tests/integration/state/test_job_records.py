@@ -12,6 +12,7 @@ from preceptor.contract.recommendations import RecommendationBody
 from service.state import redis_keys
 from service.state.errors import QueueFull
 from service.state.events import ends
+from service.state.lanes import lane_of
 from service.state.settings import Settings
 from service.state.state import State
 
@@ -32,7 +33,7 @@ async def submitted(state: State) -> str:
 
 async def expire_lease(state: State, id: str) -> None:
     """Make the lease run out, without waiting for it."""
-    await state.client.hset(redis_keys.job(id), "lease_until", 1)
+    await state.client.zadd(redis_keys.leases(lane_of(id)), {id: 1})
 
 
 async def test_a_job_runs_once_from_submission_to_result(state: State) -> None:

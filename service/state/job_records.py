@@ -1,0 +1,138 @@
+"""Reads a job's record, and writes its end: to the store first, once, then to Redis.
+
+The outcome in the store is created, never replaced. Whoever creates it has ended the job; whoever comes later, a
+worker that was thought dead or one that repeats itself after an outage, finds it and adopts it.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+from redis.commands.core import AsyncScript
+
+from preceptor.contract.jobs import JobStatus, JobSummary
+
+from . import redis_keys, scripts
+from .connection import RedisClient, translated
+from .job_documents import (
+    StoredOutcome,
+    StoredRequest,
+    delivery_folder,
+    folder,
+    outcome_key,
+    request_key,
+    result_key,
+    script_keys,
+    summary_of,
+)
+from .lanes import Lanes
+from .settings import Settings
+from .store import Store
+
+
+class JobRecords:
+    """What the service and the workers share.
+
+    Parameters
+    ----------
+    ensure_index
+        Called before a missing job is reported: rebuilds a lost index.
+    drop_student
+        Removes a student that a lost delivery has left behind.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        client: RedisClient,
+        lanes: Lanes,
+        settings: Settings,
+        ensure_index: Callable[[], Awaitable[None]],
+        drop_student: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._lanes = lanes
+        self._settings = settings
+        self._ensure_index = ensure_index
+        self._drop_student = drop_student
+        self._registered: dict[str, AsyncScript] = {}
+
+    async def get(self, id: str) -> JobSummary | None:
+        """A job without its request and result, or None."""
+        fields = await self._fields(id)
+        if not fields:
+            await self._ensure_index()
+            fields = await self._fields(id)
+        return summary_of(fields) if fields else None
+
+    async def request(self, id: str) -> dict[str, Any] | None:
+        """The job's request, as it was accepted."""
+        text = await self._store.get(request_key(id))
+        return None if text is None else StoredRequest.model_validate_json(text).request
+
+    async def result(self, id: str) -> bytes | None:
+        """The result document of a job that has succeeded."""
+        fields = await self._fields(id)
+        if fields.get("status") != JobStatus.SUCCEEDED:
+            return None
+        return await self._store.get(result_key(id, int(fields["result_fence"])))
+
+    async def outcome(self, id: str) -> StoredOutcome | None:
+        """How the job has ended, as the store has it; None while it has not."""
+        text = await self._store.get(outcome_key(id))
+        return None if text is None else StoredOutcome.model_validate_json(text)
+
+    async def _settle(self, id: str, outcome: StoredOutcome) -> bool:
+        """End a job. False where it had another end already, which then stands."""
+        ours = await self._store.create(outcome_key(id), outcome.model_dump_json().encode())
+        if not ours:
+            existing = await self.outcome(id)
+            if existing is not None:
+                ours = (existing.status, existing.fence) == (outcome.status, outcome.fence)
+                outcome = existing
+        await self._adopt(id, outcome)
+        return ours
+
+    async def _adopt(self, id: str, outcome: StoredOutcome) -> None:
+        """Write the stored end into the record, and remove what other deliveries have left."""
+        await self._script(
+            scripts.SETTLE,
+            id,
+            outcome.status.value,
+            outcome.error.model_dump_json() if outcome.error else "",
+            outcome.finished_at_ms,
+            outcome.fence or 0,
+            outcome.deliveries,
+            self._settings.event_seconds,
+            more_keys=[redis_keys.UNSWEPT],
+        )
+        await self.sweep(id, outcome)
+        with translated():
+            await cast(Any, self._client.srem(redis_keys.UNSWEPT, id))
+
+    async def sweep(self, id: str, outcome: StoredOutcome) -> None:
+        """Remove what an ended job no longer needs: checkpoints, and whatever lost deliveries have written."""
+        kept = {request_key(id), outcome_key(id)}
+        won = delivery_folder(id, outcome.fence or 0) if outcome.status == JobStatus.SUCCEEDED else None
+        if won is not None:
+            kept |= {f"{won}result.json", f"{won}student"}
+        async for key in self._store.list(folder(id)):
+            if key in kept:
+                continue
+            if key.endswith("/student"):
+                left = await self._store.get(key)
+                if left is not None:
+                    await self._drop_student(left.decode())
+            await self._store.delete(key)
+
+    async def _fields(self, id: str) -> dict[str, str]:
+        with translated():
+            return cast("dict[str, str]", await cast(Any, self._client.hgetall(redis_keys.job(id))))
+
+    async def _script(self, text: str, id: str, *arguments: str | int, more_keys: Sequence[str] = ()) -> Any:
+        """Run one of the job scripts."""
+        script = self._registered.get(text)
+        if script is None:
+            script = self._registered[text] = self._client.register_script(text)
+        with translated():
+            return await script(keys=[*script_keys(id), *more_keys], args=[redis_keys.wake(id), id, *arguments])
