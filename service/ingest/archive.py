@@ -13,7 +13,7 @@ from service.state.errors import InvalidProbe, TooLarge
 from service.state.settings import Settings
 
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile reads the others without a bound
-_DIRECTORY_BYTES: Final = {"npz": 2**20, "zip": 2**25}  # some 300,000 files; each costs half a kilobyte of memory
+_DIRECTORY_BYTES: Final = {"npz": 2**20, "zip": 2**24}  # some 150,000 files; each costs a kilobyte of memory
 _DAMAGED: Final = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,

@@ -4,13 +4,17 @@ import codecs
 import csv
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import BinaryIO, Final, Self
 
 from service.state.errors import InvalidProbe, TooLarge
 from service.state.settings import Settings
 
 from .items import LABEL_COLUMNS, TEXT_COLUMNS, Item, RawLabel, Stream, shown
 
-_OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_OTHER_ENCODINGS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+# This limit belongs to the whole process, so it cannot follow one upload's settings. `_Lines` bounds each row instead.
+csv.field_size_limit(2**31 - 1)
 
 
 def read(source: Path, settings: Settings) -> Stream:
@@ -38,44 +42,58 @@ def read(source: Path, settings: Settings) -> Stream:
     )
 
 
-def _lines(source: Path, settings: Settings) -> Iterator[str]:
-    """The lines of the file, none longer than a row can be: the csv module alone would read any."""
-    longest = settings.max_text_length * 8 + 2**16  # a quote is doubled, a character has up to 4 bytes
-    with source.open("rb") as file:
-        number = 0
-        while line := file.readline(longest + 1):
-            number += 1
-            if number == 1:
-                if line.startswith(_OTHER_ENCODINGS) or b"\x00" in line[:4]:
-                    raise InvalidProbe("the file is UTF-16 or UTF-32; save it as UTF-8")
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if len(line) > longest:
-                raise TooLarge(f"line {number} is longer than a text of {settings.max_text_length:,} characters can be")
-            try:
-                yield line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise InvalidProbe(
-                    f"line {number} is not UTF-8 (byte {error.start} of the line); save the file as UTF-8"
-                ) from error
+class _Lines:
+    """The lines of the file. Those of one row together are no longer than a row can be: csv alone would read any."""
+
+    def __init__(self, file: BinaryIO, settings: Settings) -> None:
+        self._file = file
+        self._most_text = settings.max_text_length
+        self._longest = settings.max_text_length * 8 + 2**16  # a quote is doubled, a character has up to 4 bytes
+        self._left = self._longest
+        self._number = 0
+        self.begin = 1
+
+    def start_row(self) -> None:
+        """What comes next is a new row."""
+        self.begin = self._number + 1
+        self._left = self._longest
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(self._left + 1)
+        if not line:
+            raise StopIteration
+        self._number += 1
+        if self._number == 1:
+            if line.startswith(_OTHER_ENCODINGS) or b"\x00" in line[:4]:
+                raise InvalidProbe("the file is UTF-16 or UTF-32; save it as UTF-8")
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if len(line) > self._left:
+            raise TooLarge(
+                f"the row at line {self.begin} is longer than a text of {self._most_text:,} characters can be; is a "
+                "quote not closed?"
+            )
+        self._left -= len(line)
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidProbe(
+                f"line {self._number} is not UTF-8 (byte {error.start} of the line); save the file as UTF-8"
+            ) from error
 
 
 def _rows(source: Path, settings: Settings) -> Generator[tuple[int, list[str]], None, None]:
-    # The field limit belongs to the process, so it is only ever raised: other uploads are read at the same time.
-    csv.field_size_limit(max(csv.field_size_limit(), settings.max_text_length + 2**16))
-    reader = csv.reader(_lines(source, settings), strict=True)
-    begin = 1
-    try:
-        for row in reader:
-            if row:
-                yield begin, row
-            begin = reader.line_num + 1
-    except csv.Error as error:
-        if "field larger" in str(error):
-            raise TooLarge(
-                f"the row at line {begin} has a field longer than {settings.max_text_length:,} characters; is a quote "
-                "not closed?"
-            ) from error
-        raise InvalidProbe(f"the row at line {begin} is not readable CSV: {error}") from error
+    with source.open("rb") as file:
+        lines = _Lines(file, settings)
+        try:
+            for row in csv.reader(lines, strict=True):
+                if row:
+                    yield lines.begin, row
+                lines.start_row()
+        except csv.Error as error:
+            raise InvalidProbe(f"the row at line {lines.begin} is not readable CSV: {error}") from error
 
 
 def _items(source: Path, settings: Settings, text: int, label: int | None, width: int) -> Iterator[Item]:

@@ -25,8 +25,18 @@ _UNIX: Final = 3
 
 
 class _File(NamedTuple):
-    path: PurePosixPath
-    info: zipfile.ZipInfo
+    """Texts alone: there may be very many, and a `ZipInfo` or a path takes ten times their memory."""
+
+    path: str
+    member: str
+
+    @property
+    def folders(self) -> int:
+        return self.path.count("/")
+
+    @property
+    def top(self) -> str:
+        return self.path.partition("/")[0]
 
 
 def read(source: Path, settings: Settings) -> Stream:
@@ -35,28 +45,29 @@ def read(source: Path, settings: Settings) -> Stream:
     if not files:
         raise InvalidProbe("the archive has no file. Put the items into one folder a class: cat/1.png, dog/2.png")
     text = _holds_texts(files)
-    while all(len(path.parts) > 2 for path, _ in files) and len({path.parts[0] for path, _ in files}) == 1:
-        files = [_File(PurePosixPath(*path.parts[1:]), info) for path, info in files]
-    depths = {len(path.parts) for path, _ in files}
-    if depths not in ({1}, {2}):
+    while all(file.folders > 1 for file in files) and len({file.top for file in files}) == 1:
+        files = [_File(file.path.partition("/")[2], file.member) for file in files]
+    depths = {file.folders for file in files}
+    if depths not in ({0}, {1}):
         raise InvalidProbe(
             "the files must lie in one folder a class (labelled) or all at the top (unlabelled), and "
-            f"{shown(str(max(files, key=lambda file: len(file.path.parts)).path))} lies "
-            f"{max(depths) - 1} folders deep{' while others lie higher' if len(depths) > 1 else ''}"
+            f"{shown(max(files, key=lambda file: file.folders).path)} lies "
+            f"{max(depths)} folders deep{' while others lie higher' if len(depths) > 1 else ''}"
         )
-    labelled = depths == {2}
-    if labelled and len({path.parts[0] for path, _ in files}) == 1:
+    labelled = depths == {1}
+    if labelled and len({file.top for file in files}) == 1:
         raise InvalidProbe(
-            f"all files lie in one folder, {shown(files[0].path.parts[0])}. Make one folder a class, at least two; for "
+            f"all files lie in one folder, {shown(files[0].top)}. Make one folder a class, at least two; for "
             "an unlabelled probe put the files at the top of the archive"
         )
-    files.sort(key=lambda file: str(file.path))
+    files.sort()
 
     def labels() -> Iterator[tuple[RawLabel, str]]:
-        for path, _ in files:
-            yield path.parts[0], shown(str(path))
+        for file in files:
+            yield file.top, shown(file.path)
 
-    return Stream("text" if text else "image", _items(source, settings, files, text), labels if labelled else None)
+    items = _items(source, settings, files, text=text, labelled=labelled)
+    return Stream("text" if text else "image", items, labels if labelled else None)
 
 
 def _files(source: Path, settings: Settings) -> list[_File]:
@@ -79,7 +90,7 @@ def _files(source: Path, settings: Settings) -> list[_File]:
                 f"{shown(str(path))} has {info.file_size:,} bytes; at most {settings.max_item_bytes:,} are taken for "
                 "one item"
             )
-        files.append(_File(path, info))
+        files.append(_File(str(path), info.filename))
         if len(files) > settings.max_probe_items:
             raise TooLarge(f"the archive has more than {settings.max_probe_items:,} items; send a smaller sample")
     return files
@@ -109,19 +120,19 @@ def _is_ignored(path: PurePosixPath) -> bool:
 def _holds_texts(files: list[_File]) -> bool:
     kinds: dict[str, int] = {}
     for path, _ in files:
-        ending = path.suffix.lower()
+        ending = PurePosixPath(path).suffix.lower()
         kind = "picture" if ending in _PICTURES else "text" if ending == ".txt" else "other"
         kinds[kind] = kinds.get(kind, 0) + 1
         if kind == "other":
             if ending in _ARCHIVES:
-                raise InvalidProbe(f"{shown(str(path))} is an archive inside the archive; unpack it first")
+                raise InvalidProbe(f"{shown(path)} is an archive inside the archive; unpack it first")
             if ending in _PICKLES:
                 raise UnsupportedType(
-                    f"{shown(str(path))} is a pickle, which can run code when it is loaded, and none is ever loaded. "
+                    f"{shown(path)} is a pickle, which can run code when it is loaded, and none is ever loaded. "
                     "An archive holds pictures or .txt files"
                 )
             raise InvalidProbe(
-                f"{shown(str(path))} does not fit: an archive holds either pictures ({', '.join(_PICTURES)}) or .txt "
+                f"{shown(path)} does not fit: an archive holds either pictures ({', '.join(_PICTURES)}) or .txt "
                 "files. Remove it"
             )
     if len(kinds) > 1:
@@ -131,10 +142,11 @@ def _holds_texts(files: list[_File]) -> bool:
     return "text" in kinds
 
 
-def _items(source: Path, settings: Settings, files: list[_File], text: bool) -> Iterator[Item]:
+def _items(source: Path, settings: Settings, files: list[_File], *, text: bool, labelled: bool) -> Iterator[Item]:
     with opened(source, settings, "zip") as archive:
-        for path, info in files:
-            where = shown(str(path))
+        for entry in files:
+            where = shown(entry.path)
+            info = archive.getinfo(entry.member)
             with member(archive, info) as file:
                 data = exactly(file, info.file_size, where)
             content: RawItem = data
@@ -143,4 +155,4 @@ def _items(source: Path, settings: Settings, files: list[_File], text: bool) -> 
                     content = data.decode("utf-8-sig")
                 except UnicodeDecodeError as error:
                     raise InvalidProbe(f"{where} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
-            yield Item(content, path.parts[0] if len(path.parts) == 2 else None, where)
+            yield Item(content, entry.top if labelled else None, where)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from preceptor.contract.labels import MAX_LABELS
+from preceptor.contract.labels import MAX_LABEL_LENGTH, MAX_LABELS
 from preceptor.contract.probes import ProbeModality
 from service.state.errors import InvalidProbe, TooLarge
 from service.state.settings import Settings
@@ -27,6 +27,7 @@ _LABELS: Final = ("labels", "y")
 _KNOWN: Final = (*_CONTENT, *_LABELS, "label_names", "items")
 _CHUNK_BYTES: Final = 2**22
 _NAMES_BYTES: Final = 64 * 2**20
+_LABEL_BYTES: Final = 2**16
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ def read(source: Path, settings: Settings) -> Stream:
         raise InvalidProbe(
             f"{labels.name} must be whole numbers or strings of shape ({arrays.count},), one an item, not "
             f"{labels.dtype} {labels.shape}"
+        )
+    if labels is not None and labels.row_bytes > _LABEL_BYTES:
+        raise TooLarge(
+            f"{labels.name} is stored as strings of {labels.row_bytes // 4:,} characters; a class name has at most "
+            f"{MAX_LABEL_LENGTH}. Where the names are shorter: numpy.array({labels.name}.tolist())"
         )
     modality: ProbeModality = "opaque" if content is None else _CONTENT[content.name]
     if content is not None:

@@ -11,6 +11,8 @@ from service.state.settings import Settings
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
+_DECODABLE_PIXELS: Final = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # beyond it Pillow refuses, whatever the settings say
+
 # The cap of the settings is checked below; Pillow's own warning says the same with less.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -39,8 +41,8 @@ def check_picture(data: bytes, where: str, settings: Settings) -> None:
         ) from error
     except Image.DecompressionBombError as error:
         raise TooLarge(
-            f"{where}: the picture has far more pixels than the {settings.max_image_pixels:,} that are taken. Scale it "
-            "down"
+            f"{where}: the picture has more pixels than can be decoded safely; at most "
+            f"{min(settings.max_image_pixels, _DECODABLE_PIXELS):,} are taken. Scale it down"
         ) from error
     except MemoryError as error:
         raise TooLarge(f"{where}: the picture is too large to be decoded. Scale it down") from error

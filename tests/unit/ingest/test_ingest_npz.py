@@ -173,6 +173,7 @@ def test_a_flipped_bit_is_found(refused: Any) -> None:
         ({"texts": np.array(["abc", "abcdef"])}, {"max_text_length": 5}, ["row 1", "6 characters", "at most 5"]),
         ({"features": np.zeros((100, 100))}, {"max_probe_expanded_bytes": 50_000}, ["expands to", "50,000"]),
         ({"items": np.array(3), "label_names": np.array(["x"] * 20_001)}, {}, ["20,001 entries", "20,000"]),
+        ({"labels": np.array(["a", "b"], "<U20000")}, {}, ["strings of 20,000 characters", "at most 200", "tolist()"]),
     ],
 )
 def test_limits(refused: Any, arrays: dict[str, Any], limits: dict[str, int], says: list[str]) -> None:

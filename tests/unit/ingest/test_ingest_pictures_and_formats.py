@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.ingest.pictures import check_picture
 from service.state.errors import InvalidProbe, TooLarge
@@ -41,6 +42,11 @@ def test_a_picture_that_is_cut_off(format: str, part: float) -> None:
         check_picture(whole[: int(len(whole) * part)], "row 3", Settings())
 
 
+def test_a_limit_beyond_what_can_be_decoded() -> None:
+    with pytest.raises(TooLarge, match=r"row 3: .* at most 178,956,970 are taken"):
+        check_picture(claimed_png(100_000, 100_000), "row 3", Settings(max_image_pixels=10**12))
+
+
 def test_pixels_that_are_missing() -> None:
     with pytest.raises(InvalidProbe, match="row 3: the picture is damaged"):
         check_picture(claimed_png(500, 500), "row 3", Settings())
@@ -53,6 +59,32 @@ def test_pixels_that_are_missing() -> None:
 def test_what_is_no_picture(data: bytes) -> None:
     with pytest.raises(InvalidProbe, match=r"row 3: this is not a readable picture \(JPEG, PNG"):
         check_picture(data, "row 3", Settings())
+
+
+PARTS = {f"{name}/{number}.png": picture(number) for number, name in enumerate("aabb")}
+
+
+@pytest.mark.parametrize(
+    ("data", "filename", "decoded"),
+    [
+        (archive(PARTS), "p.zip", 4),
+        (parquet({"image": list(PARTS.values()), "label": [0, 0, 1, 1]}), "p.parquet", 4),
+        (npz(images=np.zeros((4, 5, 5), np.uint8), labels=np.arange(4) % 2), "p.npz", 0),
+    ],
+)
+def test_each_picture_is_decoded_once(
+    take: Any, monkeypatch: pytest.MonkeyPatch, data: bytes, filename: str, decoded: int
+) -> None:
+    opened: list[bytes] = []
+    real = Image.open
+
+    def counting(file: Any, *args: Any, **options: Any) -> Any:
+        opened.append(file.getvalue())
+        return real(file, *args, **options)
+
+    monkeypatch.setattr(Image, "open", counting)
+    assert take(data, filename).description["items"] == 4
+    assert (len(opened), len(set(opened))) == (decoded, decoded)
 
 
 FEATURES = np.eye(3)

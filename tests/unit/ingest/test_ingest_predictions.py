@@ -102,9 +102,10 @@ def test_a_teacher_without_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [npy(LOGITS), npz(predictions=LOGITS)])
+def test_a_full_disk(tmp_path: Path, data: bytes) -> None:
     source = tmp_path / "source"
-    source.write_bytes(npy(LOGITS))
+    source.write_bytes(data)
     (tmp_path / "full").symlink_to("/dev/full")
     with pytest.raises(PreceptorError, match="no room left") as caught:
         ingest_predictions(source, items=4, classes=3, values="logits", target=tmp_path / "full", settings=Settings())

@@ -39,12 +39,19 @@ def test_csv_cannot_tell_numbers_from_names(take: Any) -> None:
     assert (names["labels"], names["counts"]) == (["cat", "dog"], [1, 1])
 
 
-def test_a_long_field_does_not_lower_the_limit_of_others(take: Any) -> None:
+def test_the_process_wide_limit_of_csv_is_left_alone(take: Any, refused: Any) -> None:
     before = csv.field_size_limit()
-    text = "x" * (before + 1000)
-    assert take(table_csv([text]), "p.csv", max_text_length=before + 5000).description["items"] == 1
-    assert csv.field_size_limit() >= before + 5000
-    csv.field_size_limit(before)
+    text = "x" * 200_000  # the module's own limit is 131,072
+    assert take(table_csv([text]), "p.csv", max_text_length=200_000).description["items"] == 1
+    assert "200,000 characters" in refused(table_csv([text]), "p.csv", max_text_length=190_000).detail
+    assert csv.field_size_limit() == before
+
+
+def test_labels_that_begin_late_are_not_dropped(take: Any, refused: Any) -> None:
+    late = b'{"text": "a"}\n{"text": "b", "label": "x"}\n{"text": "c", "label": "y"}\n'
+    detail = refused(late, "p.jsonl").detail
+    assert "some items have a label (line 2) and some have none (line 1)" in detail
+    assert take(late[14:], "p.jsonl").description["labels"] == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +116,7 @@ def test_wrong_json_lines(refused: Any, data: bytes, says: list[str]) -> None:
         (b'{"text": "' + b"a" * 10_000, "p.jsonl", {"max_text_length": 5}, ["line 1 is longer"]),
         (b"text\n" + b"a" * 100_000, "p.csv", {"max_text_length": 5}, ["line 2 is longer"]),
         (b'text\n"' + b"a\n" * 400_000, "p.csv", {"max_text_length": 5}, ["row at line 2", "quote not closed"]),
+        (b'text\na\n"' + b'x","y\n' * 20_000, "p.csv", {"max_text_length": 5}, ["row at line 3", "quote not closed"]),
         (jsonl(["a"] * 4), "p.jsonl", {"max_probe_items": 3}, ["more than 3 items", "smaller sample"]),
         (jsonl(["abcd"] * 4), "p.jsonl", {"max_probe_expanded_bytes": 10}, ["more than 10 bytes", "line 3"]),
     ],
