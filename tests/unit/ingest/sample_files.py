@@ -7,12 +7,15 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 from PIL import Image
+
+from service.state.probe_file import open_probe
 
 pa = cast(Any, pyarrow)
 pq = cast(Any, pyarrow.parquet)
@@ -111,3 +114,8 @@ def claimed_png(width: int, height: int) -> bytes:
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\x00\x00\x00"
     pixels = zlib.compress(b"\x00" * 10_000)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def read_back(path: Path) -> Any:
+    """What was written, without the types that make each test say which modality it means."""
+    return open_probe(path)

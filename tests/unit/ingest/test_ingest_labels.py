@@ -5,15 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.state.probe_file import open_probe
-
-from .sample_files import jsonl, npz, parquet
+from .sample_files import jsonl, npz, parquet, read_back
 
 THREE = np.eye(3, dtype=np.float32)
 
 
 def numbers(found: Any) -> list[int]:
-    return open_probe(found.path).labels.tolist()
+    return read_back(found.path).labels.tolist()
 
 
 def test_names_are_sorted_unless_an_order_is_given(take: Any) -> None:
@@ -51,7 +49,7 @@ def test_equal_names_in_other_writing_are_one_class(take: Any) -> None:
 def test_minus_one_everywhere_means_unlabelled(take: Any) -> None:
     found = take(parquet({"text": ["a", "b"], "label": [-1, -1]}, class_names=["cat", "dog"]), "p.parquet")
     assert (found.description["labelled"], found.description["labels"]) == (False, ["cat", "dog"])
-    assert open_probe(found.path).labels is None
+    assert read_back(found.path).labels is None
 
 
 def test_numbers_without_names(take: Any) -> None:

@@ -1,4 +1,7 @@
-"""Memory does not grow with the upload: measured in a process of its own, as a peak is never given back."""
+"""Memory does not grow with the upload: measured in a process of its own, as a peak is never given back.
+
+`ru_maxrss` would not do: a new process begins with its parent's.
+"""
 
 import os
 import struct
@@ -9,29 +12,33 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from .sample_files import npy, npy_claiming, pa, pq
 
 MEASURE = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from service.ingest import ingest
 from service.state.errors import PreceptorError
 from service.state.settings import Settings
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 source = Path(sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 try:
     found = ingest(
         source, filename=source.name, format=None, labels=None, settings=Settings(), target=source.with_suffix(".out")
     ).description["items"]
 except PreceptorError as error:
     found = error.detail
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, found)
+print(peak() - before, found)
 """
-ALLOWED = 80  # MiB above the imports; 30 to 55 were measured for uploads of 300 MB
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of memory")
+ALLOWED = 100  # MiB above the imports; 0 to 72 were measured
 
 
-LARGE = 1.7 * ALLOWED * 2**20  # bytes; more than this shows an upload that is held as a whole
+LARGE = 1.3 * ALLOWED * 2**20  # bytes; more than this shows an upload that is held as a whole
 
 
 def measured(source: Path) -> tuple[float, str]:
@@ -96,7 +103,7 @@ def test_one_label_of_hundreds_of_megabytes(tmp_path: Path) -> None:
 
 
 def test_a_directory_of_very_many_files(tmp_path: Path) -> None:
-    """Less than a kilobyte is held for each file: 1.5 were measured when the directory was kept as it was read."""
+    """0.8 kilobytes a file were measured, and 1.5 when the directory was kept as it was read."""
     count = 100_000
     with (tmp_path / "p.zip").open("wb") as file:
         data = b"\xff"
@@ -116,4 +123,4 @@ def test_a_directory_of_very_many_files(tmp_path: Path) -> None:
         file.write(whole + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0, 0, len(whole), begin, 0))
     size, found = measured(tmp_path / "p.zip")
     assert "'000000.txt' is not UTF-8" in found
-    assert size < count * 1000 / 2**20
+    assert size < count * 1200 / 2**20

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.state.probe_file import open_probe
-
-from .sample_files import archive, npy, npy_claiming, npz
+from .sample_files import archive, npy, npy_claiming, npz, read_back
 
 
 def test_raw_pictures_become_png(take: Any) -> None:
@@ -26,7 +24,7 @@ def test_raw_pictures_become_png(take: Any) -> None:
         "format": "npz",
         "size": found.path.stat().st_size,
     }
-    (batch,) = open_probe(found.path).batches(8)
+    (batch,) = read_back(found.path).batches(8)
     for stored, given in zip(batch.images, images, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stored))), given)
 
@@ -34,7 +32,7 @@ def test_raw_pictures_become_png(take: Any) -> None:
 @pytest.mark.parametrize(("shape", "mode"), [((3, 4, 5), "L"), ((3, 4, 5, 1), "L"), ((3, 4, 5, 4), "RGBA")])
 def test_grey_and_transparent_pictures(take: Any, shape: tuple[int, ...], mode: str) -> None:
     found = take(npz(x=np.full(shape, 7, np.uint8)), "p.npz")
-    (batch,) = open_probe(found.path).batches(8)
+    (batch,) = read_back(found.path).batches(8)
     assert [Image.open(io.BytesIO(data)).mode for data in batch.images] == [mode] * 3
 
 
@@ -42,7 +40,7 @@ def test_grey_and_transparent_pictures(take: Any, shape: tuple[int, ...], mode: 
 def test_features_of_any_real_type(take: Any, dtype: str) -> None:
     features = np.array([[0, 1, 1], [1, 0, 1]]).astype(dtype)
     found = take(npz(features=features), "p.npz")
-    (batch,) = open_probe(found.path).batches(8)
+    (batch,) = read_back(found.path).batches(8)
     assert found.description["dimension"] == 3
     assert batch.features.dtype == np.float32
     np.testing.assert_array_equal(batch.features, features.astype(np.float32))
@@ -59,7 +57,7 @@ def test_many_chunks_keep_their_order(take: Any) -> None:
     features = np.arange(3000 * 1000, dtype=np.float32).reshape(3000, 1000)
     data = archive({"features.npy": npy(features), "y.npy": npy(np.arange(3000) % 7)}, zipfile.ZIP_STORED)
     found = take(data, "p.npz")
-    seen = np.concatenate([batch.features for batch in open_probe(found.path).batches(999)])
+    seen = np.concatenate([batch.features for batch in read_back(found.path).batches(999)])
     np.testing.assert_array_equal(seen, features)
 
 

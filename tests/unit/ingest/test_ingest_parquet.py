@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.state.probe_file import open_probe
-
-from .sample_files import pa, parquet, picture, pq
+from .sample_files import pa, parquet, picture, pq, read_back
 
 PICTURES = [picture(shade) for shade in range(5)]
 TWO = {"text": ["a", "b"], "label": [0, 1]}
@@ -23,7 +21,7 @@ def test_pictures(take: Any, column: str, wrapped: bool) -> None:
         parquet({"id": range(5), column: cells, "label": [0, 1, 0, 1, 1]}, class_names=["a", "b"]), "p.parquet"
     )
     assert found.description["counts"] == [2, 3]
-    (batch,) = open_probe(found.path).batches(8)
+    (batch,) = read_back(found.path).batches(8)
     assert batch.images == PICTURES
 
 
@@ -31,9 +29,9 @@ def test_many_row_groups_pages_and_shared_values(take: Any) -> None:
     cells = [{"bytes": PICTURES[number % 5], "path": None} for number in range(700)]
     columns = {"image": cells, "label": [number % 3 for number in range(700)]}
     found = take(parquet(columns, row_group_size=90, data_page_size=512, compression="gzip"), "p.parquet")
-    images = [data for batch in open_probe(found.path).batches(64) for data in batch.images]
+    images = [data for batch in read_back(found.path).batches(64) for data in batch.images]
     assert images == [cell["bytes"] for cell in cells]
-    assert open_probe(found.path).labels.tolist() == columns["label"]
+    assert read_back(found.path).labels.tolist() == columns["label"]
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
@@ -41,7 +39,7 @@ def test_many_row_groups_pages_and_shared_values(take: Any) -> None:
 def test_texts_and_labels_of_any_string_type(take: Any, kind: Any, version: str) -> None:
     columns = {"sentence": pa.array(["hi", "bye", "hi"]).cast(kind), "intent": pa.array(["x", "y", "x"]).cast(kind)}
     found = take(parquet(columns, data_page_version=version), "p.parquet")
-    (batch,) = open_probe(found.path).batches(8)
+    (batch,) = read_back(found.path).batches(8)
     assert (batch.texts, batch.labels.tolist(), found.description["labels"]) == (
         ["hi", "bye", "hi"],
         [0, 1, 0],
@@ -57,7 +55,7 @@ def test_vectors_of_any_list_type(take: Any, kind: Any) -> None:
     values = [[1, 2, 3], [4, 5, 6]]
     cells = pa.array([[np.float16(value) for value in row] for row in values] if "half" in str(kind) else values, kind)
     found = take(parquet({"embedding": cells}), "p.parquet")
-    (batch,) = open_probe(found.path).batches(8)
+    (batch,) = read_back(found.path).batches(8)
     np.testing.assert_array_equal(batch.features, np.asarray(values, np.float32))
 
 

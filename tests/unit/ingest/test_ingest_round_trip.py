@@ -9,10 +9,9 @@ import numpy as np
 from hypothesis import given, settings, strategies as st
 
 from service.ingest import ingest
-from service.state.probe_file import open_probe
 from service.state.settings import Settings
 
-from .sample_files import archive, jsonl, npz, parquet, picture, table_csv
+from .sample_files import archive, jsonl, npz, parquet, picture, read_back, table_csv
 
 QUICK = settings(max_examples=25, deadline=None, derandomize=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
@@ -25,7 +24,7 @@ def taken(data: bytes, filename: str, labels: list[str] | None = None) -> tuple[
         source, target = Path(folder) / "source", Path(folder) / "probe"
         source.write_bytes(data)
         found = ingest(source, filename=filename, format=None, labels=labels, settings=Settings(), target=target)
-        probe = open_probe(target)
+        probe = read_back(target)
         items: list[Any] = []
         for batch in probe.batches(3):
             content = batch.images or batch.texts or [row.tobytes() for row in batch.features]

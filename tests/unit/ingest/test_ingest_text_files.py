@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.state.probe_file import open_probe
-
-from .sample_files import jsonl, table_csv
+from .sample_files import jsonl, read_back, table_csv
 
 HARD = ["plain", 'a, "quoted" text', "two\r\nlines\nand more", "ありがとう 🎉", "", " spaces "]
 
@@ -15,10 +13,10 @@ HARD = ["plain", 'a, "quoted" text', "two\r\nlines\nand more", "ありがとう 
 @pytest.mark.parametrize(("make", "name"), [(table_csv, "p.csv"), (jsonl, "p.jsonl")])
 def test_texts_come_back_as_they_were(take: Any, make: Any, name: str) -> None:
     found = take(make(HARD, ["b", "a", "b", "b", "a", "a"]), name)
-    (batch,) = open_probe(found.path).batches(8)
+    (batch,) = read_back(found.path).batches(8)
     assert batch.texts == HARD
     assert batch.labels.tolist() == [1, 0, 1, 1, 0, 0]
-    assert open_probe(found.path).label_names == ["a", "b"]
+    assert read_back(found.path).label_names == ["a", "b"]
     assert take(make(HARD), name).description["labelled"] is False
 
 

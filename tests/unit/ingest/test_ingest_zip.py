@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.state.probe_file import open_probe
-
-from .sample_files import archive, archive_with_link, picture
+from .sample_files import archive, archive_with_link, picture, read_back
 
 PICTURES = {"data/dog/1.jpg": picture(1, "JPEG"), "data/cat/2.PNG": picture(2), "data/cat/1.webp": picture(3, "WEBP")}
 
@@ -18,7 +16,7 @@ def test_folders_are_classes(take: Any) -> None:
     found = take(archive(PICTURES | rubbish), "p.zip")
     assert found.description["labels"] == ["cat", "dog"]
     assert found.description["counts"] == [2, 1]
-    (batch,) = open_probe(found.path).batches(8)
+    (batch,) = read_back(found.path).batches(8)
     assert batch.images == [PICTURES["data/cat/1.webp"], PICTURES["data/cat/2.PNG"], PICTURES["data/dog/1.jpg"]]
     assert batch.labels.tolist() == [0, 0, 1]
 
@@ -26,7 +24,7 @@ def test_folders_are_classes(take: Any) -> None:
 def test_files_at_the_top_are_unlabelled(take: Any) -> None:
     found = take(archive({"b.txt": "zwei".encode("utf-8-sig"), "a.txt": b"one"}), "p.zip")
     assert found.description["labelled"] is False
-    (batch,) = open_probe(found.path).batches(8)
+    (batch,) = read_back(found.path).batches(8)
     assert batch.texts == ["one", "zwei"]
 
 
