@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import signal
 import sys
+import tempfile
 
 from service.logs import configure
 from service.state.lanes import LANES, Lane
@@ -16,6 +17,7 @@ async def _serve(settings: Settings, lane: Lane) -> None:
     from worker.jobs.registry import tasks_of  # imports torch; after the arguments were read
 
     async with State(settings) as state:
+        tempfile.tempdir = str(state.workplace)  # What libraries leave there goes when this process is killed.
         consumer = Consumer(state, lane, tasks_of(settings, lane))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -28,6 +28,7 @@ from .lanes import Lane, Lanes
 from .records import Records
 from .settings import Settings
 from .store import Store
+from .workplace import Workplace
 
 _REBUILD_SECONDS: Final = 15
 """A rebuilder that is silent for so long is dead, and another may begin."""
@@ -65,6 +66,7 @@ class State:
         self.cache = Cache(self._binary, settings.cache_seconds, settings.max_cached_bytes)
         self.idempotency = Idempotency(self.client, settings.idempotency_seconds)
         self._rebuilding = asyncio.Lock()
+        self._workplace: Workplace | None = None
         self._reaped = 0.0
         self._trusted_from = 0.0
         self._purge = self.client.register_script(scripts.PURGE)
@@ -76,6 +78,13 @@ class State:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    @property
+    def workplace(self) -> Path:
+        """This process's own folder for temporary files; it goes with the process, however that ends."""
+        if self._workplace is None:
+            self._workplace = Workplace(self.scratch / "work")
+        return self._workplace.folder
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -84,6 +93,8 @@ class State:
         await self.lanes.close()
         await self.client.aclose()
         await self._binary.aclose()
+        if self._workplace is not None:
+            self._workplace.close()
 
     async def ensure_index(self) -> None:
         """Rebuild the index from the store where Redis has lost it; re-queues every job with no end."""

@@ -1,9 +1,11 @@
 """Consumes one lane: take a job, keep its lease, run it, end it. Drains on request."""
 
 import asyncio
+import errno
 import os
 import socket
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -14,20 +16,30 @@ from docket import Worker
 from pydantic import BaseModel
 
 from preceptor.contract.jobs import JobKind
-from service.state import redis_keys
-from service.state.connection import translated
-from service.state.errors import PreceptorError, StateUnavailable, StoreUnavailable, TimeLimit, WorkerLost
+from service.state.errors import (
+    PreceptorError,
+    StateUnavailable,
+    StoreFull,
+    StoreUnavailable,
+    TimeLimit,
+    WorkerLost,
+)
 from service.state.lanes import Lane, docket_of
 from service.state.state import State
 
 from .context import JobContext, Stopped
+from .solitude import Solitude
 
 Task = Callable[[JobContext, dict[str, Any]], Awaitable[BaseModel]]
-_TICK: Final = 0.4
+PASSING: Final = (StateUnavailable, StoreUnavailable, StoreFull)
+"""Faults that are not the job's: it is tried again."""
+
+_PASSING_NUMBERS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+_TICK: Final = 0.25
 """Seconds between two looks at a job's record: a cancellation is seen this fast."""
 
-_RETRY_SECONDS: Final = 60.0
-"""How long the end of a job is tried again while Redis is away."""
+_STUCK: Final = 70
+"""Exit status of a worker that ended itself because a job did not stop."""
 
 _CONCURRENCY: Final[dict[Lane, int]] = {"recommend": 4, "distill": 1}
 """Jobs at once. A quick recommendation must not stand behind one that runs teachers."""
@@ -42,15 +54,25 @@ class Consumer:
     ----------
     tasks
         What runs a job of each kind: given the context and the request, it returns the result.
+    end_process
+        Called with an exit status where a job's thread does not stop: a thread cannot be killed, a process can.
     """
 
-    def __init__(self, state: State, lane: Lane, tasks: dict[JobKind, Task]) -> None:
+    def __init__(
+        self,
+        state: State,
+        lane: Lane,
+        tasks: dict[JobKind, Task],
+        end_process: Callable[[int], object] = os._exit,
+    ) -> None:
         self.state = state
         self.lane: Lane = lane
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._tasks = tasks
+        self._end_process = end_process
         self._running: dict[str, JobContext] = {}
         self._draining = asyncio.Event()
+        self._solitude = Solitude()
 
     async def run(self) -> None:
         """Consume until drained."""
@@ -79,14 +101,18 @@ class Consumer:
                 )
                 drained.cancel()
                 alive.cancel()
-                loop.cancel()  # docket takes no more messages and waits for the job that runs
+                loop.cancel()  # docket takes no more messages and waits for the jobs that run
+                await asyncio.wait([loop], timeout=settings.drain_seconds)
+                if not loop.done():
+                    log.error("a job did not stop; the worker ends without it", jobs=sorted(self._running))
+                    self._end_process(_STUCK)
                 with suppress(asyncio.CancelledError):
-                    await asyncio.wait_for(loop, settings.drain_seconds)
-        with suppress(StateUnavailable), translated():
-            await self.state.client.zrem(redis_keys.workers(self.lane), self.name)
+                    await loop
+        with suppress(StateUnavailable):
+            await self.state.hide_worker(self.lane, self.name)
 
     def drain(self) -> None:
-        """Take no more jobs; hand the running one back at its next step."""
+        """Take no more jobs; hand the running ones back at their next step."""
         self._draining.set()
         for context in self._running.values():
             context.stop("drain")
@@ -94,8 +120,8 @@ class Consumer:
     async def _run_job(self, job_id: str) -> None:
         if self._draining.is_set():
             return  # Stays queued in its record; the reaper hands it to another worker.
-        taken = await self.state.jobs.take(job_id, self.name)
-        if taken.code in ("held", "ended", "unknown"):
+        taken = await self.state.jobs.take(job_id, f"{self.name}-{uuid.uuid4().hex[:8]}")
+        if taken.code in ("held", "delayed", "ended", "unknown"):
             log.info("job not taken", job=job_id, because=taken.code)
             return
         context = JobContext(self.state, job_id, taken.fence)
@@ -105,11 +131,13 @@ class Consumer:
         lease = asyncio.create_task(self._keep_lease(context), name=f"lease of {job_id}")
         try:
             if taken.code == "canceling":
-                await self.state.jobs.end_canceled(job_id, taken.fence)
+                await self._persist(context, lambda: self.state.jobs.end_canceled(job_id, taken.fence))
             elif taken.code == "exhausted":
                 await self._fail(context, _lost(self.state.settings.delivery_limit))
             else:
-                await self._attempt(context)
+                # A job that has lost a worker may be what ended it: it gets no neighbours to take with it.
+                async with self._solitude.alone() if taken.deliveries > 1 else self._solitude.together():
+                    await self._attempt(context)
         finally:
             lease.cancel()
             await asyncio.gather(lease, return_exceptions=True)
@@ -121,23 +149,29 @@ class Consumer:
         started = time.perf_counter()
         jobs, id, fence = self.state.jobs, context.job_id, context.fence
         try:
+            context.check()
             summary = await jobs.get(id)
             request = await jobs.request(id)
-            if summary is None or request is None:
-                log.error("the job's request is gone from the store")
+            if summary is None:
+                return
+            if request is None:
+                log.warning("the job's request was withdrawn; its record is removed")
+                await jobs.forget(id)
                 return
             result = await self._tasks[summary.kind](context, request)
             await context.close()
-            await _persist(lambda: jobs.succeed(id, fence, result))
-            log.info("job succeeded", seconds=round(time.perf_counter() - started, 3))
+            await self._persist(context, lambda: jobs.succeed(id, fence, result))
+            log.info("job done", seconds=round(time.perf_counter() - started, 3))
         except Stopped as stopped:
             await self._end_stopped(context, stopped)
-        except (StateUnavailable, StoreUnavailable) as error:
-            # Transient: the lease runs out and the reaper hands the job over, until the delivery limit.
-            log.warning("job interrupted", reason=error.detail)
+        except PASSING as error:
+            await self._try_again(context, error)
         except PreceptorError as error:
             await self._fail(context, error)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _PASSING_NUMBERS:
+                await self._try_again(context, StoreUnavailable(f"The worker's disk refused: {error.strerror}"))
+                return
             log.exception("job failed unexpectedly")
             await self._fail(
                 context,
@@ -149,25 +183,63 @@ class Consumer:
         log.info("job stopped", reason=stopped.reason)
         await context.close()
         if stopped.reason == "canceled":
-            await _persist(lambda: jobs.end_canceled(id, fence))
+            await self._persist(context, lambda: jobs.end_canceled(id, fence))
         elif stopped.reason == "drain":
-            await _persist(lambda: jobs.release(id, fence))
+            await self._persist(context, lambda: jobs.release(id, fence))
         elif stopped.reason == "timeout":
-            limit = self.state.settings.job_timeout_seconds
-            await self._fail(context, TimeLimit(f"The job was stopped after {limit:.0f} seconds, its time limit"))
+            await self._fail(context, self._too_long())
+        else:
+            with suppress(*PASSING):
+                await jobs.abandon(id, fence)
+
+    async def _try_again(self, context: JobContext, error: PreceptorError) -> None:
+        """A fault that is not the job's: hand it back, to be tried after a while."""
+        jobs, id, fence = self.state.jobs, context.job_id, context.fence
+        await context.close()
+        exhausted = False
+
+        async def hand_back() -> bool:
+            nonlocal exhausted
+            delay = await jobs.retry(id, fence)
+            exhausted = delay is None
+            log.warning("job interrupted; it is tried again", reason=error.detail, after_seconds=delay)
+            return delay != 0
+
+        await self._persist(context, hand_back)
+        if exhausted:
+            await self._fail(context, error)
 
     async def _fail(self, context: JobContext, error: PreceptorError) -> None:
         log.warning("job failed", problem=error.slug, detail=error.detail)
         await context.close()
         problem = error.problem(context.job_id)
-        await _persist(lambda: self.state.jobs.fail(context.job_id, context.fence, problem))
+        await self._persist(context, lambda: self.state.jobs.fail(context.job_id, context.fence, problem))
+
+    async def _persist(self, context: JobContext, write: Callable[[], Awaitable[bool]]) -> None:
+        """Write the end of a job. Through an outage of Redis or the store it waits: the work is done already."""
+        pause = 0.25
+        while True:
+            try:
+                if not await write():
+                    log.warning("refused: another worker has taken the job over")
+                return
+            except PASSING as error:
+                if self._draining.is_set() or context.reason == "lost":
+                    log.warning("a job's end was not written; another worker repeats it", reason=error.detail)
+                    return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 5.0)
 
     async def _keep_lease(self, context: JobContext) -> None:
-        limit = time.monotonic() + self.state.settings.job_timeout_seconds
+        # Runs in the event loop, the job in a thread of its own: a long step delays no renewal.
+        settings = self.state.settings
+        limit = time.monotonic() + settings.job_timeout_seconds
         while True:
             await asyncio.sleep(_TICK)
             if time.monotonic() > limit:
                 context.stop("timeout")
+            if context.stopping_for > settings.stop_seconds and context.computing:
+                await self._give_up(context)
             try:
                 status = await self.state.jobs.renew(context.job_id, context.fence)
             except StateUnavailable:
@@ -177,13 +249,28 @@ class Consumer:
             elif status == "lost":
                 context.stop("lost")
 
+    async def _give_up(self, context: JobContext) -> None:
+        """A thread did not stop when asked. End its job, hand the others back, end the process."""
+        jobs, id, fence = self.state.jobs, context.job_id, context.fence
+        log.error("a job did not stop; the worker ends itself", job=id, reason=context.reason)
+        with suppress(*PASSING):
+            if context.reason == "canceled":
+                await jobs.end_canceled(id, fence)
+            elif context.reason == "timeout":
+                await jobs.fail(id, fence, self._too_long().problem(id))
+        for other in self._running.values():
+            with suppress(*PASSING):
+                await jobs.release(other.job_id, other.fence)
+        self._end_process(_STUCK)
+
+    def _too_long(self) -> TimeLimit:
+        limit = self.state.settings.job_timeout_seconds
+        return TimeLimit(f"The job was stopped after {limit:g} seconds, its time limit")
+
     async def _show_life(self) -> None:
-        key = redis_keys.workers(self.lane)
         while True:
-            with suppress(StateUnavailable), translated():
-                moment = time.time()
-                await self.state.client.zadd(key, {self.name: moment})
-                await self.state.client.zremrangebyscore(key, "-inf", moment - 10 * self.state.settings.lease_seconds)
+            with suppress(StateUnavailable):
+                await self.state.show_worker(self.lane, self.name)
             await asyncio.sleep(self.state.settings.lease_seconds / 3)
 
 
@@ -192,17 +279,3 @@ def _lost(limit: int) -> WorkerLost:
         f"The job was given to {limit} workers, and each ended before the job did. It may need more memory than a "
         "worker has; look at the workers' logs"
     )
-
-
-async def _persist(write: Callable[[], Awaitable[bool]]) -> None:
-    """Write the end of a job, through an outage of Redis or the store."""
-    deadline = time.monotonic() + _RETRY_SECONDS
-    while True:
-        try:
-            if not await write():
-                log.warning("refused: another worker has taken the job over")
-            return
-        except (StateUnavailable, StoreUnavailable):
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.5)

@@ -2,19 +2,25 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 import structlog
 
 from service.state.cache import CacheKind
-from service.state.errors import StateUnavailable
+from service.state.errors import StateUnavailable, StoreFull, StoreUnavailable
 from service.state.state import State
 
 T = TypeVar("T")
 P = ParamSpec("P")
 StopReason = Literal["canceled", "drain", "lost", "timeout"]
 _CACHE_SECONDS: Final = 30.0
+_STORE_SECONDS: Final = 300.0
+_FEW_EVENTS: Final = 2000
+"""So many events may wait for Redis; of more, those that a later one replaces are dropped."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -42,6 +48,8 @@ class JobContext:
         self._loop = asyncio.get_running_loop()
         self._stop: StopReason | None = None
         self._stopping = threading.Event()
+        self._asked_at = 0.0
+        self._threads = 0
         self._events: asyncio.Queue[tuple[str, dict[str, Any]] | None] = asyncio.Queue()
         self._sender = asyncio.create_task(self._send(), name=f"events of {job_id}")
 
@@ -49,7 +57,23 @@ class JobContext:
         """Ask the job to end; the first reason stands."""
         if self._stop is None:
             self._stop = reason
+            self._asked_at = time.monotonic()
             self._stopping.set()
+
+    @property
+    def reason(self) -> StopReason | None:
+        """Why the job must end; None while it need not."""
+        return self._stop
+
+    @property
+    def stopping_for(self) -> float:
+        """Seconds since the job was asked to end; 0 where it was not."""
+        return 0.0 if self._stop is None else time.monotonic() - self._asked_at
+
+    @property
+    def computing(self) -> bool:
+        """Whether a thread still works on the job."""
+        return self._threads > 0
 
     def should_stop(self) -> bool:
         """Whether the job must end; cheap enough for every training step."""
@@ -62,6 +86,8 @@ class JobContext:
 
     def emit(self, event: str, data: dict[str, Any]) -> None:
         """Append to the event log. Never blocks, keeps the order."""
+        if event == "progress" and self._events.qsize() > _FEW_EVENTS:
+            return
         self._loop.call_soon_threadsafe(self._events.put_nowait, (event, data))
 
     def progress(self, fraction: float, message: str = "", remaining_seconds: float | None = None) -> None:
@@ -77,11 +103,31 @@ class JobContext:
 
     def cached(self, kind: CacheKind, digest: str) -> bytes | None:
         """A cached value, or None. Call from the job's thread only."""
-        return self._wait(self.state.cache.get(kind, digest))
+        try:
+            return self._wait(self.state.cache.get(kind, digest), _CACHE_SECONDS)
+        except TimeoutError:
+            return None
 
     def cache(self, kind: CacheKind, digest: str, value: bytes) -> None:
         """Put a value into the cache. Call from the job's thread only."""
-        self._wait(self.state.cache.put(kind, digest, value))
+        with suppress(TimeoutError):
+            self._wait(self.state.cache.put(kind, digest, value), _CACHE_SECONDS)
+
+    @property
+    def every_seconds(self) -> float:
+        """How often a running job keeps its state."""
+        return self.state.settings.checkpoint_seconds
+
+    def load(self) -> bytes | None:
+        """The state in which an earlier delivery has left the job, or None. Call from the job's thread only."""
+        return self._wait(self.state.jobs.load_checkpoint(self.job_id, self.fence), _STORE_SECONDS)
+
+    def save(self, state: bytes) -> None:
+        """Keep the job's state for a later delivery. Call from the job's thread only."""
+        try:
+            self._wait(self.state.jobs.save_checkpoint(self.job_id, self.fence, state), _STORE_SECONDS)
+        except (StateUnavailable, StoreUnavailable, StoreFull, TimeoutError) as error:
+            log.warning("a checkpoint was not kept; the job goes on", job=self.job_id, reason=str(error))
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking code in a thread of its own and wait for its end, whatever happens here.
@@ -91,7 +137,15 @@ class JobContext:
         Stopped
             The job was asked to end.
         """
-        result = await asyncio.shield(asyncio.to_thread(function, *args, **kwargs))
+
+        def counted() -> T:
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._threads -= 1
+
+        self._threads += 1
+        result = await asyncio.shield(asyncio.to_thread(counted))
         self.check()
         return result
 
@@ -100,12 +154,17 @@ class JobContext:
         self._events.put_nowait(None)
         await self._sender
 
-    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CACHE_SECONDS)
+    def _wait(self, coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
 
     async def _send(self) -> None:
         while (entry := await self._events.get()) is not None:
-            try:
-                await self.state.jobs.emit(self.job_id, self.fence, *entry)
-            except StateUnavailable:
-                log.warning("an event was lost: Redis does not answer", job=self.job_id, kind=entry[0])
+            while True:
+                try:
+                    await self.state.jobs.emit(self.job_id, self.fence, *entry)
+                    break
+                except StateUnavailable:
+                    if self._stop in ("drain", "lost"):
+                        log.warning("an event was lost: Redis does not answer", job=self.job_id, kind=entry[0])
+                        break
+                    await asyncio.sleep(0.5)

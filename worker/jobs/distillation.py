@@ -83,10 +83,11 @@ class Distiller:
         state = context.state
         inputs = await _load(state, DistillationBody.model_validate(request))
         loaded = time.perf_counter()
-        folder = Path(tempfile.mkdtemp(prefix="student-", dir=state.scratch))
+        folder = Path(tempfile.mkdtemp(prefix="student-", dir=state.workplace))
         try:
             outcome, use, asked = await context.compute(self._run, context, inputs, folder)
             id = new_id(STUDENT)
+            await state.jobs.note_student(context.job_id, context.fence, id)
             artifacts = await _keep(state, id, outcome, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -165,6 +166,7 @@ class Distiller:
                 device=_device(self._settings.device),
                 threads=self._settings.threads or torch.get_num_threads(),
                 start_from=inputs.start_from,
+                checkpoint=context,
             )
         except TrainingStopped:
             context.check()
