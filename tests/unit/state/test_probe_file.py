@@ -46,7 +46,7 @@ def test_chosen_items_in_their_order_across_row_groups(tmp_path: Path) -> None:
     assert pq.ParquetFile(tmp_path / "p").num_row_groups > 1
     probe = open_probe(tmp_path / "p")
     chosen = np.random.default_rng(1).integers(0, 9000, 700)
-    batches = list(probe.batches(64, chosen))
+    batches: list[Any] = list(probe.batches(64, chosen))
     assert [batch.start for batch in batches] == list(range(0, 700, 64))
     np.testing.assert_array_equal(np.concatenate([batch.features for batch in batches]), features[chosen])
     np.testing.assert_array_equal(np.concatenate([batch.labels for batch in batches]), chosen)
