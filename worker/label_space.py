@@ -1,7 +1,7 @@
 """Distances between label sets: encoded names, ground costs, and their caches."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -37,11 +37,16 @@ class LabelSpace:
         Its identity is part of every cache key.
     costs
         Cache of cost matrices.
+    pairs
+        Costs set by hand, after the encoder's: by teacher label and student label.
     """
 
-    def __init__(self, encoder: LabelEncoder, costs: BytesCache) -> None:
+    def __init__(
+        self, encoder: LabelEncoder, costs: BytesCache, pairs: Mapping[tuple[str, str], float] | None = None
+    ) -> None:
         self.encoder = encoder
         self._costs = costs
+        self._pairs = pairs or {}
         self.use = CacheUse()
         self.encoding_seconds = 0.0
 
@@ -58,7 +63,19 @@ class LabelSpace:
         return rows
 
     def cost(self, teacher: LabelSetBody, student: LabelSetBody) -> tuple[Float32, bool]:
-        """Ground cost C = 1 - cos, shape (K, S); and whether it came from the cache."""
+        """Ground cost C = 1 - cos, shape (K, S), with the pairs set by hand; and whether it came from the cache."""
+        cost, hit = self._encoded_cost(teacher, student)
+        if not self._pairs:
+            return cost, hit
+        rows = {label: row for row, label in enumerate(teacher.labels)}
+        columns = {label: column for column, label in enumerate(student.labels)}
+        cost = cost.copy()
+        for (one, other), value in self._pairs.items():
+            if one in rows and other in columns:
+                cost[rows[one], columns[other]] = value
+        return cost, hit
+
+    def _encoded_cost(self, teacher: LabelSetBody, student: LabelSetBody) -> tuple[Float32, bool]:
         key = [self.encoder.identity, teacher.identity(), student.identity()]
         shape = (len(teacher.labels), len(student.labels))
         data = self._costs.get(key)

@@ -16,6 +16,7 @@ from docket import Worker
 from pydantic import BaseModel
 
 from preceptor.contract.jobs import JobKind
+from service.state.background import ended
 from service.state.errors import (
     PreceptorError,
     StateUnavailable,
@@ -76,8 +77,20 @@ class Consumer:
 
     async def run(self) -> None:
         """Consume until drained."""
-        settings = self.state.settings
+        alive = asyncio.create_task(self._show_life(), name="sign of life")
+        consuming = asyncio.create_task(self._consume(), name=f"lane {self.lane}")
+        draining = asyncio.create_task(self._draining.wait())
+        await asyncio.wait([consuming, draining], return_when=asyncio.FIRST_COMPLETED)
+        await ended(alive, draining)
+        await asyncio.wait([consuming], timeout=self.state.settings.drain_seconds)
+        if not consuming.done():
+            log.error("a job did not stop; the worker ends without it", jobs=sorted(self._running))
+            self._end_process(_STUCK)
+        await consuming
+        with suppress(StateUnavailable):
+            await self.state.hide_worker(self.lane, self.name)
 
+    async def _consume(self) -> None:
         async def run_job(job_id: str) -> None:
             await self._run_job(job_id)
 
@@ -88,28 +101,18 @@ class Consumer:
                 docket,
                 name=self.name,
                 concurrency=_CONCURRENCY[self.lane],
-                redelivery_timeout=timedelta(seconds=settings.lease_seconds),
+                redelivery_timeout=timedelta(seconds=self.state.settings.lease_seconds),
                 reconnection_delay=timedelta(seconds=0.5),
                 minimum_check_interval=timedelta(milliseconds=50),
                 schedule_automatic_tasks=False,
             ) as worker:
-                loop = asyncio.create_task(worker.run_forever(), name=f"lane {self.lane}")
-                alive = asyncio.create_task(self._show_life(), name="sign of life")
-                await asyncio.wait(
-                    [loop, drained := asyncio.create_task(self._draining.wait())],
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                drained.cancel()
-                alive.cancel()
-                loop.cancel()  # docket takes no more messages and waits for the jobs that run
-                await asyncio.wait([loop], timeout=settings.drain_seconds)
-                if not loop.done():
-                    log.error("a job did not stop; the worker ends without it", jobs=sorted(self._running))
-                    self._end_process(_STUCK)
-                with suppress(asyncio.CancelledError):
-                    await loop
-        with suppress(StateUnavailable):
-            await self.state.hide_worker(self.lane, self.name)
+                loop = asyncio.create_task(worker.run_forever())
+                draining = asyncio.create_task(self._draining.wait())
+                await asyncio.wait([loop, draining], return_when=asyncio.FIRST_COMPLETED)
+                draining.cancel()
+                # Leaving ends the loop: it takes no more messages and waits for the jobs that run. (Not by a
+                # cancellation, which the Redis client may swallow.)
+            await loop
 
     def drain(self) -> None:
         """Take no more jobs; hand the running ones back at their next step."""
@@ -139,8 +142,7 @@ class Consumer:
                 async with self._solitude.alone() if taken.deliveries > 1 else self._solitude.together():
                     await self._attempt(context)
         finally:
-            lease.cancel()
-            await asyncio.gather(lease, return_exceptions=True)
+            await ended(lease)
             await context.close()
             del self._running[job_id]
             structlog.contextvars.unbind_contextvars("job")

@@ -15,10 +15,9 @@ from preceptor.contract.recommendations import (
     SkippedTeacher,
     Timings,
 )
-from preceptor.contract.teachers import Teacher
-from service.state.errors import JobFailed, NotFound
+from service.state.errors import JobFailed, NotFound, PreceptorError, StateUnavailable, StoreUnavailable
 from service.state.probe_file import ProbeData
-from service.state.selection import student_of_probe, takes_part
+from service.state.selection import student_of_probe
 from worker.assessment.certainty import SURE, certainties
 from worker.assessment.estimators.base import MissingEvidence
 from worker.assessment.estimators.registry import ESTIMATORS
@@ -34,18 +33,15 @@ from worker.assessment.ranking import (
 )
 from worker.label_space import LabelSpace
 from worker.teachers.rejection import TeacherUnusable
-from worker.transport.search import TopK, top_k
 
 from .access import ContextCache, LoadedTeachers, OutputsOf, outputs_input, probe_data, student_targets
-from .context import JobContext, Stopped
+from .context import JobContext
 from .encoders import Encoders
+from .lineup import Lineup, line_up, nobody_ranked
 from .roster import Roster
 
 NEAR: Final = 0.55
 """Ground cost up to which a teacher class counts as near (docs/research/label_encoder.md)."""
-
-
-_NOBODY: Final = "no teacher that fits the request is ready any more"
 
 
 class Recommender:
@@ -79,110 +75,28 @@ class Recommender:
         if student is None:
             raise JobFailed("the request names no student labels")
         method = _method(body, data)
-        if method == "label_transport" and _by_index(body, student):
-            result = await self._search(context, body, student, started)
-        else:
-            result = await self._try_all(context, body, student, data, method, started)
-        result.timings.total = round(time.perf_counter() - started, 6)
-        summary = await context.state.jobs.get(context.job_id)
-        if summary is not None and summary.started_at is not None:
-            result.timings.queued = round((summary.started_at - summary.created_at).total_seconds(), 6)
-        return result
-
-    async def _search(
-        self, context: JobContext, body: RecommendationBody, student: LabelSetBody, started: float
-    ) -> RecommendationResult:
-        """Exact top-k over the index: only the best teachers are read."""
-        await self._roster.follow(context.state)
-        eligible = self._roster.eligible(body)
-        if not eligible:
-            raise JobFailed(_NOBODY)
-        failed = [SkippedTeacher(teacher=e.id, name=e.name, reason=e.problem) for e in eligible if e.problem]
-        followed = time.perf_counter()
-        encoder = self._encoders.get(body.encoder)
-        space = LabelSpace(encoder, ContextCache(context, "cost"))
-        ids = {entry.key: entry.id for entry in eligible if entry.problem is None}
-        if not ids:
-            raise JobFailed(_none_ranked(failed))
-        found = await context.compute(self._nearest, body, student, space, list(ids))
-        searched = time.perf_counter()
-        teachers = await context.state.teachers.get_many([ids[key] for key in found.ids])
-        chosen = [
-            Contender(teacher.id, teacher.name, LabelSetBody(labels=teacher.labels))
-            for teacher in teachers.values()
-            if teacher.labels
-        ]
-
-        def transport() -> list[Scored]:
-            return [score_labels(contender, student, space, body.mode) for contender in chosen]
-
-        scored = await context.compute(transport)
-        transported = time.perf_counter()
-        return _answer(
-            body,
-            student,
-            "label_transport",
-            encoder.identity,
-            considered=len(eligible),
-            solved=found.solved,
-            scored=scored,
-            failed=failed,
-            timings=Timings(
-                stages={
-                    "load": round(followed - started, 6),
-                    "embed": round(space.encoding_seconds, 6),
-                    "search": round(searched - followed - space.encoding_seconds, 6),
-                    "transport": round(transported - searched, 6),
-                },
-                caches={"cost": space.use},
-            ),
-        )
-
-    def _nearest(self, body: RecommendationBody, student: LabelSetBody, space: LabelSpace, among: list[str]) -> TopK:
-        embeddings, prior = space.embed(student), np.asarray(student.normalised_prior())
-        return top_k(self._roster.index, embeddings, prior, body.top_k, mode=body.mode, among=among)
-
-    async def _try_all(
-        self,
-        context: JobContext,
-        body: RecommendationBody,
-        student: LabelSetBody,
-        data: ProbeData | None,
-        method: Literal["label_transport", ProbeMethod],
-        started: float,
-    ) -> RecommendationResult:
-        """Score every contender: its outputs are needed, or its labels are not in the index."""
-        contenders, teachers = await self._contenders(context, body)
+        pairs = {(pair.teacher, pair.student): pair.cost for pair in body.pairs or []}
+        encoder = await context.compute(self._encoders.get, body.encoder)
+        space = LabelSpace(encoder, ContextCache(context, "cost"), pairs)
+        # Before any teacher is asked: names that mean nothing to the encoder are the student's fault alone.
+        await context.compute(space.embed, student)
+        run_on = None if method == "label_transport" else data
+        lineup = await line_up(context, self._roster, body, student, run_on, space)
         inputs: dict[str, tuple[Path, Path | None] | str] = {}
-        if method != "label_transport":
-            for teacher in teachers.values():
+        if run_on is not None:
+            for teacher in lineup.teachers.values():
                 try:
                     inputs[teacher.id] = await outputs_input(context.state, teacher, str(body.probe))
                 except NotFound as error:
                     inputs[teacher.id] = error.detail
         loaded = time.perf_counter()
-        result = await context.compute(self._rank, context, body, student, data, method, contenders, teachers, inputs)
-        result.timings.stages["load"] = round(loaded - started, 6)
+        result = await context.compute(self._rank, context, body, student, run_on, method, space, lineup, inputs)
+        result.timings.stages["load"] = round(loaded - started - lineup.seconds, 6)
+        result.timings.total = round(time.perf_counter() - started, 6)
+        summary = await context.state.jobs.get(context.job_id)
+        if summary is not None and summary.started_at is not None:
+            result.timings.queued = round((summary.started_at - summary.created_at).total_seconds(), 6)
         return result
-
-    async def _contenders(
-        self, context: JobContext, body: RecommendationBody
-    ) -> tuple[list[Contender], dict[str, Teacher]]:
-        if body.candidates is not None:
-            return [
-                Contender(None, c.name, LabelSetBody.model_validate(c.model_dump(exclude={"name"})))
-                for c in body.candidates
-            ], {}
-        teachers: dict[str, Teacher] = {}
-        async for teacher in context.state.teachers.all():
-            if teacher.labels is not None and takes_part(teacher, body):
-                teachers[teacher.id] = teacher
-        if not teachers:
-            raise JobFailed(_NOBODY)
-        return [
-            Contender(teacher.id, teacher.name, LabelSetBody(labels=teacher.labels or []))
-            for teacher in teachers.values()
-        ], teachers
 
     def _rank(
         self,
@@ -191,22 +105,19 @@ class Recommender:
         student: LabelSetBody,
         data: ProbeData | None,
         method: Literal["label_transport", ProbeMethod],
-        contenders: list[Contender],
-        teachers: dict[str, Teacher],
+        space: LabelSpace,
+        lineup: Lineup,
         inputs: dict[str, tuple[Path, Path | None] | str],
     ) -> RecommendationResult:
-        started = time.perf_counter()
-        encoder = self._encoders.get(body.encoder)
-        space = LabelSpace(encoder, ContextCache(context, "cost"))
+        started, embedded = time.perf_counter(), space.encoding_seconds
         outputs = OutputsOf(context, self._kept)
-        encoder_ready = time.perf_counter()
 
         def outputs_of(contender: Contender) -> ProbeOutputs:
             found = inputs[str(contender.id)]
             if isinstance(found, str):
                 raise TeacherUnusable(found)
             assert data is not None
-            teacher = teachers[str(contender.id)]
+            teacher = lineup.teachers[str(contender.id)]
             given, hit = outputs.over(teacher, *found, str(body.probe), data)
             return ProbeOutputs(given.probabilities(body.temperature), given.logits, given.features, hit)
 
@@ -216,8 +127,8 @@ class Recommender:
             estimator = ESTIMATORS[method]
             targets = student_targets(data, student.labels, str(body.probe))
         scored: list[Scored] = []
-        failed: list[SkippedTeacher] = []
-        for number, contender in enumerate(contenders, 1):
+        failed = list(lineup.failed)
+        for number, contender in enumerate(lineup.contenders, 1):
             context.check()
             try:
                 if targets is None or estimator is None:
@@ -226,10 +137,10 @@ class Recommender:
                     row = score_probe(contender, student, space, outputs_of(contender), targets, estimator)
                 if not np.isfinite(row.value):
                     raise TeacherUnusable("its score is not a finite number")
-            except Stopped:
+            except (StateUnavailable, StoreUnavailable):
                 raise
-            except (TeacherUnusable, MissingEvidence, ValueError) as error:
-                reason = error.detail if isinstance(error, TeacherUnusable) else str(error)
+            except (PreceptorError, MissingEvidence, ValueError) as error:
+                reason = error.detail if isinstance(error, PreceptorError) else str(error)
                 failed.append(skipped(contender, reason))
                 context.emit("teacher", {"name": contender.name, "reason": reason})
             else:
@@ -237,29 +148,28 @@ class Recommender:
                 if targets is not None:
                     context.emit("teacher", {"name": contender.name, "score": round(row.value, 6)})
             if targets is not None or number % 100 == 0:
-                context.progress(number / len(contenders), f"{number} of {len(contenders)} teachers")
+                context.progress(number / len(lineup.contenders), f"{number} of {len(lineup.contenders)} teachers")
         if not scored:
-            raise JobFailed(_none_ranked(failed))
-        transported = time.perf_counter()
+            raise JobFailed(nobody_ranked(failed))
+        transported, embedding = time.perf_counter(), space.encoding_seconds - embedded
         sure = None if estimator is None or targets is None else certainties(scored, targets, estimator)
         resampled = time.perf_counter()
         return _answer(
             body,
             student,
             method,
-            encoder.identity,
-            considered=len(contenders),
-            solved=len(scored),
-            scored=scored,
-            failed=failed,
+            space.encoder.identity,
+            lineup,
+            scored,
+            failed,
             higher_is_better=estimator is not None and estimator.higher_is_better,
             sure=sure,
             timings=Timings(
                 stages={
-                    "encoder": round(encoder_ready - started, 6),
                     "embed": round(space.encoding_seconds, 6),
+                    "search": round(lineup.seconds, 6),
                     "forward": round(outputs.seconds, 6),
-                    "transport": round(transported - encoder_ready - space.encoding_seconds - outputs.seconds, 6),
+                    "transport": round(transported - started - embedding - outputs.seconds, 6),
                     "certainty": round(resampled - transported, 6),
                 },
                 caches={"cost": space.use, "outputs": outputs.use},
@@ -272,11 +182,10 @@ def _answer(
     student: LabelSetBody,
     method: Literal["label_transport", ProbeMethod],
     encoder: str,
-    *,
-    considered: int,
-    solved: int,
+    lineup: Lineup,
     scored: list[Scored],
     failed: list[SkippedTeacher],
+    *,
     timings: Timings,
     higher_is_better: bool = False,
     sure: list[Certainty] | None = None,
@@ -301,6 +210,11 @@ def _answer(
             + (" and others" if len(uncovered) > 8 else "")
             + ": expect little help there"
         )
+    if method != "label_transport" and lineup.solved is not None:
+        warnings.append(
+            f"of {lineup.considered} teachers, the {body.shortlist} nearest by names were run on the probe; "
+            "`shortlist` sets how many"
+        )
     if sure is None:
         nothing = len(uncovered) == len(student.labels)
         if nothing:
@@ -322,23 +236,14 @@ def _answer(
         abstain=nothing,
         encoder=encoder,
         student_labels=student.labels,
-        considered=considered,
-        solved=solved,
+        considered=lineup.considered,
+        solved=lineup.solved if method == "label_transport" and lineup.solved is not None else len(scored),
         ranking=rows,
         skipped=failed,
         uncovered=uncovered,
         warnings=warnings,
         timings=timings,
     )
-
-
-def _none_ranked(failed: list[SkippedTeacher]) -> str:
-    return "no teacher could be ranked: " + "; ".join(f"{row.name}: {row.reason}" for row in failed[:5])
-
-
-def _by_index(body: RecommendationBody, student: LabelSetBody) -> bool:
-    """Whether the index of the default encoder answers."""
-    return body.candidates is None and body.encoder is None and student.embeddings is None
 
 
 def _method(body: RecommendationBody, data: ProbeData | None) -> Literal["label_transport", ProbeMethod]:

@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,8 @@ class Entry:
 
     Attributes
     ----------
+    opaque
+        Known by its predictions alone, so it goes with a probe of any modality.
     key
         Its id in the index; another one when its labels change.
     problem
@@ -45,6 +47,7 @@ class Entry:
     id: str
     name: str
     modality: Modality | None
+    opaque: bool
     tags: frozenset[str]
     key: str
     problem: str | None = None
@@ -159,17 +162,14 @@ class Roster:
                 await asyncio.to_thread(self.index.remove, known.key)
             if key not in self.index:
                 fresh[key] = teacher.labels
-            entries.append(Entry(teacher.id, teacher.name, teacher.modality, frozenset(teacher.tags), key))
+            opaque = teacher.source.kind == "predictions"
+            entries.append(Entry(teacher.id, teacher.name, teacher.modality, opaque, frozenset(teacher.tags), key))
         for id in stale:
             await asyncio.to_thread(self.index.remove, self._entries.pop(id).key)
         problems = await asyncio.to_thread(self._add, fresh) if fresh else {}
         for entry in entries:
             problem = problems.get(entry.key)
-            self._entries[entry.id] = (
-                entry
-                if problem is None
-                else Entry(entry.id, entry.name, entry.modality, entry.tags, entry.key, problem)
-            )
+            self._entries[entry.id] = entry if problem is None else replace(entry, problem=problem)
 
     def _add(self, fresh: dict[str, list[str]]) -> dict[str, str]:
         """Embed and index label sets; returns why, for those that have no embedding."""

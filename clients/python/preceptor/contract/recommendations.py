@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from .base import Answer, Body, Number, Whole
 from .ids import ProbeId, TeacherId
 from .jobs import Job
-from .labels import LabelSetBody, LabelSetGiven
+from .labels import Label, LabelSetBody, LabelSetGiven
 from .teachers import Modality, Name, Tag
 
 ProbeMethod = Literal[
@@ -43,6 +43,14 @@ class TeacherFilter(Body):
     modality: Modality | None = None
 
 
+class PairCost(Body):
+    """Sets the ground cost of a teacher's and a student's class by hand: 0 makes them the same, 2 forbids the pair."""
+
+    teacher: Label
+    student: Label
+    cost: Number = Field(ge=0, le=2)
+
+
 class RecommendationBody(Body):
     """Rank teachers for a student.
 
@@ -72,6 +80,10 @@ class RecommendationBody(Body):
     mode: Mode = "coverage"
     top_k: Whole = Field(default=10, ge=1, le=1000)
     sources_per_class: Whole = Field(default=3, ge=1, le=50)
+    shortlist: Whole = Field(
+        default=100, ge=1, le=10_000, description="With a probe, at most so many teachers are run: the nearest by names"
+    )
+    pairs: list[PairCost] | None = Field(default=None, max_length=10_000, description="Ground costs set by hand")
     eps: Number = Field(default=0.05, gt=0, le=10)
     temperature: Number = Field(default=1.0, gt=0, le=100)
     encoder: Annotated[str, Field(max_length=300)] | None = Field(

@@ -8,7 +8,7 @@ from ..contract.distillations import StudentModel, Training, TransportLoss
 from ..contract.jobs import JobSummary
 from ..contract.labels import LabelSet, LabelSetBody
 from ..contract.probes import Probe, ProbeFormat
-from ..contract.recommendations import Method, Mode
+from ..contract.recommendations import Method, Mode, PairCost
 from ..contract.teachers import Modality, Teacher
 from ..core.bodies import Labels, identifier, labels_or_id
 from ..core.paging import page_size as checked
@@ -105,6 +105,8 @@ class Recommendations:
         mode: Mode | None = None,
         top_k: int | None = None,
         sources_per_class: int | None = None,
+        shortlist: int | None = None,
+        pairs: Sequence[PairCost | Mapping[str, Any]] | None = None,
         eps: float | None = None,
         temperature: float | None = None,
         encoder: str | None = None,
@@ -131,6 +133,8 @@ class Recommendations:
             "mode": mode,
             "top_k": top_k,
             "sources_per_class": sources_per_class,
+            "shortlist": shortlist,
+            "pairs": None if pairs is None else list(pairs),
             "eps": eps,
             "temperature": temperature,
             "encoder": encoder,
