@@ -23,6 +23,7 @@ from service.api import (
 from service.api.body_limit import BodyLimit
 from service.api.methods import Methods
 from service.api.observed import Observed
+from service.state.background import ended
 from service.state.settings import Settings
 from service.state.state import State
 
@@ -40,8 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
             try:
                 yield
             finally:
-                reaper.cancel()
-                await asyncio.gather(reaper, return_exceptions=True)
+                await ended(reaper)
 
     app = FastAPI(
         title="Preceptor",

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from preceptor.contract.jobs import JobEvent, JobStatus
 
 from . import redis_keys
+from .background import ended
 from .connection import RedisClient, translated
 
 _BATCH: Final = 500
@@ -59,8 +60,7 @@ class EventLog:
     async def close(self) -> None:
         """Stop the subscription."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await ended(self._task)
 
     async def _relay(self) -> None:
         while True:

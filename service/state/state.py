@@ -17,6 +17,7 @@ from preceptor.contract.probes import Probe
 from preceptor.contract.teachers import Teacher
 
 from . import redis_keys, scripts
+from .background import ended
 from .cache import Cache
 from .connection import connect, translated
 from .embedded import EmbeddedRedis
@@ -93,6 +94,7 @@ class State:
         await self.lanes.close()
         await self.client.aclose()
         await self._binary.aclose()
+        self.store.close()
         if self._workplace is not None:
             self._workplace.close()
 
@@ -148,7 +150,7 @@ class State:
         try:
             yield
         finally:
-            prolonging.cancel()
+            await ended(prolonging)
             with translated():
                 if await lock.owned():
                     await lock.release()
@@ -206,6 +208,7 @@ class State:
 
     async def reap_for_ever(self, seconds: float = 1.0) -> None:
         """Reap every second, through outages."""
+        await asyncio.to_thread(self.store.remove_abandoned)
         while True:
             try:
                 await self.reap()

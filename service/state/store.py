@@ -6,10 +6,14 @@ The only module that knows obstore. Keys are made from ids and digests, never fr
 import errno
 import hashlib
 import os
+import re
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlparse
 
 import obstore
@@ -17,7 +21,10 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 
 from .errors import NotFound, StoreFull, StoreUnavailable
+from .workplace import Workplace
 
+_PARTIAL: Final = re.compile(r"#\d+$")
+_PARTIAL_SECONDS: Final = 3600.0
 RETRY_AFTER = {"Retry-After": "5"}
 
 
@@ -46,6 +53,7 @@ class Store:
     def __init__(self, url: str, scratch: Path) -> None:
         self.url = url
         self._scratch = scratch
+        self._staging: Workplace | None = None
         parsed = urlparse(url)
         self._root = Path(unquote(parsed.path)) if parsed.scheme == "file" else None
         try:
@@ -57,13 +65,49 @@ class Store:
 
     @property
     def staging(self) -> Path:
-        """A local folder for uploads in flight; on the store's own file system where the store is a folder."""
-        folder = (self._root / ".staging") if self._root is not None else (self._scratch / "staging")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise translated(error) from error
-        return folder
+        """This process's folder for uploads in flight; on the store's own file system where the store is a folder.
+
+        It goes with the process, however that ends.
+        """
+        if self._staging is None:
+            try:
+                self._staging = Workplace(self._parent_of_staging)
+            except OSError as error:
+                raise translated(error) from error
+        return self._staging.folder
+
+    @property
+    def _parent_of_staging(self) -> Path:
+        return (self._root / ".staging") if self._root is not None else (self._scratch / "staging")
+
+    def close(self) -> None:
+        """Remove what is in flight."""
+        if self._staging is not None:
+            self._staging.close()
+            self._staging = None
+
+    def remove_abandoned(self, older_than: float = _PARTIAL_SECONDS) -> int:
+        """Remove what killed processes were writing, in a folder store. Blocks. Returns how many objects.
+
+        Parameters
+        ----------
+        older_than
+            Seconds without a write.
+        """
+        if self._root is None:
+            return 0
+        removed = 0
+        before = time.time() - older_than
+        for folder, _, names in os.walk(self._root):
+            for name in names:
+                # obstore writes to `<object>#<number>` and renames it. No key of ours contains "#".
+                if _PARTIAL.search(name):
+                    path = Path(folder) / name
+                    with suppress(OSError):
+                        if path.stat().st_mtime < before:
+                            path.unlink()
+                            removed += 1
+        return removed
 
     async def put(self, key: str, data: bytes) -> None:
         """Write an object; readers see the old or the new one, never a part."""

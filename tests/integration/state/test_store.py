@@ -63,3 +63,19 @@ def test_failures_say_what_to_do(error: Exception, kind: type[Exception]) -> Non
     found = translated(error)
     assert type(found) is kind
     assert found.headers["Retry-After"]
+
+
+async def test_what_a_killed_process_was_writing_is_removed(store: Store, tmp_path: Path) -> None:
+    await store.put("a/kept.json", b"one")
+    partial = tmp_path / "store" / "a" / "model.onnx#3"
+    partial.write_bytes(b"half")
+    assert store.remove_abandoned() == 0, "it may still be written to"
+    assert store.remove_abandoned(older_than=-1) == 1
+    assert [key async for key in store.list("")] == ["a/kept.json"]
+    (store.staging / "upload").write_bytes(b"half")
+    other = Store((tmp_path / "store").as_uri(), tmp_path / "scratch")
+    assert other.staging != store.staging
+    assert (store.staging / "upload").exists()
+    store.close()
+    other.close()
+    assert list((tmp_path / "store" / ".staging").iterdir()) == []
