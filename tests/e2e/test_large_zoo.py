@@ -28,7 +28,14 @@ def zoo(client: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
         folder = root / WORDS[number]
         folder.mkdir()
         (folder / "teacher.json").write_text(
-            json.dumps({"name": WORDS[number], "labels": WORDS[number : number + 2], "source": {"kind": "predictions"}})
+            json.dumps(
+                {
+                    "name": WORDS[number],
+                    "labels": WORDS[number : number + 2],
+                    "modality": "features",
+                    "source": {"kind": "predictions"},
+                }
+            )
         )
         ids[WORDS[number]] = client.teachers.add_folder(folder, tags=[TAG]).id
     return ids
@@ -43,7 +50,9 @@ def test_the_nearest_of_all_is_found_without_solving_all(client: Client, zoo: di
 
 def test_a_new_teacher_takes_part_at_once_and_a_deleted_one_no_more(client: Client, tmp_path: Path) -> None:
     (tmp_path / "teacher.json").write_text(
-        json.dumps({"name": "cats", "labels": ["cat", "leopard"], "source": {"kind": "predictions"}})
+        json.dumps(
+            {"name": "cats", "labels": ["cat", "leopard"], "modality": "features", "source": {"kind": "predictions"}}
+        )
     )
     added = client.teachers.add_folder(tmp_path, tags=[TAG])
     first = client.recommendations.create(["cat", "leopard"], tags=[TAG], top_k=1).wait(60)
