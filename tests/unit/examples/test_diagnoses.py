@@ -4,13 +4,8 @@ import pytest
 
 pytest.importorskip("simple_icd_10_cm", reason="the demo zoo's packages are not installed (extra 'demo')")
 
-from examples.demo_zoo.diagnoses import Classification, read_classification
+from examples.demo_zoo.diagnoses import Classification
 from examples.demo_zoo.tasks import BIRTH_DEFECTS, split
-
-
-@pytest.fixture(scope="module")
-def known() -> Classification:
-    return read_classification()
 
 
 def test_texts_are_many_distinct_and_of_known_classes(known: Classification) -> None:
