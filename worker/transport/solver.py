@@ -25,13 +25,13 @@ Engine = Literal["auto", "fused", "torch"]
 # exp(-range / eps) must stay a normal number, with room for the scalings that multiply it.
 _FLOAT32_REACH = 80.0
 _FLOAT64_REACH = 600.0
-# Where float32 is only a head start it stops here: its own rounding would be all that is left.
-_HEAD_START_TOL = 1e-5
+# Rounding of a float32 violation, per square root of the number of terms of its sums.
+_HEAD_START_TOL = 2e-7
 _BLOCK_ELEMENTS = 400_000
 _NEWTON_WIDTH = 512
 _NEWTON_ROUNDS = 60
 # Up to this range of the cost, in units of eps, Sinkhorn needs no start from a larger eps.
-_EASY_REACH = 20.0
+_EASY_REACH = 40.0
 _STAGE_TOL = 1e-3
 
 
@@ -157,10 +157,12 @@ def _cascade(kernels: _Kernels, block: slice, single: bool, solutions: Solutions
     v, violation = q32.clone(), torch.full_like(q32[:, 0], torch.inf)
     stages = kernels.stages()
     done = 0.0
+    # Where float32 is only a head start it stops here: its own rounding would be all that is left.
+    rounding = _HEAD_START_TOL * math.sqrt(p.shape[1])
     early = [eps for eps in stages if kernels.reach * problem.eps / eps < _FLOAT32_REACH]
     for eps in early:
         last = eps == problem.eps
-        wanted = (problem.tol if single else max(problem.tol, _HEAD_START_TOL)) if last else _STAGE_TOL
+        wanted = (problem.tol if single else max(problem.tol, rounding)) if last else _STAGE_TOL
         v = _carried(v, q32, done, eps) if done else v
         # Half of the iterations are kept for float64, whatever single precision gets stuck at.
         budget = max(1, problem.max_iterations // (2 * len(early)))
@@ -172,10 +174,11 @@ def _cascade(kernels: _Kernels, block: slice, single: bool, solutions: Solutions
         if not rest.numel():
             return v, violation
     else:
-        rest = torch.arange(p.shape[0], device=p.device)
+        rest = None
     solutions.stages.add("float64")
-    p64, q64, v64 = (side[rest].to(torch.float64).contiguous() for side in (p, q, v))
-    used = iterations[rest]
+    # Without an index nothing is copied that is float64 already.
+    p64, q64, v64 = ((side if rest is None else side[rest]).to(torch.float64).contiguous() for side in (p, q, v))
+    used = iterations if rest is None else iterations[rest]
     reached = torch.full_like(q64[:, 0], torch.inf)
     late = [eps for eps in stages if eps < done] or [problem.eps] if done else stages
     for number, eps in enumerate(late):
@@ -184,9 +187,9 @@ def _cascade(kernels: _Kernels, block: slice, single: bool, solutions: Solutions
         budget = max(1, (problem.max_iterations - int(used.max())) // (len(late) - number))
         v64, reached = _scale(kernels, p64, q64, eps, v64, tol=wanted, budget=budget, iterations=used)
         done = eps
-    iterations[rest] = used
-    if rest.numel() == p.shape[0]:
+    if rest is None:
         return v64, reached
+    iterations[rest] = used
     v, violation = v.to(torch.float64), violation.to(torch.float64)
     v[rest], violation[rest] = v64, reached
     return v, violation
@@ -299,7 +302,7 @@ def _finish(
     # Newton may have given up with iterations left. A potential that is not finite makes the dual so, even where
     # its label has no mass (0 times infinity).
     over = (violation <= problem.tol) | (solutions.iterations[block] >= problem.max_iterations)
-    return over & torch.isfinite(violation) & torch.isfinite(value) & torch.isfinite(dual)
+    return over & torch.isfinite(violation + value + dual)
 
 
 def _in_log_domain(kernels: _Kernels, items: Tensor, with_plan: bool, solutions: Solutions) -> None:

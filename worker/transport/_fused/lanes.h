@@ -75,6 +75,15 @@ static inline VEC NAME(response)(VEC p, VEC s, REAL power) {
     return FAST_QUOTIENT(p, s);
 }
 
+/* now * (now / before)^b, where it is near: the logarithm is 2 (x - 1) / (x + 1), the exponential a quotient of
+ * parabolas. What it returns steers and is never a result, it is exact to second order, and no input makes it leave
+ * a factor of 14. */
+static inline VEC NAME(ahead)(VEC now, VEC before, VEC b) {
+    const REAL tiny = sizeof(REAL) == 4 ? (REAL)1e-36 : (REAL)1e-300;
+    VEC y = 2 * b * FAST_QUOTIENT(now - before, now + before + tiny), even = y * y + (REAL)12;
+    return now * FAST_QUOTIENT(even + 6 * y, even - 6 * y);
+}
+
 /* Sums over the columns for the rows of one tile: s[j] = sum_c G[j][c] in[c]. */
 static inline void NAME(tile_sums)(const REAL *restrict kernel, const REAL *restrict in, int columns,
                                    VEC s[2 * TILE]) {
@@ -141,10 +150,12 @@ typedef struct {
     REAL *p, *bend;                         /* [rows]: predictions, d u / d s at the Newton point */
     REAL *in, *t;                           /* [columns]: what goes into a sweep and what comes out */
     REAL *v, *q;                            /* scaling, targets */
-    REAL *old, *column, *x, *r, *d;         /* Newton point, its marginal, step, residual, direction */
+    REAL *old, *column, *x, *r, *d;         /* Newton point, its marginal, step, residual, direction; while a lane
+                                             * iterates, old and r are its last plain update and residual */
     int64_t item[PAIR];                     /* -1: nothing left to do */
     int phase[PAIR], sweeps[PAIR], rounds[PAIR], inner[PAIR], damped[PAIR];
     REAL error[PAIR], before[PAIR], energy[PAIR], enough[PAIR];
+    VEC last[2]; /* errors of the sweep before; 0 for an item that has had none */
 } NAME(group);
 
 /* Columns `lanes` of array [count][PAIR] from one row of `from` each. Blocks of 16 rows stay in the nearest cache:
@@ -175,10 +186,10 @@ static void NAME(load)(NAME(group) * at, const int lanes[], int many, int64_t ne
         at->item[lane] = next + n < job->count ? item : -1;
         at->phase[lane] = NAME(PLAIN);
         at->sweeps[lane] = at->rounds[lane] = at->damped[lane] = 0;
-        at->before[lane] = 0;
+        at->before[lane] = ((REAL *)at->last)[lane] = 0;
         for (int c = 0; c < columns; c++) {
             size_t o = (size_t)c * PAIR + lane;
-            at->d[o] = at->x[o] = at->column[o] = 0;
+            at->d[o] = at->x[o] = at->column[o] = at->old[o] = at->r[o] = 0;
         }
     }
     NAME(interleave)(at->p, rows, p, lanes, many);
@@ -220,6 +231,8 @@ static double NAME(newton_sweeps)(double rate, double digits, int columns) {
 
 /* Iterate until every item is done. scaling holds the first v of each item and receives its last one, from
  * before the student's update. Returns 0, or -1 without memory.
+ *
+ * Each plain update is carried further along the line from the one before (see scaling.py).
  *
  * Newton, per item, on the logarithms of v: with column = v * (G^T u),
  *     (diag(column) - diag(v) G^T diag(bend) G diag(v)) x = q - column,      v <- v exp(x),
@@ -264,14 +277,20 @@ static int NAME(scale)(const struct scale_arguments *job) {
 
         /* Error of the lanes that iterate; curvature along the direction of those that solve. */
         REAL error[PAIR] __attribute__((aligned(64))), curve[PAIR] __attribute__((aligned(64)));
+        VEC further[2];
         for (int half = 0; half < 2; half++) {
-            VEC e = {0}, h = {0};
+            VEC e = {0}, h = {0}, along = {0}, square = {0};
             for (int c = 0; c < columns; c++) {
                 size_t o = c * PAIR + half * LANES;
                 VEC *t = (VEC *)(at->t + o), *v = (VEC *)(at->v + o), *q = (VEC *)(at->q + o);
-                VEC moved = *v * *t;
-                e += NAME(magnitude)(moved - *q);
-                if (solves) {
+                VEC moved = *v * *t, left = *q - moved, *r = (VEC *)(at->r + o), change = left - *r;
+                e += NAME(magnitude)(left);
+                along += left * change;
+                square += change * change;
+                if (!solves) {
+                    *r = left;
+                } else {
+                    *r = NAME(pick)(solve[half], *r, left);
                     VEC *d = (VEC *)(at->d + o), *column = (VEC *)(at->column + o);
                     VEC product = *column * *d - moved;
                     h += product * *d;
@@ -280,18 +299,30 @@ static int NAME(scale)(const struct scale_arguments *job) {
             }
             ((VEC *)error)[half] = e;
             ((VEC *)curve)[half] = h;
+            /* How far beyond the plain update: where the residual would be least, had it gone on as it did. */
+            VEC b = NAME(pick)(square > (VEC){0}, -along / square, (VEC){0});
+            b = NAME(pick)(b > (VEC){0}, b, (VEC){0});
+            b = NAME(pick)(b > NAME(all)(4), NAME(all)(4), b);
+            further[half] = NAME(pick)(e > at->last[half], (VEC){0}, b);
+            at->last[half] = e;
         }
 
-        /* Most sweeps end nothing: then every lane takes its Sinkhorn update and that is all. */
-        if (!special && tick % 4 && job->max_iterations >= 64) {
+        /* Most sweeps end nothing: then every lane takes its update and that is all. */
+        if (!special && tick % 4) {
             INT ends = 0;
-            for (int lane = 0; lane < PAIR; lane++)
-                ends |= (INT)(at->item[lane] >= 0) & ~((INT)(error[lane] > tol) & (INT)(error[lane] < (REAL)INFINITY));
+            for (int lane = 0; lane < PAIR; lane++) {
+                INT on = (INT)(error[lane] > tol) & (INT)(error[lane] < (REAL)INFINITY) &
+                         (INT)(at->sweeps[lane] + 1 < job->max_iterations);
+                ends |= (INT)(at->item[lane] >= 0) & ~on;
+            }
             if (!ends) {
                 for (int lane = 0; lane < PAIR; lane++) at->sweeps[lane]++;
-                for (size_t o = 0; o < wide; o += LANES)
-                    *(VEC *)(at->in + o) = *(VEC *)(at->v + o) =
-                        FAST_QUOTIENT(*(VEC *)(at->q + o), *(VEC *)(at->t + o));
+                for (size_t o = 0; o < wide; o += LANES) {
+                    VEC *before = (VEC *)(at->old + o);
+                    VEC now = FAST_QUOTIENT(*(VEC *)(at->q + o), *(VEC *)(at->t + o));
+                    *(VEC *)(at->in + o) = *(VEC *)(at->v + o) = NAME(ahead)(now, *before, further[o / LANES & 1]);
+                    *before = now;
+                }
                 continue;
             }
         }
@@ -299,6 +330,7 @@ static int NAME(scale)(const struct scale_arguments *job) {
         /* What each lane does now. */
         INT update[PAIR] __attribute__((aligned(64))), begin[PAIR] __attribute__((aligned(64)));
         INT advance[PAIR] __attribute__((aligned(64))), jump[PAIR] __attribute__((aligned(64)));
+        INT plain[PAIR] __attribute__((aligned(64)));
         REAL alpha[PAIR] __attribute__((aligned(64)));
         int begins = 0;
         memset(advance, 0, sizeof advance);
@@ -307,6 +339,7 @@ static int NAME(scale)(const struct scale_arguments *job) {
         for (int lane = 0; lane < PAIR; lane++) {
             update[lane] = 0;
             alpha[lane] = 0;
+            plain[lane] = -(at->phase[lane] == NAME(PLAIN));
             if (at->item[lane] < 0) continue;
             int n = ++at->sweeps[lane];
             if (at->phase[lane] == NAME(SOLVE)) {
@@ -354,10 +387,13 @@ static int NAME(scale)(const struct scale_arguments *job) {
 
         for (int half = 0; half < 2; half++) {
             IVEC mask = ((IVEC *)update)[half];
+            VEC b = NAME(pick)(((IVEC *)plain)[half], further[half], (VEC){0});
             for (int c = 0; c < columns; c++) {
                 size_t o = c * PAIR + half * LANES;
-                VEC *t = (VEC *)(at->t + o), *v = (VEC *)(at->v + o), *q = (VEC *)(at->q + o);
-                *v = NAME(pick)(mask, FAST_QUOTIENT(*q, *t), *v);
+                VEC *v = (VEC *)(at->v + o), *before = (VEC *)(at->old + o);
+                VEC now = FAST_QUOTIENT(*(VEC *)(at->q + o), *(VEC *)(at->t + o));
+                *v = NAME(pick)(mask, NAME(ahead)(now, *before, b), *v);
+                *before = NAME(pick)(mask, now, *before);
                 *(VEC *)(at->in + o) = NAME(pick)(solve[half], *(VEC *)(at->in + o), *v);
             }
         }
