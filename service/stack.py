@@ -119,6 +119,9 @@ class Stack:
         signal.signal(signal.SIGTERM, stop)
         while not stopping:
             time.sleep(0.2)
+            if self.embedded is not None and self.embedded.gone():
+                print("redis ended; starting it again", file=sys.stderr)
+                self.embedded.ensure()
             for name, child in list(self._children.items()):
                 if child.poll() is not None and not stopping:
                     print(f"{name} ended with code {child.returncode}; starting it again", file=sys.stderr)

@@ -69,8 +69,18 @@ class EmbeddedRedis:
         self.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # Service and workers may start at the same moment.
-            if not self.alive():
-                self._start()
+            deadline = time.monotonic() + _START_SECONDS
+            while not self.alive():
+                if not self._process_lives():
+                    self._start()
+                    break
+                # It loads its file, or is stopped. A second server on the same file would destroy it.
+                if time.monotonic() > deadline:
+                    raise StateUnavailable(
+                        f"The embedded Redis in {self.folder} runs (process {self.pid()}) but does not answer. "
+                        "Look at redis.log there; end the process if it hangs"
+                    )
+                time.sleep(0.1)
         return self.url
 
     def alive(self) -> bool:
@@ -87,6 +97,26 @@ class EmbeddedRedis:
             return int((self.folder / "redis.pid").read_text())
         except (OSError, ValueError):
             return None
+
+    def gone(self) -> bool:
+        """Whether its process has ended: not merely slow, or loading its file."""
+        return not self._process_lives()
+
+    def _process_lives(self) -> bool:
+        pid = self.pid()
+        if pid is None:
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        try:  # After a reboot the number may belong to another program.
+            title = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return not Path("/proc/self").exists()
+        return str(self.socket).encode() in title or b"unixsocket" in title
 
     def stop(self) -> None:
         """Shut the server down cleanly; its data stay in the folder."""

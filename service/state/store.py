@@ -259,7 +259,7 @@ class Store:
 
     async def check(self) -> None:
         """Write and remove a small object: raises where the store does not take writes."""
-        key = f"health/{os.getpid()}"
+        key = "health/check"
         await self.put(key, b"ok")
         await self.delete(key)
 

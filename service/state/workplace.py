@@ -28,7 +28,8 @@ class Workplace:
         _remove_abandoned(parent)
         # Under a name that no one looks at until the lock is held.
         made = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
-        self._lock = os.open(made / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Not open for writing: that would keep the file system from being made read-only.
+        self._lock = os.open(made / _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.folder = made.rename(parent / f"process-{made.name.removeprefix('.new-')}")
 
@@ -41,7 +42,7 @@ class Workplace:
 def _remove_abandoned(parent: Path) -> None:
     for folder in parent.glob("process-*"):
         try:
-            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             continue  # Another process is removing it.
         try:

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from service.state.embedded import EmbeddedRedis
+from service.state.errors import StateUnavailable
 
 
 @pytest.fixture
@@ -42,3 +43,22 @@ def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
         assert len(str(deep.socket)) < 108
     finally:
         deep.stop()
+
+
+def test_a_server_that_is_stopped_is_waited_for_and_not_doubled(
+    server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers on one append-only file would destroy it."""
+    server.ensure()
+    first = server.pid()
+    assert first is not None
+    monkeypatch.setattr("service.state.embedded._START_SECONDS", 0.2)
+    os.kill(first, signal.SIGSTOP)
+    try:
+        assert not server.gone()
+        with pytest.raises(StateUnavailable, match="does not answer"):
+            server.ensure()
+    finally:
+        os.kill(first, signal.SIGCONT)
+    server.ensure()
+    assert server.pid() == first
