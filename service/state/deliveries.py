@@ -56,6 +56,10 @@ class Deliveries(JobRecords):
         """Prolong the lease. `lost`: another worker has the job; `canceling`: stop, and finish as canceled."""
         return await self._script(scripts.RENEW, id, fence, int(self._settings.lease_seconds * 1000))
 
+    async def count(self, id: str, fence: int, by: Literal[1, -1]) -> None:
+        """Count a delivery less while it waits inside of its worker, and once more when it begins."""
+        await self._script(scripts.COUNT, id, fence, by)
+
     async def emit(self, id: str, fence: int, event: str, data: dict[str, Any]) -> bool:
         """Append to the job's event log; `progress` also becomes part of the record. False where refused."""
         text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))

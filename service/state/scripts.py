@@ -83,6 +83,16 @@ return {'taken', fence, deliveries}
 """
 )
 
+# ARGV: ..., fence, by how much. A delivery that waits inside of its worker has not begun, and does not count.
+COUNT: Final = (
+    _HEAD
+    + """
+if stale(ARGV[3]) then return 0 end
+redis.call('HINCRBY', job, 'deliveries', ARGV[4])
+return 1
+"""
+)
+
 # ARGV: ..., fence, lease ms.
 RENEW: Final = (
     _HEAD

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import structlog
 from docket import Worker
@@ -138,14 +138,26 @@ class Consumer:
             elif taken.code == "exhausted":
                 await self._fail(context, _lost(self.state.settings.delivery_limit))
             else:
-                # A job that has lost a worker may be what ended it: it gets no neighbours to take with it.
-                async with self._solitude.alone() if taken.deliveries > 1 else self._solitude.together():
-                    await self._attempt(context)
+                await self._begin(context, alone=taken.deliveries > 1)
         finally:
             await ended(lease)
             await context.close()
             del self._running[job_id]
             structlog.contextvars.unbind_contextvars("job")
+
+    async def _begin(self, context: JobContext, *, alone: bool) -> None:
+        """Run a job beside others, or `alone`: one that has lost a worker may be what ended it."""
+        waits = not self._solitude.open_to(alone=alone)
+        if waits:  # Should the worker end meanwhile, it is not the fault of this job.
+            await self._count(context, -1)
+        async with self._solitude.alone() if alone else self._solitude.together():
+            if waits:
+                await self._count(context, 1)
+            await self._attempt(context)
+
+    async def _count(self, context: JobContext, by: Literal[1, -1]) -> None:
+        with suppress(StateUnavailable):
+            await self.state.jobs.count(context.job_id, context.fence, by)
 
     async def _attempt(self, context: JobContext) -> None:
         started = time.perf_counter()

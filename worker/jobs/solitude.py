@@ -14,6 +14,10 @@ class Solitude:
         self._empty = asyncio.Event()
         self._empty.set()
 
+    def open_to(self, *, alone: bool) -> bool:
+        """Whether one can enter at once."""
+        return not self._door.locked() and (self._inside == 0 or not alone)
+
     @asynccontextmanager
     async def together(self) -> AsyncGenerator[None]:
         """Be inside with others."""

@@ -235,5 +235,33 @@ async def test_a_job_that_has_lost_a_worker_runs_alone(settings: Settings) -> No
             await running.until(id, JobStatus.SUCCEEDED)
 
 
+async def test_a_job_that_waits_for_a_suspect_to_end_is_not_counted(settings: Settings) -> None:
+    inside, let_go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        inside.set()
+        let_go.wait(20)
+
+    async def task(context: JobContext, request: dict[str, Any]) -> BaseModel:
+        await context.compute(work)
+        return Answer(value=1)
+
+    async with State(settings) as state:
+        await state.ensure_index()
+        suspect = new_id(RECOMMENDATION)
+        await state.jobs.submit(suspect, "recommendation", REQUEST)
+        await state.jobs.take(suspect, "a worker that is lost now")
+        async with crew(settings, task) as running:
+            await asyncio.to_thread(inside.wait, 20)
+            neighbour = await running.submit()
+            summary = await running.until(neighbour, JobStatus.RUNNING)
+            while summary.deliveries:
+                await asyncio.sleep(0.02)
+                summary = await running.until(neighbour, JobStatus.RUNNING)
+            let_go.set()
+            assert (await running.until(neighbour, JobStatus.SUCCEEDED)).deliveries == 1
+            assert (await running.until(suspect, JobStatus.SUCCEEDED)).deliveries == 2
+
+
 async def _answering(context: JobContext, request: dict[str, Any]) -> BaseModel:
     return Answer(value=1)
