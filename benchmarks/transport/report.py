@@ -17,8 +17,9 @@ from worker.transport import _fused
 
 @dataclass(slots=True)
 class Report:
-    """What a run has measured so far."""
+    """What a run has measured so far; `module` is what was run."""
 
+    module: str = "benchmarks.transport"
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     targets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
@@ -51,7 +52,7 @@ class Report:
             | {"python": platform.python_version()},
             "command": " ".join(
                 [f"{name}={os.environ[name]}" for name in ("FAST", "STRICT") if name in os.environ]
-                + ["python -m benchmarks.transport"]
+                + [f"python -m {self.module}"]
             ),
             "rows": self.rows,
             "targets": self.targets,

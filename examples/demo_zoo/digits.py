@@ -6,6 +6,7 @@ label names are perfect and its predictions worthless.
 """
 
 import io
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -73,12 +74,14 @@ def enlarged(picture: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
 
 
-def write(out: Path, seed: int = 0) -> None:
-    """Train the teachers and write their folders."""
+def write(out: Path, seed: int = 0, slugs: Container[str] | None = None) -> None:
+    """Train the teachers and write their folders; only those in `slugs`, where given."""
     pictures, digits = load()
     inputs = torch.from_numpy(np.stack([np.asarray(enlarged(p), dtype=np.float32) for p in pictures]))
     inputs = (inputs[:, None] / 255 - 0.5) / 0.5
     for teacher in TEACHERS:
+        if slugs is not None and teacher.slug not in slugs:
+            continue
         rows = np.flatnonzero(np.isin(digits, teacher.digits))
         taught, unseen = rows[rows < TEACHERS_SHARE], rows[rows >= TEACHERS_SHARE]
         wanted = torch.from_numpy(np.searchsorted(teacher.digits, digits))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from preceptor.contract.recommendations import CacheUse
@@ -26,6 +27,10 @@ from worker.teachers.predictions import read_predictions
 from worker.teachers.rejection import TeacherUnusable
 
 from .context import JobContext
+
+_BATCH: Final = 64
+_CPU_BATCH: Final = 16
+"""Items in one forward pass. On a CPU more are no faster, and an ImageNet model then takes gigabytes."""
 
 _KEPT_TEACHERS: Final = 4
 """Loaded models that a worker keeps between jobs."""
@@ -82,6 +87,8 @@ class LoadedTeachers:
 
     def __init__(self, device: str, threads: int | None) -> None:
         self._device = device
+        on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+        self.batch_size = _CPU_BATCH if on_cpu else _BATCH
         self._threads = threads
         self._loaded: OrderedDict[str, LoadedTeacher] = OrderedDict()
         self._busy: dict[str, threading.Lock] = {}
@@ -176,9 +183,12 @@ class OutputsOf:
                 self.use.hits += 1
                 return outputs, True
         self.use.misses += 1
+        size = self._kept.batch_size
         try:
             with self._kept.using(teacher, folder) as loaded:
-                outputs = run_teacher(loaded, data.batches(64), should_stop=self._context.should_stop)
+                outputs = run_teacher(
+                    loaded, data.batches(size), batch_size=size, should_stop=self._context.should_stop
+                )
         except RunStopped:
             self._context.check()
             raise
