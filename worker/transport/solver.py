@@ -62,6 +62,7 @@ class _Kernels:
     shifted: Tensor
     reach: float
     compiled: bool
+    made: dict[tuple[torch.dtype, float], Tensor] = field(default_factory=dict[tuple[torch.dtype, float], Tensor])
 
     @classmethod
     def of(cls, problem: EntropicProblem, compiled: bool) -> "_Kernels":
@@ -73,7 +74,11 @@ class _Kernels:
         return cls(problem, row, column, shifted, float(shifted.amax()) / problem.eps, compiled)
 
     def gibbs(self, dtype: torch.dtype, eps: float | None = None) -> Tensor:
-        return torch.exp(-self.shifted / (eps or self.problem.eps)).to(dtype).contiguous()
+        """exp(-C / eps) of the shifted cost, made once per precision and eps."""
+        key = dtype, eps or self.problem.eps
+        if key not in self.made:
+            self.made[key] = torch.exp(self.shifted / -key[1]).to(dtype).contiguous()
+        return self.made[key]
 
     def stages(self) -> list[float]:
         """Halving eps down to the problem's own: from far above it, Newton needs many short steps."""
@@ -124,13 +129,13 @@ def _by_kernel(kernels: _Kernels, with_plan: bool, solutions: Solutions) -> Tens
     single = kernels.reach < _FLOAT32_REACH and problem.tol >= FLOAT32_TOL
     dtype = torch.float32 if single else torch.float64
     gibbs = kernels.gibbs(dtype)
-    priced = (gibbs.to(torch.float64) * problem.cost).to(dtype)
+    priced = (gibbs.to(torch.float64) * problem.cost).to(dtype).contiguous()
     failed: list[Tensor] = []
     for first in range(0, count, size):
         block = slice(first, min(first + size, count))
-        v, violation = _cascade(kernels, block, single, solutions)
+        v, violation, sums = _cascade(kernels, block, single, solutions)
         p, q = (side[block].to(dtype).contiguous() for side in (problem.predictions, problem.targets))
-        good = _finish(kernels, p, q, gibbs, priced, v.to(dtype), violation, block, solutions)
+        good = _finish(kernels, p, q, gibbs, priced, v.to(dtype), sums, violation, block, solutions)
         if with_plan:
             plan = finish_block(
                 p[good],
@@ -148,13 +153,18 @@ def _by_kernel(kernels: _Kernels, with_plan: bool, solutions: Solutions) -> Tens
     return torch.cat(failed)
 
 
-def _cascade(kernels: _Kernels, block: slice, single: bool, solutions: Solutions) -> tuple[Tensor, Tensor]:
-    """Scalings (B, S) and violations (B,) of a block: a decreasing eps in float32, then float64 for what is open."""
+def _cascade(
+    kernels: _Kernels, block: slice, single: bool, solutions: Solutions
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Scalings (B, S), violations (B,) and sums of a block: a decreasing eps in float32, then float64 for the rest.
+
+    The sums G^T u (B, S) come from the compiled loops alone.
+    """
     problem = kernels.problem
     p, q = problem.predictions[block], problem.targets[block]
     p32, q32 = p.to(torch.float32).contiguous(), q.to(torch.float32).contiguous()
     iterations = solutions.iterations[block]
-    v, violation = q32.clone(), torch.full_like(q32[:, 0], torch.inf)
+    v, violation, sums = q32.clone(), torch.full_like(q32[:, 0], torch.inf), None
     stages = kernels.stages()
     done = 0.0
     # Where float32 is only a head start it stops here: its own rounding would be all that is left.
@@ -166,33 +176,37 @@ def _cascade(kernels: _Kernels, block: slice, single: bool, solutions: Solutions
         v = _carried(v, q32, done, eps) if done else v
         # Half of the iterations are kept for float64, whatever single precision gets stuck at.
         budget = max(1, problem.max_iterations // (2 * len(early)))
-        v, violation = _scale(kernels, p32, q32, eps, v, tol=wanted, budget=budget, iterations=iterations)
+        v, violation, sums = _scale(kernels, p32, q32, eps, v, tol=wanted, budget=budget, iterations=iterations)
         solutions.stages.add("float32")
         done = eps
     if single:
         rest = torch.nonzero(~(violation <= problem.tol)).squeeze(1)
         if not rest.numel():
-            return v, violation
+            return v, violation, sums
     else:
         rest = None
     solutions.stages.add("float64")
     # Without an index nothing is copied that is float64 already.
     p64, q64, v64 = ((side if rest is None else side[rest]).to(torch.float64).contiguous() for side in (p, q, v))
     used = iterations if rest is None else iterations[rest]
+    sums64 = None
     reached = torch.full_like(q64[:, 0], torch.inf)
     late = [eps for eps in stages if eps < done] or [problem.eps] if done else stages
     for number, eps in enumerate(late):
         v64 = _carried(v64, q64, done or eps, eps)
         wanted = problem.tol if eps == problem.eps else _STAGE_TOL
         budget = max(1, (problem.max_iterations - int(used.max())) // (len(late) - number))
-        v64, reached = _scale(kernels, p64, q64, eps, v64, tol=wanted, budget=budget, iterations=used)
+        v64, reached, sums64 = _scale(kernels, p64, q64, eps, v64, tol=wanted, budget=budget, iterations=used)
         done = eps
     if rest is None:
-        return v64, reached
+        return v64, reached, sums64
     iterations[rest] = used
     v, violation = v.to(torch.float64), violation.to(torch.float64)
     v[rest], violation[rest] = v64, reached
-    return v, violation
+    if sums is not None and sums64 is not None:
+        sums = sums.to(torch.float64)
+        sums[rest] = sums64
+    return v, violation, sums
 
 
 def _carried(v: Tensor, q: Tensor, before: float, eps: float) -> Tensor:
@@ -207,15 +221,15 @@ def _carried(v: Tensor, q: Tensor, before: float, eps: float) -> Tensor:
 
 def _scale(
     kernels: _Kernels, p: Tensor, q: Tensor, eps: float, start: Tensor, *, tol: float, budget: int, iterations: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One eps, one precision: Sinkhorn, with Newton for the slow items; (B, S) scalings and (B,) violations.
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """One eps, one precision: Sinkhorn, with Newton for the slow items; scalings, violations and sums of `_cascade`.
 
     ``budget`` bounds the iterations of this call, which are added to ``iterations`` (B,).
     """
     problem = kernels.problem
     gibbs, power = kernels.gibbs(q.dtype, eps), problem.power_at(eps)
     if kernels.compiled:
-        violation, used = fused.scale(
+        violation, used, sums = fused.scale(
             p,
             q,
             gibbs,
@@ -226,7 +240,7 @@ def _scale(
             max_rounds=_NEWTON_ROUNDS,
         )
         iterations += used
-        return start, violation
+        return start, violation, sums
     columns = q.shape[1]
     newton = columns <= _NEWTON_WIDTH
     scaled = scale_block(
@@ -258,7 +272,7 @@ def _scale(
             v[part] = (q_open * (g / eps).exp()).to(v.dtype)
             violation[part] = reached.to(violation.dtype)
             iterations[part] += steps
-    return v, violation
+    return v, violation, None
 
 
 def _finish(
@@ -268,19 +282,21 @@ def _finish(
     gibbs: Tensor,
     priced: Tensor,
     v: Tensor,
+    sums: Tensor | None,
     violation: Tensor,
     block: slice,
     solutions: Solutions,
 ) -> Tensor:
     """Potentials and values of a block into ``solutions``; returns which items are sound (B,)."""
     problem, with_f = kernels.problem, solutions.f.shape[1] > 0
-    if kernels.compiled:
+    if sums is not None:
         f, g, value, dual = fused.finish(
             p,
             q,
             gibbs,
             priced,
             v,
+            sums.to(v.dtype),
             kernels.row_shift,
             kernels.column_shift,
             eps=problem.eps,

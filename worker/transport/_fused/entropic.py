@@ -15,14 +15,14 @@ _ITEMS_PER_THREAD = 64
 
 _ScaleArguments = structure(
     "_ScaleArguments",
-    "predictions targets kernel scaling violation iterations",
+    "predictions targets kernel scaling violation sums iterations",
     "count",
     "rows columns max_iterations max_rounds",
     "tol power",
 )
 _FinishArguments = structure(
     "_FinishArguments",
-    "predictions targets kernel priced_kernel scaling row_shift column_shift f g value dual",
+    "predictions targets kernel priced_kernel scaling sums row_shift column_shift f g value dual",
     "count",
     "rows columns",
     "eps power",
@@ -57,7 +57,7 @@ def scale(
     power: float,
     max_iterations: int,
     max_rounds: int,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Sinkhorn in compiled lanes, Newton for slow items; ``scaling`` (N, S) is the first v, overwritten by the last.
 
     All tensors contiguous, on the CPU, of one dtype (float32 or float64). ``max_iterations`` counts passes over
@@ -68,9 +68,11 @@ def scale(
     violation : Tensor, shape (N,)
         Infinite where arithmetic failed.
     iterations : Tensor, shape (N,), int32
+    sums : Tensor, shape (N, S)
+        G^T u at the last v: what :func:`finish` would have to compute again.
     """
     count, rows, columns = predictions.shape[0], kernel.shape[0], kernel.shape[1]
-    violation = torch.empty(count, dtype=kernel.dtype)
+    violation, sums = torch.empty(count, dtype=kernel.dtype), torch.empty_like(scaling)
     iterations = torch.empty(count, dtype=torch.int32)
     loops = library()
     assert loops is not None
@@ -82,6 +84,7 @@ def scale(
             kernel.data_ptr(),
             _at(scaling, first),
             _at(violation, first),
+            _at(sums, first),
             _at(iterations, first),
             last - first,
             rows,
@@ -94,7 +97,7 @@ def scale(
         return loops.preceptor_scale(ctypes.byref(arguments), kernel.element_size(), level())
 
     _shared_out(count, run)
-    return violation, iterations
+    return violation, iterations, sums
 
 
 def finish(
@@ -103,6 +106,7 @@ def finish(
     kernel: Tensor,
     priced_kernel: Tensor,
     scaling: Tensor,
+    sums: Tensor,
     row_shift: Tensor,
     column_shift: Tensor,
     *,
@@ -111,6 +115,8 @@ def finish(
     with_f: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """``scaling.finish_block`` in compiled lanes, ``priced_kernel`` being G * C, the shifts added to the potentials.
+
+    ``scaling`` and ``sums`` are what :func:`scale` left.
 
     Returns
     -------
@@ -135,6 +141,7 @@ def finish(
             kernel.data_ptr(),
             priced_kernel.data_ptr(),
             _at(scaling, first),
+            _at(sums, first),
             row_shift.data_ptr(),
             column_shift.data_ptr(),
             _at(f, first) if with_f else None,

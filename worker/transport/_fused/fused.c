@@ -15,7 +15,7 @@
 
 struct scale_arguments {
     const void *predictions, *targets, *kernel;
-    void *scaling, *violation;
+    void *scaling, *violation, *sums;
     int32_t *iterations;
     int64_t count;
     int32_t rows, columns, max_iterations, max_rounds;
@@ -23,7 +23,7 @@ struct scale_arguments {
 };
 
 struct finish_arguments {
-    const void *predictions, *targets, *kernel, *priced_kernel, *scaling, *row_shift, *column_shift;
+    const void *predictions, *targets, *kernel, *priced_kernel, *scaling, *sums, *row_shift, *column_shift;
     void *f, *g, *value, *dual;
     int64_t count;
     int32_t rows, columns;

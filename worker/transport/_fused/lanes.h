@@ -16,11 +16,16 @@
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
 #define PAIR (2 * LANES) /* two vectors of lanes share each number of the kernel */
 #define REFILL 4
+#define BLOCK (LANES > TILE ? LANES : TILE)
 
 typedef REAL NAME(vec) __attribute__((vector_size(VECTOR_BYTES)));
 typedef INT NAME(ivec) __attribute__((vector_size(VECTOR_BYTES)));
 #define VEC NAME(vec)
 #define IVEC NAME(ivec)
+
+#ifndef FAST_QUOTIENT
+#define FAST_QUOTIENT(a, b) ((a) / (b))
+#endif
 
 static inline VEC NAME(all)(REAL x) { return x - (VEC){0}; }
 
@@ -41,7 +46,7 @@ static inline VEC NAME(logarithm)(VEC x) {
     IVEC high = m > NAME(all)((REAL)1.4142135623730951);
     m = NAME(pick)(high, m * (REAL)0.5, m);
     exponent -= high; /* a true comparison is -1 */
-    VEC s = (m - (REAL)1) / (m + (REAL)1), z = s * s;
+    VEC s = FAST_QUOTIENT(m - (REAL)1, m + (REAL)1), z = s * s;
     VEC sum = NAME(all)((REAL)1 / (sizeof(REAL) == 4 ? 11 : 23));
     for (int odd = sizeof(REAL) == 4 ? 9 : 21; odd >= 1; odd -= 2) sum = sum * z + (REAL)1 / (REAL)odd;
     return 2 * s * sum + __builtin_convertvector(exponent, VEC) * (REAL)0.6931471805599453;
@@ -65,10 +70,6 @@ static inline VEC NAME(exponential)(VEC x) {
     return sum * (VEC)((whole + bias) << bits);
 }
 
-#ifndef FAST_QUOTIENT
-#define FAST_QUOTIENT(a, b) ((a) / (b))
-#endif
-
 /* u = p / s, or p / s^power on a relaxed teacher side. */
 static inline VEC NAME(response)(VEC p, VEC s, REAL power) {
     if (power != (REAL)1) s = NAME(exponential)(power * NAME(logarithm)(s));
@@ -81,7 +82,7 @@ static inline VEC NAME(response)(VEC p, VEC s, REAL power) {
 static inline VEC NAME(ahead)(VEC now, VEC before, VEC b) {
     const REAL tiny = sizeof(REAL) == 4 ? (REAL)1e-36 : (REAL)1e-300;
     VEC y = 2 * b * FAST_QUOTIENT(now - before, now + before + tiny), even = y * y + (REAL)12;
-    return now * FAST_QUOTIENT(even + 6 * y, even - 6 * y);
+    return NAME(pick)(b > (VEC){0}, now * FAST_QUOTIENT(even + 6 * y, even - 6 * y), now);
 }
 
 /* Sums over the columns for the rows of one tile: s[j] = sum_c G[j][c] in[c]. */
@@ -148,7 +149,8 @@ enum {
 /* All lanes of a group: arrays [rows or columns][PAIR], and one number per lane. */
 typedef struct {
     REAL *p, *bend;                         /* [rows]: predictions, d u / d s at the Newton point */
-    REAL *in, *t;                           /* [columns]: what goes into a sweep and what comes out */
+    REAL *in, *t;                           /* [columns]: what goes into a sweep and what comes out; while all lanes
+                                             * iterate, v goes in */
     REAL *v, *q;                            /* scaling, targets */
     REAL *old, *column, *x, *r, *d;         /* Newton point, its marginal, step, residual, direction; while a lane
                                              * iterates, old and r are its last plain update and residual */
@@ -158,9 +160,60 @@ typedef struct {
     VEC last[2]; /* errors of the sweep before; 0 for an item that has had none */
 } NAME(group);
 
+#define ANY NAME(any)
+/* Rows of caller-made arrays need not lie on vector boundaries. */
+typedef REAL ANY __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL))));
+
+/* A square of numbers, one vector a row, turned over: each round deals two halves of the rows like cards. */
+static inline void NAME(turn)(VEC square[LANES]) {
+#if defined(__clang__)
+    REAL from[LANES][LANES] __attribute__((aligned(64))), to[LANES][LANES] __attribute__((aligned(64)));
+    memcpy(from, square, sizeof from);
+    for (int i = 0; i < LANES; i++)
+        for (int j = 0; j < LANES; j++) to[j][i] = from[i][j];
+    memcpy(square, to, sizeof to);
+#else
+    IVEC low, high;
+    for (int i = 0; i < LANES; i++) {
+        low[i] = i / 2 + (i & 1) * LANES;
+        high[i] = LANES / 2 + i / 2 + (i & 1) * LANES;
+    }
+#pragma GCC unroll 4
+    for (int round = 1; round < LANES; round *= 2) {
+        VEC dealt[LANES];
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            dealt[2 * i] = __builtin_shuffle(square[i], square[i + LANES / 2], low);
+            dealt[2 * i + 1] = __builtin_shuffle(square[i], square[i + LANES / 2], high);
+        }
+        for (int i = 0; i < LANES; i++) square[i] = dealt[i];
+    }
+#endif
+}
+
+/* All columns of array [count][PAIR] from one row of `from` each, beginning at its number `first`. */
+static void NAME(interleave_all)(REAL *array, int first, int count, const REAL *const from[]) {
+    int k = 0;
+    for (; k + LANES <= count; k += LANES)
+        for (int half = 0; half < 2; half++) {
+            VEC square[LANES];
+            for (int i = 0; i < LANES; i++) square[i] = *(const ANY *)(from[half * LANES + i] + first + k);
+            NAME(turn)(square);
+            for (int i = 0; i < LANES; i++) *(VEC *)(array + (size_t)(k + i) * PAIR + half * LANES) = square[i];
+        }
+    for (; k < count; k++)
+        for (int lane = 0; lane < PAIR; lane++) array[(size_t)k * PAIR + lane] = from[lane][first + k];
+}
+
 /* Columns `lanes` of array [count][PAIR] from one row of `from` each. Blocks of 16 rows stay in the nearest cache:
  * lane by lane, every number written would fetch a line of its own. */
 static void NAME(interleave)(REAL *array, int count, const REAL *const from[], const int lanes[], int many) {
+    int ordered = many == PAIR;
+    for (int n = 0; n < many; n++) ordered &= lanes[n] == n;
+    if (ordered) {
+        NAME(interleave_all)(array, 0, count, from);
+        return;
+    }
     for (int first = 0; first < count; first += 16) {
         int last = first + 16 < count ? first + 16 : count;
         for (int n = 0; n < many; n++) {
@@ -187,10 +240,6 @@ static void NAME(load)(NAME(group) * at, const int lanes[], int many, int64_t ne
         at->phase[lane] = NAME(PLAIN);
         at->sweeps[lane] = at->rounds[lane] = at->damped[lane] = 0;
         at->before[lane] = ((REAL *)at->last)[lane] = 0;
-        for (int c = 0; c < columns; c++) {
-            size_t o = (size_t)c * PAIR + lane;
-            at->d[o] = at->x[o] = at->column[o] = at->old[o] = at->r[o] = 0;
-        }
     }
     NAME(interleave)(at->p, rows, p, lanes, many);
     NAME(interleave)(at->q, columns, q, lanes, many);
@@ -206,7 +255,7 @@ static void NAME(sweep)(NAME(group) * at, const REAL *packed, int padded, int co
     for (int k = 0; k < padded; k += TILE) {
         const REAL *tile = packed + (size_t)k * columns;
         const VEC *p = (const VEC *)(at->p + (size_t)k * PAIR);
-        NAME(tile_sums)(tile, at->in, columns, s);
+        NAME(tile_sums)(tile, special ? at->in : at->v, columns, s);
         if (special) {
             VEC *bend = (VEC *)(at->bend + (size_t)k * PAIR);
             for (int j = 0; j < 2 * TILE; j++) {
@@ -230,7 +279,7 @@ static double NAME(newton_sweeps)(double rate, double digits, int columns) {
 }
 
 /* Iterate until every item is done. scaling holds the first v of each item and receives its last one, from
- * before the student's update. Returns 0, or -1 without memory.
+ * before the student's update; sums receives its G^T u. Returns 0, or -1 without memory.
  *
  * Each plain update is carried further along the line from the one before (see scaling.py).
  *
@@ -240,7 +289,7 @@ static double NAME(newton_sweeps)(double rate, double digits, int columns) {
  * that does not lower the error is taken back and shortened by log(1 + s) / s, s its spread, which is sure to
  * ascend (see log_domain.py). */
 static int NAME(scale)(const struct scale_arguments *job) {
-    REAL *scaling = job->scaling, *violation = job->violation;
+    REAL *scaling = job->scaling, *violation = job->violation, *sums = job->sums;
     const int rows = job->rows, columns = job->columns, padded = (rows + TILE - 1) / TILE * TILE;
     const int64_t count = job->count;
     const REAL tol = (REAL)job->tol, power = (REAL)job->power;
@@ -320,7 +369,7 @@ static int NAME(scale)(const struct scale_arguments *job) {
                 for (size_t o = 0; o < wide; o += LANES) {
                     VEC *before = (VEC *)(at->old + o);
                     VEC now = FAST_QUOTIENT(*(VEC *)(at->q + o), *(VEC *)(at->t + o));
-                    *(VEC *)(at->in + o) = *(VEC *)(at->v + o) = NAME(ahead)(now, *before, further[o / LANES & 1]);
+                    *(VEC *)(at->v + o) = NAME(ahead)(now, *before, further[o / LANES & 1]);
                     *before = now;
                 }
                 continue;
@@ -376,7 +425,10 @@ static int NAME(scale)(const struct scale_arguments *job) {
                 continue;
             }
             int64_t out = at->item[lane];
-            for (int c = 0; c < columns; c++) scaling[out * columns + c] = at->v[c * PAIR + lane];
+            for (int c = 0; c < columns; c++) {
+                scaling[out * columns + c] = at->v[c * PAIR + lane];
+                sums[out * columns + c] = at->t[c * PAIR + lane];
+            }
             violation[out] = finite ? now : (REAL)INFINITY;
             job->iterations[out] = n;
             at->item[lane] = -1;
@@ -503,69 +555,70 @@ static int NAME(scale)(const struct scale_arguments *job) {
     return 0;
 }
 
-/* One last full update: potentials f and g, plus the shifts, <P, C> and sum_k p_k f_k + sum_c q_c g_c of each item. */
+/* Potentials f and g, plus the shifts, <P, C> and sum_k p_k f_k + sum_c q_c g_c of each item: the plan of the last
+ * teacher update u = p / (G v)^power and of the student update q / sums that follows it. */
 static int NAME(finish)(const struct finish_arguments *job) {
-    const REAL *predictions = job->predictions, *targets = job->targets, *scaling = job->scaling;
+    const REAL *predictions = job->predictions, *targets = job->targets, *scaling = job->scaling, *sums = job->sums;
     const int rows = job->rows, columns = job->columns, padded = (rows + TILE - 1) / TILE * TILE;
     const int64_t count = job->count;
     const REAL power = (REAL)job->power, eps = (REAL)job->eps;
-    const size_t wide = (size_t)PAIR * columns, tall = (size_t)PAIR * padded;
-    REAL *memory = NAME(scratch)(2 * (size_t)padded * columns + 2 * tall + 4 * wide + padded);
+    const size_t wide = (size_t)PAIR * columns, tall = job->f ? (size_t)PAIR * padded : 0;
+    REAL *memory = NAME(scratch)(2 * (size_t)padded * columns + PAIR * BLOCK + tall + 4 * wide + padded);
     if (!memory) return -1;
     REAL *packed = memory, *priced = packed + (size_t)padded * columns;
-    REAL *p = priced + (size_t)padded * columns, *f = p + tall;
-    REAL *v = f + tall, *q = v + wide, *t = q + wide, *paid = t + wide, *row_shift = paid + wide;
+    REAL *p = priced + (size_t)padded * columns, *f = p + PAIR * BLOCK;
+    REAL *v = f + tall, *q = v + wide, *g = q + wide, *renewed = g + wide, *row_shift = renewed + wide;
     memcpy(row_shift, job->row_shift, rows * sizeof(REAL));
     NAME(pack)(job->kernel, rows, columns, (REAL)1, packed);
     NAME(pack)(job->priced_kernel, rows, columns, (REAL)0, priced);
     for (int64_t first = 0; first < count; first += PAIR) {
         int live = count - first < PAIR ? (int)(count - first) : PAIR;
-        const REAL *from[3][PAIR];
-        int lanes[PAIR];
+        const REAL *from[4][PAIR];
         for (int lane = 0; lane < PAIR; lane++) {
             int64_t source = first + (lane < live ? lane : live - 1);
-            lanes[lane] = lane;
             from[0][lane] = predictions + source * rows;
             from[1][lane] = targets + source * columns;
             from[2][lane] = scaling + source * columns;
+            from[3][lane] = sums + source * columns;
         }
-        NAME(interleave)(p, rows, from[0], lanes, PAIR);
-        NAME(interleave)(q, columns, from[1], lanes, PAIR);
-        NAME(interleave)(v, columns, from[2], lanes, PAIR);
-        memset(t, 0, sizeof(REAL) * 2 * wide);
-        VEC s[2 * TILE], u[2 * TILE], dual[2] = {{0}, {0}};
-        for (int k = 0; k < padded; k += TILE) {
-            const REAL *tile = packed + (size_t)k * columns;
-            NAME(tile_sums)(tile, v, columns, s);
-            for (int j = 0; j < 2 * TILE; j++) {
-                VEC mass = ((VEC *)(p + (size_t)k * PAIR))[j];
-                VEC price = NAME(all)(row_shift[k + j / 2]) - power * eps * NAME(logarithm)(s[j]);
-                u[j] = NAME(response)(mass, s[j], power);
-                dual[j & 1] += mass * price;
-                ((VEC *)(f + (size_t)k * PAIR))[j] = price;
-            }
-            NAME(tile_gather)(tile, u, columns, t);
-            NAME(tile_gather)(priced + (size_t)k * columns, u, columns, paid);
-        }
-        REAL value[PAIR] __attribute__((aligned(64))), total[PAIR] __attribute__((aligned(64)));
-        for (int half = 0; half < 2; half++) {
-            VEC x = {0};
-            for (int c = 0; c < columns; c++) {
+        NAME(interleave_all)(q, 0, columns, from[1]);
+        NAME(interleave_all)(v, 0, columns, from[2]);
+        NAME(interleave_all)(g, 0, columns, from[3]);
+        VEC s[2 * TILE], paid[2 * TILE], dual[2] = {{0}, {0}}, value[2] = {{0}, {0}};
+        for (int c = 0; c < columns; c++) {
+            VEC shift = NAME(all)(((const REAL *)job->column_shift)[c]);
+            for (int half = 0; half < 2; half++) {
                 size_t o = c * PAIR + half * LANES;
-                VEC *there = (VEC *)(t + o), want = *(VEC *)(q + o);
-                x += want / *there * *(VEC *)(paid + o);
-                *there = NAME(all)(((const REAL *)job->column_shift)[c]) - eps * NAME(logarithm)(*there);
+                VEC *there = (VEC *)(g + o), want = *(VEC *)(q + o);
+                *(VEC *)(renewed + o) = want / *there;
+                *there = shift - eps * NAME(logarithm)(*there);
                 dual[half] += want * *there;
             }
-            ((VEC *)value)[half] = x;
-            ((VEC *)total)[half] = dual[half];
+        }
+        for (int k = 0; k < padded; k += TILE) {
+            const int block = k % BLOCK;
+            if (!block) {
+                /* A block of predictions stays in the nearest cache; rows of padding have no mass. */
+                int live_rows = rows - k < BLOCK ? rows - k : BLOCK;
+                if (live_rows < BLOCK) memset(p, 0, sizeof(REAL) * PAIR * BLOCK);
+                NAME(interleave_all)(p, k, live_rows, from[0]);
+            }
+            NAME(tile_sums)(packed + (size_t)k * columns, v, columns, s);
+            NAME(tile_sums)(priced + (size_t)k * columns, renewed, columns, paid);
+            for (int j = 0; j < 2 * TILE; j++) {
+                VEC mass = ((VEC *)(p + (size_t)block * PAIR))[j];
+                VEC price = NAME(all)(row_shift[k + j / 2]) - power * eps * NAME(logarithm)(s[j]);
+                value[j & 1] += NAME(response)(mass, s[j], power) * paid[j];
+                dual[j & 1] += mass * price;
+                if (job->f) ((VEC *)(f + (size_t)k * PAIR))[j] = price;
+            }
         }
         for (int lane = 0; lane < live; lane++) {
             int64_t out = first + lane;
-            ((REAL *)job->value)[out] = value[lane];
-            ((REAL *)job->dual)[out] = total[lane];
-            REAL *g = (REAL *)job->g + out * columns;
-            for (int c = 0; c < columns; c++) g[c] = t[c * PAIR + lane];
+            ((REAL *)job->value)[out] = ((REAL *)value)[lane];
+            ((REAL *)job->dual)[out] = ((REAL *)dual)[lane];
+            REAL *row = (REAL *)job->g + out * columns;
+            for (int c = 0; c < columns; c++) row[c] = g[c * PAIR + lane];
         }
         for (int block = 0; job->f && block < rows; block += 16)
             for (int lane = 0; lane < live; lane++) {
@@ -580,6 +633,8 @@ static int NAME(finish)(const struct finish_arguments *job) {
 #undef LANES
 #undef PAIR
 #undef REFILL
+#undef BLOCK
+#undef ANY
 #undef VEC
 #undef IVEC
 #undef REAL
