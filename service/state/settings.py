@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
     log_format: Literal["console", "json"] = Field(default="console")
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:0`, ... for the workers")
-    threads: int = Field(default=0, ge=0, description="Threads a worker computes with; 0 lets torch choose")
+    threads: int = Field(default=0, ge=0, description="Threads a worker computes with; 0 takes half of the cores")
 
     max_body_bytes: int = Field(default=8 * MiB, description="Largest JSON body")
     max_file_bytes: int = Field(default=8 * GiB, description="Largest file of a teacher")

@@ -164,7 +164,7 @@ class Distiller:
                 should_stop=context.should_stop,
                 folder=folder,
                 device=_device(self._settings.device),
-                threads=self._settings.threads or torch.get_num_threads(),
+                threads=self._settings.threads,
                 start_from=inputs.start_from,
                 checkpoint=context,
             )

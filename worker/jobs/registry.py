@@ -1,5 +1,6 @@
 """Which task runs a job of which kind."""
 
+import os
 from typing import Any
 
 import torch
@@ -22,9 +23,10 @@ from .validation import validate
 
 def tasks_of(settings: Settings, lane: Lane) -> dict[JobKind, Task]:
     """The tasks of one lane; what takes long to load is loaded here, before the first job."""
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    kept = LoadedTeachers(settings.device, settings.threads or None)
+    # The two lanes share a machine. Threads of both on all cores wait for each other: a ranking took 20 times longer.
+    settings = settings.model_copy(update={"threads": settings.threads or max(1, len(os.sched_getaffinity(0)) // 2)})
+    torch.set_num_threads(settings.threads)
+    kept = LoadedTeachers(settings.device, settings.threads)
     if lane == "distill":
         return {"distillation": _distillation(settings, kept)}
     encoders = Encoders(settings.encoder)
