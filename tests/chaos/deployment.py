@@ -121,6 +121,9 @@ class Deployment:
                 try:
                     ended[name] = self._children[name].wait(40)
                 except subprocess.TimeoutExpired:
+                    if name != "service":
+                        self._children[name].send_signal(signal.SIGUSR1)
+                        time.sleep(1)
                     self._children[name].kill()
                     self._children[name].wait()
                     ended[name] = None

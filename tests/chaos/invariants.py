@@ -52,7 +52,8 @@ def results_are_those_of_a_calm_run(load: Load) -> list[str]:
         if job.seen is None or job.seen[0] != "succeeded" or job.kind.name not in load.expected:
             continue
         if job.seen[1] != load.expected[job.kind.name]:
-            wrong.append(f"{job.id} ({job.kind.name}): {job.seen[1][:400]} is not {load.expected[job.kind.name][:400]}")
+            places = differences(json.loads(job.seen[1]), json.loads(load.expected[job.kind.name]))
+            wrong.append(f"{job.id} ({job.kind.name}): {'; '.join(places[:5])}")
     return wrong
 
 
@@ -135,6 +136,16 @@ def no_leaked_process(deployment: Deployment) -> list[str]:
         path = str(deployment.redis.socket)
         wrong += [f"socket is open: {line}" for line in _lines(sockets) if line.endswith(path)]
     return wrong
+
+
+def differences(found: Any, expected: Any, place: str = "") -> list[str]:
+    """Where two documents differ."""
+    if isinstance(found, dict) and isinstance(expected, dict) and found.keys() == expected.keys():
+        return [text for key in found for text in differences(found[key], expected[key], f"{place}/{key}")]
+    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        pairs = enumerate(zip(found, expected, strict=True))
+        return [text for number, pair in pairs for text in differences(*pair, f"{place}/{number}")]
+    return [] if found == expected else [f"{place} is {str(found)[:60]}, not {str(expected)[:60]}"]
 
 
 def _family(key: str) -> str:

@@ -4,11 +4,14 @@
 is noted in.
 """
 
+import asyncio
+import faulthandler
 import os
 import signal
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 POISON: Final = "kill the worker"
@@ -41,8 +44,16 @@ def main() -> int:
         return {kind: poisoned(task) if kind == "recommendation" else task for kind, task in tasks.items()}
 
     registry.tasks_of = tasks_of
+    signal.signal(signal.SIGUSR1, _say_what_runs)
     _note_saves(Path(os.environ["CHAOS_SAVES"]))
     return work()
+
+
+def _say_what_runs(number: int, frame: FrameType | None) -> None:
+    """For the log of a worker that does not end."""
+    faulthandler.dump_traceback(all_threads=True)
+    for task in asyncio.all_tasks():
+        task.print_stack()
 
 
 def _note_saves(path: Path) -> None:
