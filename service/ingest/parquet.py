@@ -112,7 +112,7 @@ def _checked_leaf(kind: Any, column: str, modality: ProbeModality) -> str:
             leaf, inner = f"{column}.bytes", kind.field("bytes").type
         else:
             inner = kind
-        fits = pa.types.is_binary(inner) or pa.types.is_large_binary(inner)
+        fits = pa.types.is_binary(inner) or pa.types.is_large_binary(inner) or pa.types.is_binary_view(inner)
         wanted = "binary (encoded pictures), or a struct with such a field `bytes`"
     elif modality == "text":
         fits, wanted = _is_text(kind), "string"
@@ -133,7 +133,7 @@ def _check_label(kind: Any, label: str) -> None:
 def _is_text(kind: Any) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _dimension(table: _Table, settings: Settings) -> int:

@@ -25,6 +25,13 @@ def test_pictures(take: Any, column: str, wrapped: bool) -> None:
     assert batch.images == PICTURES
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()])
+def test_pictures_of_any_binary_type(take: Any, kind: Any) -> None:
+    found = take(parquet({"image": pa.array(PICTURES, pa.binary()).cast(kind)}), "p.parquet")
+    (batch,) = read_back(found.path).batches(8)
+    assert batch.images == PICTURES
+
+
 def test_many_row_groups_pages_and_shared_values(take: Any) -> None:
     cells = [{"bytes": PICTURES[number % 5], "path": None} for number in range(700)]
     columns = {"image": cells, "label": [number % 3 for number in range(700)]}
@@ -35,7 +42,9 @@ def test_many_row_groups_pages_and_shared_values(take: Any) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+)
 def test_texts_and_labels_of_any_string_type(take: Any, kind: Any, version: str) -> None:
     columns = {"sentence": pa.array(["hi", "bye", "hi"]).cast(kind), "intent": pa.array(["x", "y", "x"]).cast(kind)}
     found = take(parquet(columns, data_page_version=version), "p.parquet")
