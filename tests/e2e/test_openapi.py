@@ -57,6 +57,12 @@ EXPLAINED = [
         "the generator sends one key with several requests, which is what the key is there to refuse",
     ),
     Explained(
+        ".* /v1/[a-z-]+/{id}.*",
+        ACCEPTANCE,
+        "path:id: that is not the id of a",
+        "chains of requests carry the id of one resource over to another kind",
+    ),
+    Explained(
         "PATCH /v1/teachers/{id}",
         ACCEPTANCE,
         "was changed since you read it|If-Match must be the ETag",

@@ -170,3 +170,10 @@ def test_contradictory_distillations_say_why(body: dict[str, object], says: str)
 def test_contradictory_teachers_say_why(body: dict[str, object], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         TeacherBody.model_validate(body)
+
+
+def test_a_whole_number_may_be_written_as_a_float() -> None:
+    assert RecommendationBody.model_validate_json('{"student": {"labels": ["a", "b"]}, "top_k": 3.0}').top_k == 3
+    for wrong in ("3.5", '"3"', "true", "1e400"):
+        with pytest.raises(ValidationError):
+            RecommendationBody.model_validate_json(f'{{"student": {{"labels": ["a", "b"]}}, "top_k": {wrong}}}')

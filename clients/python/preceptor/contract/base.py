@@ -3,12 +3,19 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, Strict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Strict
 
 Number = Annotated[float, Strict()]
 """A number in a request. Neither `"1"` nor `true` is one: what the schema refuses is not guessed at."""
-Whole = Annotated[int, Strict()]
-"""A whole number in a request."""
+
+
+def whole(value: object) -> object:
+    """`2.0` as 2; all else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, Strict(), BeforeValidator(whole)]
+"""A whole number in a request. `2.0` is one, as in JSON Schema; `"2"` and `true` are not."""
 Flag = Annotated[bool, Strict()]
 """`true` or `false` in a request."""
 

@@ -3,9 +3,9 @@
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_validator
 
-from .base import Answer, Body, Moment, Number, Whole, tagged
+from .base import Answer, Body, Moment, Number, Whole, tagged, whole
 from .ids import LabelSetId, TeacherId
 from .labels import Labels
 
@@ -18,15 +18,18 @@ Tag = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
+# The bounds stand before the validator: behind it, inside a tuple, they would be missing from the schema.
+Side = Annotated[int, Strict(), Field(ge=1, le=2048), BeforeValidator(whole)]
+"""Pixels."""
+
+
 class ImagePreprocessing(Body):
     """How a picture becomes the model's input: resize, crop, `(pixel - mean) / std` on 0..255 values."""
 
     model_config = tagged("modality")
 
     modality: Literal["image"] = "image"
-    size: tuple[Annotated[Whole, Field(ge=1, le=2048)], Annotated[Whole, Field(ge=1, le=2048)]] = Field(
-        description="Height and width of the model's input, pixels"
-    )
+    size: tuple[Side, Side] = Field(description="Height and width of the model's input, pixels")
     resize: Literal["shortest_edge", "exact"] = "shortest_edge"
     crop_fraction: Annotated[Number, Field(gt=0, le=1)] | None = Field(
         default=None, description="The shortest edge becomes size / crop_fraction, then the centre is cut out"
