@@ -120,7 +120,9 @@ def entropic_problem(
         # Two float32 rows that sum to 1 differ by more than such a tolerance; no iteration can close that.
         dtype = torch.float64
         predictions, targets = predictions.to(dtype), targets.to(dtype)
-        predictions, targets = predictions / predictions.sum(1, True), targets / targets.sum(1, True)
+        # Wider copies, ours to change in place.
+        predictions /= predictions.sum(1, True)
+        targets /= targets.sum(1, True)
     return EntropicProblem(
         predictions.to(dtype),
         targets.to(dtype),
