@@ -1,16 +1,31 @@
 """`python -m service`: the HTTP frontend alone."""
 
+import asyncio
+import sys
+from typing import Final
+
 import uvicorn
 
+from service.api.authenticated import UnsafeAddress, keys_are_asked_for
 from service.app import create_app
 from service.logs import configure
+from service.state.api_keys import ApiKeys
 from service.state.settings import Settings
+from service.state.store import Store
+
+_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings()
     configure(settings, process="service")
+    store = Store(settings.store_url, settings.data.absolute() / "scratch")
+    try:
+        asyncio.run(keys_are_asked_for(settings, ApiKeys(store)))
+    except UnsafeAddress as error:
+        print(error, file=sys.stderr)
+        sys.exit(_MISCONFIGURED)
     uvicorn.run(
         create_app(settings),
         host=settings.host,

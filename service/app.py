@@ -20,6 +20,7 @@ from service.api import (
     students,
     teachers,
 )
+from service.api.authenticated import Authenticated, keys_are_asked_for
 from service.api.body_limit import BodyLimit
 from service.api.methods import Methods
 from service.api.observed import Observed
@@ -37,6 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with State(settings) as state:
             app.state.preceptor = state
+            app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)
             reaper = asyncio.create_task(state.reap_for_ever(), name="reaper")
             try:
                 yield
@@ -59,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app, methods)
     openapi.install(app)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(Authenticated)
     app.add_middleware(Observed)
     return app
 

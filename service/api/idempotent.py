@@ -8,6 +8,7 @@ import structlog
 from fastapi import Depends, Header, Request, Response
 
 from preceptor.contract.ids import new_id
+from service.state.caller import CALLER
 from service.state.errors import PreceptorError, StateUnavailable
 from service.state.idempotency import StoredAnswer
 from service.state.state import State
@@ -54,7 +55,8 @@ class Once:
         """
         if self._key is None:
             return await act(new_id(prefix))
-        scope = f"{self._request.method} {self._request.url.path}"
+        caller = CALLER.get()
+        scope = f"{'' if caller is None else caller.key} {self._request.method} {self._request.url.path}"
         body = content.encode() if isinstance(content, str) else content
         fingerprint = hashlib.sha256(self._request.url.query.encode() + b"\0" + body).hexdigest()
         begun = await state.idempotency.begin(scope, self._key, fingerprint, new_id(prefix))

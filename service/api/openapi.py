@@ -19,6 +19,7 @@ TAGS: Final = [
     {"name": "students", "description": "Distilled students, their files, their promotion to teachers"},
     {"name": "health", "description": "For operators: liveness, readiness, metrics, versions"},
 ]
+_SECURITY: Final = "An API key, where the service asks for one. Minted by `python -m service.keys`"
 _MODELS: Final = {"Problem": Problem, "JobEvent": JobEvent}
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _TAG: Final = r'^"[\x21\x23-\x7e]+"$'
@@ -46,6 +47,11 @@ _HEADERS: Final[dict[str, dict[str, Any]]] = {
         "description": "Seconds to wait before the next try",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
+    },
+    "WWW-Authenticate": {
+        "description": "How to send a key",
+        "required": True,
+        "schema": {"type": "string"},
     },
     "Content-Range": {
         "description": "Which bytes of how many",
@@ -89,6 +95,8 @@ def _complete(document: dict[str, Any]) -> None:
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     components["headers"] = _HEADERS
+    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": _SECURITY}}
+    document["security"] = [{"key": []}, {}]
     for path, item in document["paths"].items():
         for method, operation in item.items():
             for parameter in operation.get("parameters", ()):
@@ -112,6 +120,7 @@ def _headers_of(path: str, method: str, status: int, response: dict[str, Any], o
     names = ["X-Request-Id"]
     if MEDIA_TYPE in content:
         names += ["Retry-After"] * (status in (429, 503, 507)) + ["Content-Range"] * (status == 416)
+        names += ["WWW-Authenticate"] * (status == 401)
         return names
     if not path.startswith("/v1/") or "text/event-stream" in content:
         return names

@@ -51,6 +51,18 @@ class InvalidProbe(InvalidRequest):
     slug, title = "invalid-probe", "The data cannot be used as a probe"
 
 
+class Unauthenticated(PreceptorError):
+    """There is no valid API key in the request."""
+
+    slug, title, status = "unauthenticated", "An API key is needed", 401
+
+
+class Forbidden(PreceptorError):
+    """The API key does not allow this."""
+
+    slug, title, status = "forbidden", "The API key does not allow this", 403
+
+
 class NotFound(PreceptorError):
     """There is nothing with this id."""
 
@@ -109,6 +121,12 @@ class QueueFull(PreceptorError):
     """The lane is full; nothing was accepted."""
 
     slug, title, status = "queue-full", "The queue is full", 429
+
+
+class QuotaReached(PreceptorError):
+    """The API key has as many unfinished jobs as it may have; nothing was accepted."""
+
+    slug, title, status = "quota-reached", "The API key's quota is reached", 429
 
 
 class StateUnavailable(PreceptorError):

@@ -22,6 +22,7 @@ class StoredRequest(BaseModel):
     kind: JobKind
     created_at_ms: int
     request: dict[str, Any]
+    caller: str | None = None
 
 
 class StoredOutcome(BaseModel):

@@ -13,8 +13,9 @@ from preceptor.contract.base import now
 from preceptor.contract.jobs import JobKind, JobStatus, JobSummary
 
 from . import redis_keys, scripts
+from .caller import CALLER
 from .connection import translated
-from .errors import QueueFull, StateUnavailable
+from .errors import QueueFull, QuotaReached, StateUnavailable
 from .job_documents import JOBS, StoredOutcome, StoredRequest, cancel_key, request_key, summary_of
 from .lanes import LANE_OF_KIND
 from .records import encode_cursor, page_of_ids
@@ -31,11 +32,12 @@ class Jobs(Recovery):
 
         Raises
         ------
-        QueueFull
-            The lane is full; nothing was accepted.
+        QueueFull, QuotaReached
+            The lane is full, or the caller has too many jobs; nothing was accepted.
         StoreFull, StoreUnavailable, StateUnavailable
         """
         lane = LANE_OF_KIND[kind]
+        caller = CALLER.get()
         with translated():
             waiting = await self._client.zcard(redis_keys.waiting(lane))
         if waiting >= self._settings.max_queue:
@@ -45,18 +47,23 @@ class Jobs(Recovery):
             kind=kind,
             created_at_ms=int(now().timestamp() * 1000),
             request=_OBJECT.validate_json(request.model_dump_json()),
+            caller=None if caller is None else caller.key,
         )
         first = await self._store.create(request_key(id), stored.model_dump_json().encode())
         try:
-            outcome = await self.record(stored, room=self._settings.max_queue)
+            outcome = await self.record(
+                stored, room=self._settings.max_queue, max_jobs=0 if caller is None else caller.max_jobs
+            )
         except StateUnavailable:
             # Redis may have made the record all the same: a worker that finds no request removes it.
             if first:
                 await self._store.delete(request_key(id))
             raise
-        if outcome == "full":
+        if outcome in ("full", "quota"):
             if first:
                 await self._store.delete(request_key(id))
+            if caller is not None and outcome == "quota":
+                raise _quota_reached(caller.max_jobs)
             raise _queue_full(lane, self._settings.max_queue)
         if outcome == "created":
             with suppress(StateUnavailable):  # It is accepted: the reaper hands it over as soon as Redis answers.
@@ -121,6 +128,14 @@ def _accepted(stored: StoredRequest) -> JobSummary:
             "created_at": str(stored.created_at_ms),
             "deliveries": "0",
         }
+    )
+
+
+def _quota_reached(limit: int) -> QuotaReached:
+    return QuotaReached(
+        f"This API key has {limit} unfinished jobs, as many as it may have. Nothing was accepted; wait for one to end, "
+        "or cancel one",
+        headers={"Retry-After": "5"},
     )
 
 

@@ -20,7 +20,7 @@ from .job_documents import (
 )
 from .lanes import LANE_OF_KIND, LANES, Lane
 
-Recorded = Literal["created", "exists", "full"]
+Recorded = Literal["created", "exists", "full", "quota"]
 _AT_ONCE: Final = 500
 """Jobs that one round of the reaper looks at, of each lane and for each reason."""
 
@@ -31,10 +31,16 @@ _SETTLED_MS: Final = 2000
 class Recovery(Deliveries):
     """What the reaper does, and the rebuilding of lost records."""
 
-    async def record(
-        self, stored: StoredRequest, *, room: int, requeues: int = 0
-    ) -> Literal["created", "exists", "full"]:
-        """Create the record of an accepted request and hand it to its lane; `room` 0 ignores the lane's limit."""
+    async def record(self, stored: StoredRequest, *, room: int, requeues: int = 0, max_jobs: int = 0) -> Recorded:
+        """Create the record of an accepted request.
+
+        Parameters
+        ----------
+        room
+            Most jobs that may wait in the lane; 0 for no limit.
+        max_jobs
+            Most unfinished jobs that the caller may have; 0 for no limit.
+        """
         lane = LANE_OF_KIND[stored.kind]
         outcome = await self._script(
             scripts.CREATE,
@@ -45,7 +51,9 @@ class Recovery(Deliveries):
             member_of(stored),
             room,
             requeues,
-            more_keys=order_keys(stored.kind),
+            stored.caller or "",
+            max_jobs,
+            more_keys=[*order_keys(stored.kind), f"{redis_keys.CALLERS}{stored.caller or ''}"],
         )
         return cast(Recorded, outcome)
 

@@ -59,6 +59,10 @@ def job(id: str) -> str:
     return f"{PREFIX}job:{id}"
 
 
+CALLERS: Final = PREFIX + "caller:"
+"""Prefix of the sets of the unfinished jobs of each API key."""
+
+
 def events(id: str) -> str:
     """Stream: the job's event log."""
     return f"{PREFIX}events:{id}"

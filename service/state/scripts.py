@@ -5,6 +5,8 @@ The clock is Redis' own, so that workers whose clocks disagree still agree on le
 
 from typing import Final
 
+from . import redis_keys
+
 # KEYS of every job script: job, active, events, expiring, leases, waiting, delayed, ended. ARGV: channel, id, ...
 _HEAD: Final = """
 local t = redis.call('TIME')
@@ -23,6 +25,10 @@ end
 local function stale(fence)
   return redis.call('HGET', job, 'fence') ~= fence or terminal(redis.call('HGET', job, 'status'))
 end
+local function not_of_caller()
+  local caller = redis.call('HGET', job, 'caller')
+  if caller then redis.call('SREM', 'CALLERS' .. caller, id) end
+end
 local function wait_again(delay)
   redis.call('HSET', job, 'status', 'queued')
   redis.call('HINCRBY', job, 'fence', 1)
@@ -36,16 +42,22 @@ local function wait_again(delay)
   end
   emit('status', cjson.encode({status = 'queued'}))
 end
-"""
+""".replace("CALLERS", redis_keys.CALLERS)
 
-# ARGV: ..., kind, lane, created_at, order member, room, requeues, canceling. KEYS: ..., order, order of the kind.
+# KEYS: ..., order, order of the kind, jobs of the caller.
+# ARGV: ..., kind, lane, created_at, order member, room, requeues, caller, most jobs of the caller.
 CREATE: Final = (
     _HEAD
     + """
 if redis.call('EXISTS', job) == 1 then return 'exists' end
 if tonumber(ARGV[7]) > 0 and redis.call('ZCARD', waiting) >= tonumber(ARGV[7]) then return 'full' end
+if tonumber(ARGV[10]) > 0 and redis.call('SCARD', KEYS[11]) >= tonumber(ARGV[10]) then return 'quota' end
 redis.call('HSET', job, 'id', id, 'kind', ARGV[3], 'lane', ARGV[4], 'created_at', ARGV[5], 'status', 'queued',
   'deliveries', 0, 'fence', now, 'requeues', ARGV[8])
+if ARGV[9] ~= '' then
+  redis.call('HSET', job, 'caller', ARGV[9])
+  redis.call('SADD', KEYS[11], id)
+end
 redis.call('SADD', active, id)
 redis.call('ZADD', waiting, now, id)
 redis.call('ZADD', KEYS[9], 0, ARGV[6])
@@ -144,6 +156,7 @@ redis.call('HSET', job, 'status', ARGV[3], 'error', ARGV[4], 'finished_at', ARGV
   'deliveries', ARGV[7])
 redis.call('HINCRBY', job, 'fence', 1)
 redis.call('HDEL', job, 'owner', 'checkpoint')
+not_of_caller()
 redis.call('SREM', active, id)
 redis.call('ZREM', waiting, id)
 redis.call('ZREM', leases, id)
@@ -235,6 +248,7 @@ redis.call('ZREM', leases, id)
 redis.call('ZREM', delayed, id)
 redis.call('ZREM', waiting, id)
 redis.call('ZREM', ended, id)
+not_of_caller()
 redis.call('ZREM', KEYS[9], ARGV[3])
 redis.call('ZREM', KEYS[10], ARGV[3])
 return redis.call('DEL', job, events)

@@ -30,6 +30,11 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that the service listens on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8321, description="Port; 0 takes a free one")
+    auth: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether requests need an API key: `auto` as soon as a key exists, and the service refuses to "
+        "listen on an address that other machines can reach while there is none; `off` lets everyone in",
+    )
     encoder: str = Field(default="minilm", description="Default label encoder")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
     log_format: Literal["console", "json"] = Field(default="console")

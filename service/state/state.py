@@ -17,6 +17,7 @@ from preceptor.contract.probes import Probe
 from preceptor.contract.teachers import Teacher
 
 from . import redis_keys, scripts
+from .api_keys import ApiKeys
 from .background import ended
 from .cache import Cache
 from .connection import connect, translated
@@ -63,6 +64,7 @@ class State:
         self.label_sets = Records("label-sets", LabelSet, self.store, self.client, self.ensure_index)
         self.students = Records("students", Student, self.store, self.client, self.ensure_index)
         self.jobs = Jobs(self.store, self.client, self.lanes, settings, self.ensure_index, self.students.delete)
+        self.api_keys = ApiKeys(self.store)
         self.events = EventLog(self.client)
         self.cache = Cache(self._binary, settings.cache_seconds, settings.max_cached_bytes)
         self.idempotency = Idempotency(self.client, settings.idempotency_seconds)

@@ -36,6 +36,8 @@ def test_the_named_variable_is_the_one_that_is_read(name: str, monkeypatch: pyte
             given = "error"
         elif name == "log_format":
             given = "json"
+        elif name == "auth":
+            given = "off"
         else:
             given = "/elsewhere"
         monkeypatch.setenv(variable, str(given))

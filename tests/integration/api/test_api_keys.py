@@ -1,0 +1,184 @@
+"""API keys over real HTTP: who is let in, to what, and how many jobs; and where the service refuses to listen."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+
+from service import keys as command
+from service.api.authenticated import is_loopback
+from service.app import create_app
+from service.state.api_keys import ApiKeys, Scope
+from service.state.settings import Settings
+from service.state.store import Store
+
+from .serving import serve
+
+BODY = {"student": {"labels": ["cat", "dog"]}, "candidates": [{"name": "zoo", "labels": ["lion", "wolf"]}]}
+
+
+@pytest.fixture
+def keys(settings: Settings) -> ApiKeys:
+    return ApiKeys(Store(settings.store_url, settings.data / "scratch"))
+
+
+def mint(keys: ApiKeys, scope: Scope = "write", *, days: float | None = None, max_jobs: int = 0) -> tuple[str, str]:
+    """Id and text of a new key."""
+
+    async def made() -> tuple[str, str]:
+        lifetime = None if days is None else timedelta(days=days)
+        key, text = await keys.mint("test", scope, lifetime=lifetime, max_jobs=max_jobs)
+        return key.id, text
+
+    return anyio.run(made)
+
+
+@pytest.fixture
+def admin(keys: ApiKeys) -> str:
+    """A key that exists before the service starts: so it asks for keys."""
+    return mint(keys, "admin")[1]
+
+
+@pytest.fixture
+def http(admin: str, settings: Settings) -> Iterator[httpx2.Client]:
+    with serve(create_app(settings)) as url, httpx2.Client(base_url=url, timeout=20) as client:
+        yield client
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {text}"}
+
+
+def test_only_the_health_checks_need_no_key(http: httpx2.Client, admin: str) -> None:
+    assert http.get("/health/live").status_code == 200
+    assert http.get("/health/ready").status_code == 503  # There are no workers.
+    for path in ("/v1/jobs", "/v1/teachers", "/metrics", "/docs", "/openapi.json", "/version", "/nothing"):
+        refused = http.get(path)
+        assert refused.status_code == 401, path
+        assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+        assert refused.headers["X-Request-Id"]
+        assert refused.json()["type"] == "urn:preceptor:problem:unauthenticated"
+    assert http.get("/v1/jobs", headers=bearer(admin)).status_code == 200
+
+
+def test_a_wrong_key_is_refused_and_not_repeated_in_the_answer(http: httpx2.Client, admin: str) -> None:
+    id, _, secret = admin.partition(".")
+    wrong = [
+        f"{id}.{secret[:-1]}", f"{id}.", id, secret, f"key_{'0' * 26}.{secret}", f"../{id}.{secret}",
+        "x" * 10_000, f"{id}.{secret}x",
+    ]  # fmt: skip
+    for text in wrong:
+        refused = http.get("/v1/jobs", headers=bearer(text))
+        assert refused.status_code == 401
+        assert secret[:-1] not in refused.text
+    assert http.get("/v1/jobs", headers={"Authorization": f"Basic {admin}"}).status_code == 401
+    assert http.get("/v1/jobs", headers={"Authorization": f"bearer {admin}"}).status_code == 200
+
+
+def test_scopes(http: httpx2.Client, keys: ApiKeys, admin: str) -> None:
+    reader, writer = mint(keys, "read")[1], mint(keys, "write")[1]
+    allowed: dict[str, list[int]] = {}
+    for name, text in (("read", reader), ("write", writer), ("admin", admin)):
+        allowed[name] = [
+            http.get("/v1/jobs", headers=bearer(text)).status_code,
+            http.post("/v1/recommendations", json=BODY, headers=bearer(text)).status_code,
+            http.delete(f"/v1/teachers/tch_{'0' * 26}", headers=bearer(text)).status_code,
+        ]
+    assert allowed == {"read": [200, 403, 403], "write": [200, 202, 403], "admin": [200, 202, 404]}
+
+
+def test_expiry_revocation_and_rotation(http: httpx2.Client, keys: ApiKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.state.api_keys._FRESH_SECONDS", 0.0)
+    gone = mint(keys, "read", days=-1)[1]
+    assert http.get("/v1/jobs", headers=bearer(gone)).status_code == 401
+    id, text = mint(keys, "read")
+    assert http.get("/v1/jobs", headers=bearer(text)).status_code == 200
+    fresh = anyio.run(keys.rotate, id, timedelta(hours=1))
+    assert fresh is not None
+    assert [http.get("/v1/jobs", headers=bearer(each)).status_code for each in (text, fresh[1])] == [200, 200]
+    assert anyio.run(keys.revoke, id)
+    assert [http.get("/v1/jobs", headers=bearer(each)).status_code for each in (text, fresh[1])] == [401, 200]
+    assert not anyio.run(keys.revoke, id)
+
+
+def test_secrets_are_stored_as_digests_alone(keys: ApiKeys, settings: Settings, admin: str) -> None:
+    secret = admin.partition(".")[2]
+    files = [path for path in settings.data.rglob("*") if path.is_file()]
+    assert any("keys" in path.parts for path in files)
+    assert all(secret.encode() not in path.read_bytes() for path in files)
+
+
+def test_a_quota_counts_unfinished_jobs_of_one_key(http: httpx2.Client, keys: ApiKeys, admin: str) -> None:
+    few, other = mint(keys, max_jobs=2)[1], mint(keys, max_jobs=2)[1]
+    answers = [http.post("/v1/recommendations", json=BODY, headers=bearer(few)) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert answers[2].json()["type"] == "urn:preceptor:problem:quota-reached"
+    assert int(answers[2].headers["Retry-After"]) > 0
+    assert http.post("/v1/recommendations", json=BODY, headers=bearer(other)).status_code == 202
+    listed = http.get("/v1/jobs", headers=bearer(admin)).json()["items"]
+    assert len(listed) == 3, "nothing is left of what was refused"
+    ended = http.post(f"/v1/jobs/{answers[0].json()['id']}/cancel", headers=bearer(few))
+    assert ended.json()["status"] == "canceled"
+    assert http.post("/v1/recommendations", json=BODY, headers=bearer(few)).status_code == 202
+
+
+def test_an_idempotency_key_is_its_callers_own(http: httpx2.Client, keys: ApiKeys) -> None:
+    one, two = bearer(mint(keys)[1]), bearer(mint(keys)[1])
+    ids = [
+        http.post("/v1/recommendations", json=BODY, headers={**who, "Idempotency-Key": "same"}).json()["id"]
+        for who in (one, two, one)
+    ]
+    assert ids[0] == ids[2] != ids[1]
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("[::1]", True), ("localhost", True),
+        ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("example.org", False), ("", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_are_this_machine_alone(host: str, loopback: bool) -> None:
+    assert is_loopback(host) == loopback
+
+
+def test_the_service_refuses_a_public_address_without_keys(tmp_path: Path, redis_url: str) -> None:
+    environment = {
+        **os.environ, "PRECEPTOR_DATA": str(tmp_path), "REDIS_URL": redis_url, "PRECEPTOR_HOST": "0.0.0.0",
+        "PRECEPTOR_PORT": "0",
+    }  # fmt: skip
+    refused = subprocess.run(
+        [sys.executable, "-m", "service"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert refused.returncode == 78
+    assert "python -m service.keys mint" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_the_command_mints_lists_rotates_and_revokes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRECEPTOR_DATA", str(settings.data))
+    assert command.main(["mint", "--name", "ci", "--scope", "write", "--days", "1", "--max-jobs", "5"]) == 0
+    text = capsys.readouterr().out.strip()
+    id, _, secret = text.partition(".")
+    assert command.main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert id in listed
+    assert "ci" in listed
+    assert secret not in listed
+    assert command.main(["rotate", id, "--grace-hours", "0"]) == 0
+    capsys.readouterr()
+    assert command.main(["list"]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "expired" in rows[id]
+    assert len(rows) == 2
+    assert command.main(["revoke", id]) == 0
+    assert command.main(["revoke", id]) == 1
+    assert command.main(["rotate", "nonsense"]) == 1
