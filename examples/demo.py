@@ -6,11 +6,13 @@ Everything runs here: embedded Redis, the service, two workers. Nothing is downl
 import argparse
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, Literal, TypeVar
 
 from rich.panel import Panel
@@ -142,6 +144,10 @@ class Demo:
         self._session.out.print(text)
 
 
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def _shortened(text: str) -> str:
     return text if len(text) <= _CELL else text[: _CELL - 1].rstrip() + "…"
 
@@ -152,6 +158,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where the zoo and the data go")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions of each distillation")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _stop)  # Nothing is left running, whoever ends the demo.
     try:
         Demo(arguments.folder, arguments.seeds).run()
     except StackError as error:
