@@ -153,6 +153,8 @@ def fingerprint(recipe: Recipe, data: TrainingData, teachers: list[TeacherSignal
     for teacher in teachers:
         for values in (teacher.labelled_logits, teacher.transfer_logits, teacher.name_cost):
             add(values)
+        for values in (teacher.labelled_features, teacher.transfer_features):
+            add(values)
     return digest.hexdigest()
 
 

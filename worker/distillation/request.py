@@ -1,7 +1,7 @@
 """What a distillation is given: the recipe, the student's data, and what the teachers said of it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from preceptor.contract.distillations import (
     BuiltinStudent,
     DistillationBody,
+    Loss,
+    NoLoss as NoLoss,
+    RidgeMapLoss as RidgeMapLoss,
     StudentModel,
     Training,
     TransportLoss,
@@ -158,37 +161,9 @@ class TeacherSignal:
         return np.concatenate([self.labelled_logits, self.transfer_logits])
 
 
-@dataclass(frozen=True)
-class RidgeMapLoss:
-    """Soft labels through a map from the teacher's outputs to the student's classes (see `label_map`).
-
-    Attributes
-    ----------
-    weight
-        Weight of the term, or "auto".
-    use_names
-        Whether the map may start from the names' affinity; False for the plain ridge map.
-    """
-
-    name: Literal["ridge_map"] = "ridge_map"
-    weight: float | Literal["auto"] = "auto"
-    use_names: bool = True
-
-
-@dataclass(frozen=True)
-class NoLoss:
-    """No teacher: cross-entropy alone."""
-
-    name: Literal["none"] = "none"
-    weight: float = 0.0
-
-
-Loss = TransportLoss | RidgeMapLoss | NoLoss
-
-
 def described(loss: Loss) -> dict[str, Any]:
     """A loss as JSON values."""
-    return loss.model_dump(mode="json") if isinstance(loss, TransportLoss) else asdict(loss)
+    return loss.model_dump(mode="json")
 
 
 @dataclass(frozen=True)
@@ -198,7 +173,7 @@ class Recipe:
     student: StudentModel = field(default_factory=BuiltinStudent)
     loss: Loss = field(default_factory=TransportLoss)
     training: Training = field(default_factory=Training)
-    compare: bool = True
+    compare: bool | Literal["full"] = True
     name: str = "student"
 
     @classmethod

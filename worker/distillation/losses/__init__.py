@@ -7,13 +7,17 @@ number per step that is differentiable in the student's logits. Cross-entropy on
 from typing import Final
 
 from .none import NoFamily
+from .relational import RelationalFamily
 from .ridge_map import RidgeMapFamily
 from .term import Evidence, LossFamily, LossTerm
 from .transport import TransportFamily
+from .uld import UldFamily
 
 FAMILIES: Final[dict[str, LossFamily]] = {
     "transport": TransportFamily(),
     "ridge_map": RidgeMapFamily(),
+    "relational": RelationalFamily(),
+    "uld": UldFamily(),
     "none": NoFamily(),
 }
 

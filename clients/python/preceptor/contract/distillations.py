@@ -1,8 +1,9 @@
 """Distillations: train a student from teachers across label sets."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from .base import Answer, Body, Flag, Moment, Number, Whole, tagged
 from .ids import ProbeId, RecommendationId, StudentId, TeacherId
@@ -58,6 +59,9 @@ StudentModel = Annotated[
 ]
 
 
+Weight = Annotated[Number, Field(ge=0, le=1000)] | Literal["auto"]
+
+
 class TransportLoss(Body):
     """`CE + weight(t) * OT_eps(p_T, p_S; C)` (arXiv 2204.11526).
 
@@ -74,11 +78,104 @@ class TransportLoss(Body):
     """
 
     name: Literal["transport"] = "transport"
-    weight: Annotated[Number, Field(ge=0, le=1000)] | Literal["auto"] = "auto"
+    weight: Weight = "auto"
     ground_cost: Literal["joint", "names"] = "joint"
     eps: Number = Field(default=0.05, gt=0, le=10)
     temperature: Number = Field(default=1.0, gt=0, le=100)
     relaxation: Annotated[Number, Field(gt=0, le=1000)] | None = None
+
+
+class RidgeMapLoss(Body):
+    """Cross-entropy to soft labels, through a map from the teacher's outputs to the student's classes.
+
+    The map is a ridge regression, fitted to the labelled items.
+
+    Attributes
+    ----------
+    weight
+        As for `transport`.
+    use_names
+        Whether the map may start from the affinity of the label names; `false` for the plain ridge map.
+    """
+
+    model_config = tagged("name")
+
+    name: Literal["ridge_map"] = "ridge_map"
+    weight: Weight = "auto"
+    use_names: Flag = True
+
+
+class RelationalLoss(Body):
+    """Cross-entropy to a nearest-centre classifier in the teacher's space (after ReFilled, Ye et al., CVPR 2020).
+
+    The centres are those of the labelled items of each student class; no name is looked at.
+
+    Attributes
+    ----------
+    weight
+        As for `transport`.
+    temperature
+        Divides the cosine to a centre; `null`: the one that makes left-out labels likeliest.
+    """
+
+    model_config = tagged("name")
+
+    name: Literal["relational"] = "relational"
+    weight: Weight = "auto"
+    temperature: Annotated[Number, Field(gt=0, le=100)] | None = None
+
+
+class UldLoss(Body):
+    """Distance of sorted predictions (Boizard et al., arXiv 2402.12030): which class is which is not looked at.
+
+    A weak baseline: it moves how sure the student is, not what of.
+
+    Attributes
+    ----------
+    weight
+        As for `transport`.
+    """
+
+    model_config = tagged("name")
+
+    name: Literal["uld"] = "uld"
+    weight: Weight = "auto"
+    temperature: Number = Field(default=1.0, gt=0, le=100)
+
+
+class NoLoss(Body):
+    """No teacher takes part: cross-entropy alone."""
+
+    model_config = tagged("name")
+
+    name: Literal["none"] = "none"
+
+    @property
+    def weight(self) -> float:
+        """Of the teachers' term: 0."""
+        return 0.0
+
+
+def _kind_of_loss(value: Any) -> Any:
+    # Requests without a name are older than the other losses: they mean transport.
+    if isinstance(value, Mapping):
+        return cast("Mapping[str, Any]", value).get("name", "transport")
+    return getattr(value, "name", None)
+
+
+Loss = Annotated[
+    Annotated[TransportLoss, Tag("transport")]
+    | Annotated[RidgeMapLoss, Tag("ridge_map")]
+    | Annotated[RelationalLoss, Tag("relational")]
+    | Annotated[UldLoss, Tag("uld")]
+    | Annotated[NoLoss, Tag("none")],
+    Discriminator(
+        _kind_of_loss,
+        custom_error_type="loss_name",
+        custom_error_message="a loss is an object whose name is transport, ridge_map, relational, uld or none",
+    ),
+]
+"""How a teacher is heard, told by `name`; `transport` where no name stands."""
 
 
 class Training(Body):
@@ -110,7 +207,8 @@ class DistillationBody(Body):
     test
         A labelled probe to measure on; a part of `data` is held out where absent.
     compare
-        Train the same student without a teacher as well, and report the gain.
+        Train the same student without a teacher as well, and report the gain. `full`: also with label smoothing, and
+        with a teacher of random weights in place of each teacher (`settings.controls` of the result).
     """
 
     teachers: (
@@ -125,9 +223,9 @@ class DistillationBody(Body):
         default=None, description="The student's label set where the data does not name its classes"
     )
     student: StudentModel = Field(default_factory=BuiltinStudent)
-    loss: TransportLoss = Field(default_factory=TransportLoss)
+    loss: Loss = Field(default_factory=TransportLoss)
     training: Training = Field(default_factory=Training)
-    compare: Flag = True
+    compare: Flag | Literal["full"] = True
     name: Annotated[str, Field(min_length=1, max_length=120)] | None = None
 
     @model_validator(mode="after")

@@ -1,0 +1,1 @@
+"""Does distillation across label sets help? Real tasks, label overlaps, label counts, controls."""

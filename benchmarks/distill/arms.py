@@ -1,0 +1,164 @@
+"""The columns: what is trained in every cell, and one cell's measurement."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.distill.cell import Cell
+from preceptor.contract.distillations import (
+    BuiltinStudent,
+    Loss,
+    NoLoss,
+    RelationalLoss,
+    RidgeMapLoss,
+    Training,
+    TransportLoss,
+    UldLoss,
+)
+from worker.assessment.estimators.evidence import Evidence
+from worker.assessment.estimators.registry import ESTIMATORS
+from worker.distillation.bench import Bench, prepare
+from worker.distillation.checkpoints import Ledger
+from worker.distillation.course import choose, plan_of
+from worker.distillation.losses.transport import softmax
+from worker.distillation.progress import Progress
+from worker.distillation.request import Recipe, TeacherSignal
+from worker.distillation.students import Surroundings, blueprint_of
+
+ALONE, SMOOTHED, UPPER = "CE alone", "label smoothing", "teacher fine-tuned"
+DEFAULT, TEAM, SPOILT = "default, recommended", "default, team of 3", "default, recommended + noise"
+WORST, RANDOM, NOISE = "default, worst-ranked", "default, random weights", "default, noise"
+RANKING = "prediction_transport"
+"""What the service ranks by when a labelled probe is at hand."""
+SMOOTHING = 0.1
+BATCH, RATE = 64, 1e-2
+"""A rate above the students' own: short courses are enough, so that there can be many."""
+
+SINGLE: dict[str, Loss] = {
+    "transport": TransportLoss(weight=1.0),
+    "transport, names only": TransportLoss(weight=1.0, ground_cost="names"),
+    "ridge map": RidgeMapLoss(weight=1.0, use_names=False),
+    "ridge map from names": RidgeMapLoss(weight=1.0),
+    "relational": RelationalLoss(weight=1.0),
+    "sorted logits (ULD)": UldLoss(weight=1.0),
+}
+"""Losses at weight 1, without a gate, each with the recommended teacher."""
+RANDOM_UNGATED = "transport, random weights"
+FEW = 5
+"""Up to so many labels a class all arms are trained; beyond, a team and noise are left out."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One column of one cell."""
+
+    name: str
+    teachers: list[TeacherSignal]
+    loss: Loss
+    smoothing: float = 0.0
+
+
+def ranked(cell: Cell) -> list[TeacherSignal]:
+    """The zoo, best first, by the labelled items alone."""
+    estimator = ESTIMATORS[RANKING]
+
+    def value(teacher: TeacherSignal) -> float:
+        evidence = Evidence(
+            teacher_labels=teacher.labels,
+            student_labels=cell.data.label_names,
+            text_cost=teacher.name_cost,
+            predictions=softmax(teacher.labelled_logits, 1.0),
+            logits=teacher.labelled_logits,
+            labels=cell.data.labels,
+            teacher=teacher.name,
+        )
+        return estimator.estimate(evidence).value
+
+    return sorted(cell.zoo, key=value, reverse=estimator.higher_is_better)
+
+
+def arms(cell: Cell) -> Iterator[Arm]:
+    """All that is trained in a cell, what costs little first."""
+    order = ranked(cell)
+    best = order[:1]
+    yield Arm(ALONE, [], NoLoss())
+    yield Arm(SMOOTHED, [], NoLoss(), SMOOTHING)
+    for name, loss in SINGLE.items():
+        yield Arm(name, best, loss)
+    yield Arm(RANDOM_UNGATED, [cell.random], SINGLE["transport"])
+    yield Arm(DEFAULT, best, TransportLoss())
+    yield Arm(WORST, order[-1:], TransportLoss())
+    yield Arm(RANDOM, [cell.random], TransportLoss())
+    if len(cell.data.labels) <= FEW * cell.data.classes:
+        yield Arm(TEAM, order[:3], TransportLoss())
+        yield Arm(SPOILT, [*best, cell.noise], TransportLoss())
+        yield Arm(NOISE, [cell.noise], TransportLoss())
+
+
+class _Shared(Ledger):
+    """A ledger whose runs without a teacher are those of all arms of the cell: they are the same."""
+
+    def __init__(self, plain: dict[str, dict[str, Tensor]]) -> None:
+        super().__init__(None, "")
+        self._plain = plain
+
+    def finished(self, name: str) -> dict[str, Tensor] | None:
+        return self._plain.get(name) or super().finished(name)
+
+    def finish(self, name: str, left: dict[str, Tensor]) -> None:
+        super().finish(name, left)
+        if name.startswith("gate/") and name.endswith("/0"):
+            self._plain[name] = left
+
+
+class Trial:
+    """One cell, made ready once for all of its arms."""
+
+    def __init__(self, cell: Cell, steps: int, seed: int) -> None:
+        self._cell = cell
+        self._plain: dict[str, dict[str, Tensor]] = {}
+        transfer = 0 if cell.data.transfer is None else cell.data.transfer.items
+        per_epoch = -(-max(len(cell.data.labels), transfer) // BATCH)
+        training = Training(epochs=-(-steps // per_epoch), batch_size=BATCH, learning_rate=RATE, seed=seed)
+        self._recipe = Recipe(student=BuiltinStudent(), training=training, compare=False, name="benchmark")
+        with tempfile.TemporaryDirectory() as scratch:
+            data = cell.data
+            around = Surroundings(data.items, data.transfer, data.classes, "cpu", Path(scratch))
+            blueprint = blueprint_of(self._recipe.student, around)
+            progress = Progress(lambda kind, event: None, lambda: False)
+            self._bench = prepare(
+                self._recipe, data, [], blueprint, torch.device("cpu"), progress, _Shared(self._plain)
+            )
+
+    def measure(self, arm: Arm) -> dict[str, Any]:
+        """Accuracy on the test items, the weight that was used, and processor seconds."""
+        began = time.process_time()
+        bench: Bench = replace(
+            self._bench,
+            teachers=arm.teachers,
+            recipe=replace(self._recipe, loss=arm.loss),
+            ledger=_Shared(self._plain),
+        )
+        given = arm.loss.weight
+        plan = plan_of(bench, auto=given == "auto")
+        weight = choose(bench, plan).weight if given == "auto" else float(given)
+        term = bench.term(bench.rows) if weight > 0 else None
+        _, right = bench.run("run", term, weight, replace(plan, smoothing=arm.smoothing), keep=False)
+        return {
+            "accuracy": float(np.mean(right)),
+            "weight": weight,
+            "teachers": [teacher.name for teacher in arm.teachers],
+            "steps": plan.steps,
+            "cpu_seconds": round(time.process_time() - began, 3),
+        }
+
+    def upper(self) -> dict[str, Any]:
+        """The teacher fine-tuned on the labelled items."""
+        return {"accuracy": self._cell.upper, "weight": 0.0, "teachers": [], "steps": 0, "cpu_seconds": 0.0}
