@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
+MINUTES ?= 30
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo up test test-all check lint types imports format chaos fuzz install clean \
-	bench-transport bench-ranking bench-distill bench-service docs
+.PHONY: help install demo up test check lint types imports format clean chaos \
+	bench-transport bench-recommend bench-distill bench-service
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -48,6 +49,18 @@ format: install ## Format the code
 
 bench-transport: install ## Speed of the transport engine against its peers
 	@$(BIN)/python -m benchmarks.transport
+
+bench-recommend: install ## How fast a ranking is, end to end
+	@$(BIN)/python -m benchmarks.recommend
+
+bench-distill: install ## Does distilling help? make bench-distill DATA=folder
+	@$(BIN)/python -m benchmarks.distill --data "$(DATA)"
+
+bench-service: install ## The service under load, beside a bare route
+	@$(BIN)/python -m benchmarks.service
+
+chaos: install ## Mixed jobs while everything is killed; MINUTES=30 by default
+	@$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
 clean: ## Remove the virtual environment and the local data
 	rm -rf $(VENV) .preceptor .demo
