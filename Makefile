@@ -54,7 +54,7 @@ bench-recommend: install ## How fast a ranking is, end to end
 	@$(BIN)/python -m benchmarks.recommend
 
 bench-distill: install ## Does distilling help? make bench-distill DATA=folder
-	@$(BIN)/python -m benchmarks.distill --data "$(DATA)"
+	@$(BIN)/python -m benchmarks.distill $(if $(DATA),--data "$(DATA)")
 
 bench-service: install ## The service under load, beside a bare route
 	@$(BIN)/python -m benchmarks.service
