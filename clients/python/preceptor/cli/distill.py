@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ..contract.ids import RECOMMENDATION, is_id
+from ..errors import PreceptorError, ServiceUnreachableError, StatusError
 from .following import finish
 from .references import probe_id, student_labels, teacher_id
 from .session import Session, command
@@ -23,37 +25,51 @@ def distill(
     data: Annotated[str, typer.Option(metavar="FILE_OR_ID", help="A labelled probe to train on.")],
     transfer: Annotated[
         str | None,
-        typer.Option(metavar="FILE_OR_ID", help="An unlabelled probe on which only the teachers speak."),
+        typer.Option(metavar="FILE_OR_ID", help="A probe whose items only the teachers label."),
     ] = None,
     test: Annotated[
         str | None,
-        typer.Option(metavar="FILE_OR_ID", help="A labelled probe to measure on; a part of the data by default."),
+        typer.Option(metavar="FILE_OR_ID", help="A labelled probe to measure on; by default a quarter of the data."),
     ] = None,
-    teacher: Annotated[list[str] | None, typer.Option(help="A teacher (id or name); repeat it for several.")] = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(metavar="ID_OR_NAME", help="A teacher; repeat it for several.")
+    ] = None,
     recommendation: Annotated[
         str | None, typer.Option(metavar="ID", help="Take the first teachers of this recommendation.")
     ] = None,
-    team: Annotated[int | None, typer.Option(min=1, max=16, help="How many of them.")] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="The student's classes, where the data does not name them.")
+    team: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=16, help="How many teachers of the recommendation; 1 by default."),
     ] = None,
-    labels_file: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="The same from a file.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="The student's classes, where the data does not name them.")
+    ] = None,
+    labels_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The classes: one a line, or a JSON array."),
+    ] = None,
     student: Annotated[
         str | None,
         typer.Option(
-            help="auto, cnn, bow or mlp (built in); transformers:TYPE; timm:ARCHITECTURE; or the id of a teacher "
-            "to start from."
+            metavar="MODEL",
+            help="auto (default), cnn, bow or mlp; transformers: or timm: and an architecture; or a teacher's id or "
+            "name, to start from its weights.",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, max=20, help="Repetitions, for the interval.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="First seed.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Items a step.")] = None,
-    weight: Annotated[float | None, typer.Option(min=0, help="Weight of the teacher; chosen by default.")] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Passes over the data; 20 by default.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=20, help="Repetitions, for the interval; 1 by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="First seed; 0 by default.")] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", min=1, help="Items a step; 64 by default.")] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(metavar="W", min=0, help="Weight of the teacher; by default chosen by cross-validation."),
+    ] = None,
     compare: Annotated[bool, typer.Option(help="Also train without a teacher, and report the gain.")] = True,
-    name: Annotated[str | None, typer.Option(help="Name of the student.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the student.")] = None,
     output: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Download the artifacts into this folder.")
+        Path | None, typer.Option(metavar="FOLDER", file_okay=False, help="Download the artifacts into this folder.")
     ] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the result.")] = True,
 ) -> None:
@@ -62,6 +78,8 @@ def distill(
         raise typer.BadParameter("give either --teacher (once or more) or --recommendation")
     if output is not None and not wait:
         raise typer.BadParameter("--output needs --wait: there is nothing to download before the job has ended")
+    if recommendation is not None and not is_id(RECOMMENDATION, recommendation):
+        raise typer.BadParameter(f"{recommendation!r} is not the id of a recommendation (rec_...)")
     names = student_labels(labels, labels_file)
     numbering = names if isinstance(names, list) else None
     training = {"epochs": epochs, "seeds": seeds, "seed": seed, "batch_size": batch_size}
@@ -101,4 +119,12 @@ def _student(session: Session, text: str | None) -> dict[str, str] | None:
         return {"kind": "transformers", "model_type": name}
     if kind == "timm" and name:
         return {"kind": "timm", "architecture": name}
-    return {"kind": "registered", "teacher": teacher_id(session, text)}
+    try:
+        return {"kind": "registered", "teacher": teacher_id(session, text)}
+    except PreceptorError as error:
+        if isinstance(error, StatusError | ServiceUnreachableError):
+            raise
+        raise PreceptorError(
+            f"--student: {error}. Built in are {', '.join(_BUILT_IN)}; an architecture is written "
+            "transformers:TYPE or timm:NAME"
+        ) from error

@@ -7,13 +7,27 @@ import errno
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from ..errors import JobFailedError, PreceptorError, StatusError
 from ..text import plain
+
+_HERE: Final = {
+    "POST /v1/teachers, upload its files, validate it": "`preceptor teachers add FOLDER`",
+    "GET /v1/teachers": "`preceptor teachers list`",
+    "POST /v1/label-sets": "`preceptor labels add`",
+    "POST /v1/probes": "`preceptor probes add FILE`",
+    "GET /v1/jobs": "`preceptor jobs list`",
+    "send student.labels": "give them with --labels",
+    "?labels=": "--labels",
+    "?format=": "--format",
+    " as the body (curl --data-binary @file)": "",
+    "path:id: ": "",
+}
+"""What the service says to those who speak HTTP, as it is said on the command line."""
 
 
 class ReportingGroup(TyperGroup):
@@ -46,7 +60,10 @@ def report(error: PreceptorError, *, as_json: bool) -> None:
         known = problem.model_dump(mode="json") if problem else {"title": type(error).__name__, "detail": str(error)}
         sys.stderr.write(json.dumps({"error": known}) + "\n")
         return
-    lines = [f"Error: {plain(str(error))}"]
+    text = plain(str(error))
+    for http, command in _HERE.items():
+        text = text.replace(http, command)
+    lines = [f"Error: {text}"]
     if isinstance(error, StatusError) and error.request_id and error.status >= 500:
         lines.append(f"  request {error.request_id} (the service's log carries this id)")
     sys.stderr.write("\n".join(lines) + "\n")

@@ -6,7 +6,7 @@ import typer
 
 from ..errors import PreceptorError
 from .session import Session, command
-from .tables import facts, row, table
+from .tables import Listing, facts
 
 
 def attach(app: typer.Typer) -> None:
@@ -22,11 +22,11 @@ def health(session: Session) -> None:
         session.emit(found)
     else:
         session.out.print(f"{session.client.base_url}: {found.status}")
-        made = table("check", "status", "detail")
+        made = Listing("check", "status", "detail")
         for name, check in found.checks.items():
-            row(made, name, check.status, check.detail)
+            made.row(name, check.status, check.detail)
         if found.checks:
-            session.out.print(made)
+            made.show(session)
     if found.status != "ok":
         raise typer.Exit(1)
 

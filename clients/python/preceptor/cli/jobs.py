@@ -26,10 +26,16 @@ Id = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job.")]
 def list_jobs(
     session: Session,
     kind: Annotated[
-        Literal["recommendation", "distillation", "validation"] | None, typer.Option(help="Only those.")
+        Literal["recommendation", "distillation", "validation"] | None,
+        typer.Option(metavar="KIND", help="Only this: recommendation, distillation or validation."),
     ] = None,
-    status: Annotated[JobStatus | None, typer.Option(help="Only those.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 50,
+    status: Annotated[
+        JobStatus | None,
+        typer.Option(
+            metavar="STATUS", help="Only those that are queued, running, canceling, canceled, failed or succeeded."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many, newest first.")] = 50,
 ) -> None:
     """List jobs, newest first."""
     pager = session.client.jobs.list(kind=kind, status=status, page_size=min(limit, 200))
@@ -95,7 +101,7 @@ def attach(app: typer.Typer) -> None:
 def events(
     session: Session,
     job: Id,
-    after: Annotated[str | None, typer.Option(metavar="EVENT_ID", help="Only events behind this one.")] = None,
+    after: Annotated[str | None, typer.Option(metavar="EVENT_ID", help="Only events after this one.")] = None,
 ) -> None:
     """Print a job's events until it ends; with --json, one object a line."""
     for event in session.client.jobs.events(job, after):
@@ -117,9 +123,9 @@ def _line(event: JobEvent) -> str:
         case "epoch":
             return epoch_line(data)
         case "teacher":
-            return f"{data.get('name', '?')}: " + (
-                f"cost {data['cost']:.4f}" if isinstance(data.get("cost"), float) else str(data.get("reason", ""))
-            )
+            score = data.get("score")
+            said = f"{score:.4f}" if isinstance(score, int | float) else str(data.get("reason") or "no score")
+            return f"{data.get('name', '?')}: {said}"
         case "log":
             return str(data.get("message", ""))
         case _:

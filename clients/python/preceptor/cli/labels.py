@@ -15,10 +15,10 @@ group = new_group("Label sets: ordered class names under an id.")
 @command(group, "add")
 def add(
     session: Session,
-    labels: Annotated[str | None, typer.Argument(help="Class names between commas.")] = None,
+    labels: Annotated[str | None, typer.Argument(metavar="A,B,C", help="Class names between commas.")] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", exists=True, dir_okay=False, help="One name a line, or a JSON array."),
+        typer.Option("--file", metavar="FILE", exists=True, dir_okay=False, help="One name a line, or a JSON array."),
     ] = None,
 ) -> None:
     """Register a label set. The same names in the same order have the same id."""

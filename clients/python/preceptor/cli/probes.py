@@ -15,13 +15,14 @@ group = new_group("Samples of the student's data: add, list, show and remove.")
 @command(group, "add")
 def add(
     session: Session,
-    file: Annotated[Path, typer.Argument(help="A .npz, .parquet, .zip, .jsonl or .csv file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .npz, .parquet, .zip, .jsonl or .csv file.")],
     labels: Annotated[
-        str | None, typer.Option(help="Class names between commas, where the data holds class numbers only.")
+        str | None,
+        typer.Option(metavar="A,B,C", help="Class names between commas, where the data holds class numbers only."),
     ] = None,
     format: Annotated[
         Literal["npz", "parquet", "zip", "jsonl", "csv"] | None,
-        typer.Option(help="Where the ending does not tell."),
+        typer.Option(metavar="FORMAT", help="npz, parquet, zip, jsonl or csv, where the ending does not tell."),
     ] = None,
 ) -> None:
     """Upload a probe. The same content has the same id."""

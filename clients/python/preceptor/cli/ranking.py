@@ -5,7 +5,7 @@ from rich.text import Text
 from ..contract.recommendations import RankedTeacher, RecommendationResult, Timings
 from ..text import plain
 from .session import Session
-from .tables import row, seconds, some, table
+from .tables import Listing, seconds, some
 
 _METHODS = {
     "label_transport": "transport between the label sets (no model was run)",
@@ -24,7 +24,7 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
     sure = any(entry.certainty for entry in result.ranking)
     score = "score" if result.higher_is_better else "cost"
     made = (
-        table(
+        Listing(
             ("rank", "right"),
             "teacher",
             "id",
@@ -34,9 +34,10 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
             ("classes", "right"),
             ("uncovered", "right"),
             ("time", "right"),
+            give_way=("time", "classes", "P(best)", "id"),
         )
         if sure
-        else table(
+        else Listing(
             ("rank", "right"),
             "teacher",
             "id",
@@ -44,13 +45,13 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
             ("classes", "right"),
             ("uncovered", "right"),
             ("time", "right"),
+            give_way=("time", "id"),
         )
     )
     for entry in result.ranking:
         cached = [name for name, hit in entry.cached.items() if hit]
         spent = seconds(entry.seconds) + (f" (cached: {', '.join(cached)})" if cached and not sure else "")
-        row(
-            made,
+        made.row(
             entry.rank,
             entry.name,
             entry.teacher,
@@ -60,19 +61,19 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
             f"{len(entry.uncovered)} of {len(result.student_labels)}",
             spent,
         )
-    out.print(made)
+    made.show(session)
     tied = [entry.name for entry in result.ranking if entry.certainty and entry.certainty.ties == 1]
     if len(tied) > 1:
         out.print(f"This probe cannot tell these apart: {plain(some(tied, 10) or '')}. More labelled items may.")
     for entry in result.ranking[:explain]:
         _show_plan(session, entry)
-    if result.uncovered:
+    if result.uncovered and not any(all(name in note for name in result.uncovered) for note in result.warnings):
         out.print(Text(f"No ranked teacher covers: {plain(some(result.uncovered, 30) or '')}", style="yellow"))
     if result.skipped:
-        skipped = table("skipped teacher", "reason")
+        skipped = Listing("skipped teacher", "reason")
         for other in result.skipped:
-            row(skipped, other.name, other.reason)
-        out.print(skipped)
+            skipped.row(other.name, other.reason)
+        skipped.show(session)
     for warning in result.warnings:
         out.print(Text(f"Note: {plain(warning)}", style="yellow"))
     show_timings(session, result.timings)
@@ -85,26 +86,27 @@ def _certainty(entry: RankedTeacher) -> tuple[str | None, str | None]:
 
 
 def _show_plan(session: Session, entry: RankedTeacher) -> None:
-    made = table(
+    made = Listing(
         "class",
         ("mass", "right"),
         ("cost", "right"),
         "comes from (share of the class, cost)",
         title=f"Why {plain(entry.name)} (rank {entry.rank})",
+        give_way=("mass",),
+        room=60,
     )
     for part in entry.plan:
         sources = ", ".join(
             f"{source.label} ({source.mass / part.mass:.0%}, {source.cost:.3f})" if part.mass > 0 else source.label
             for source in part.sources
         )
-        row(
-            made,
+        made.row(
             part.label,
             f"{part.mass:.3f}",
             f"{part.cost:.3f}",
             sources if part.covered else f"uncovered; nearest: {sources}",
         )
-    session.out.print(made)
+    made.show(session)
 
 
 def show_timings(session: Session, timings: Timings) -> None:

@@ -1,10 +1,12 @@
 """`preceptor recommend`"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 import typer
 
+from ..contract.recommendations import Method, Mode
+from ..contract.teachers import Modality
 from .following import finish
 from .ranking import show_ranking
 from .references import probe_id, student_labels, teacher_id
@@ -19,26 +21,46 @@ def attach(app: typer.Typer) -> None:
 def recommend(
     session: Session,
     labels: Annotated[
-        str | None, typer.Option(help="The student's classes between commas, or the id of a label set.")
+        str | None,
+        typer.Option(metavar="A,B,C", help="The student's classes between commas, or the id of a label set."),
     ] = None,
     labels_file: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="The classes: one a line, or a JSON array.")
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The classes: one a line, or a JSON array."),
     ] = None,
     probe: Annotated[str | None, typer.Option(metavar="FILE_OR_ID", help="A sample of the student's data.")] = None,
     teacher: Annotated[
-        list[str] | None, typer.Option(help="Only this teacher (id or name); repeat it for several.")
+        list[str] | None, typer.Option(metavar="ID_OR_NAME", help="Only this teacher; repeat it for several.")
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Only teachers with this tag; repeat it for several.")] = None,
-    modality: Annotated[Literal["image", "text", "features"] | None, typer.Option(help="Only those.")] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TAG", help="Only teachers with this tag; with several, with all of them."),
+    ] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(metavar="KIND", help="Only teachers of image, text or features.")
+    ] = None,
     method: Annotated[
-        Literal["auto", "label_transport", "prediction_transport"] | None,
-        typer.Option(help="How to compare; auto takes predictions where there is a labelled probe."),
+        Method | None,
+        typer.Option(
+            metavar="METHOD",
+            help=f"How to compare: {', '.join(get_args(Method))}. By default auto: prediction_transport where there "
+            "is a labelled probe, else label_transport.",
+        ),
     ] = None,
     mode: Annotated[
-        Literal["coverage", "balanced"] | None, typer.Option(help="How label transport treats surplus classes.")
+        Mode | None,
+        typer.Option(
+            metavar="MODE",
+            help="For label transport: coverage (default), or balanced, which counts a teacher's surplus classes "
+            "against it.",
+        ),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, max=1000, help="How many teachers to rank.")] = None,
-    explain: Annotated[int, typer.Option(min=0, help="For how many teachers to show where the mass comes from.")] = 1,
+    top_k: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=1000, help="How many teachers to rank; 10 by default.")
+    ] = None,
+    explain: Annotated[
+        int, typer.Option(metavar="N", min=0, help="For how many teachers to show where the mass comes from.")
+    ] = 1,
     wait: Annotated[bool, typer.Option(help="Wait for the result.")] = True,
 ) -> None:
     """Rank the zoo for a student: by its class names, or sharper with a sample of its data."""

@@ -7,23 +7,43 @@ import typer
 
 from ..contract.ids import LABEL_SET, PROBE, TEACHER, is_id
 from ..contract.probes import Probe
+from ..errors import PreceptorError
 from .session import Session
+from .tables import some
 
 
 def split_labels(text: str) -> list[str]:
-    """Labels between commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+    """Labels between commas; a comma at the end is forgiven, a name that is missing in between is not."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > 1 and not parts[-1]:
+        parts.pop()
+    if "" in parts:
+        raise typer.BadParameter(
+            f"{text!r} has an empty class name at position {parts.index('')}; names stand between commas: cat,dog"
+        )
+    return _several(parts)
+
+
+def _several(labels: list[str]) -> list[str]:
+    if len(labels) < 2:
+        given = f"{labels[0]!r} is one class" if labels else "there is no class"
+        raise typer.BadParameter(f"{given}; give at least two, or there is nothing to tell apart")
+    return labels
 
 
 def student_labels(labels: str | None, file: Path | None) -> list[str] | str | None:
     """Labels from `--labels` or `--labels-file`, or the id of a registered set; None where neither is given."""
     if labels is not None and file is not None:
-        raise typer.BadParameter("give either --labels or --labels-file")
+        raise typer.BadParameter("give the class names either between commas or in a file, not both")
     if file is not None:
-        return _read_labels(file)
+        return _several(_read_labels(file))
     if labels is None:
         return None
-    return labels if is_id(LABEL_SET, labels) else split_labels(labels)
+    if is_id(LABEL_SET, labels):
+        return labels
+    if labels.startswith(f"{LABEL_SET}_") and "," not in labels:
+        raise typer.BadParameter(f"{labels!r} is not the id of a label set (was it cut?); see `preceptor labels list`")
+    return split_labels(labels)
 
 
 def _read_labels(file: Path) -> list[str]:
@@ -62,6 +82,6 @@ def teacher_id(session: Session, reference: str) -> str:
     if len(found) == 1:
         return found[0].id
     if not found:
-        raise typer.BadParameter(f"there is no teacher with the id or name {reference!r}; `preceptor teachers list`")
-    ids = ", ".join(entry.id for entry in found[:5])
-    raise typer.BadParameter(f"{len(found)} teachers are called {reference!r}; give one of the ids {ids}")
+        raise PreceptorError(f"there is no teacher with the id or name {reference!r}; see `preceptor teachers list`")
+    ids = some([entry.id for entry in found], 5)
+    raise PreceptorError(f"{len(found)} teachers are called {reference!r}; give one of the ids {ids}")

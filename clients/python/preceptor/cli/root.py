@@ -1,5 +1,6 @@
 """The command `preceptor` itself, with its groups."""
 
+from importlib.metadata import version as installed
 from typing import Annotated
 
 import typer
@@ -18,12 +19,21 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"preceptor {installed('preceptor')}")
+        raise typer.Exit
+
+
 @app.callback()
 def shared(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")] = False,
     url: UrlOption = None,
     api_key: KeyOption = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print this program's version.")
+    ] = False,
 ) -> None:
     """Rank a zoo of pre-trained classifiers for a new task, and distil the best of them."""
     context.obj = {"as_json": as_json, "url": url, "api_key": api_key}

@@ -18,14 +18,14 @@ from ..text import plain
 
 P = ParamSpec("P")
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", metavar="URL", help="Address of the service; PRECEPTOR_URL by default.", show_default=False),
+    typer.Option("--url", metavar="URL", help="The service; default PRECEPTOR_URL.", show_default=False),
 ]
 KeyOption = Annotated[
     str | None,
-    typer.Option("--api-key", metavar="KEY", help="API key; PRECEPTOR_API_KEY by default.", show_default=False),
+    typer.Option("--api-key", metavar="KEY", help="Default PRECEPTOR_API_KEY.", show_default=False),
 ]
 _RETRIES = 3
 """Fewer than the SDK's own: someone sits there and waits (about 3 s where nothing listens)."""

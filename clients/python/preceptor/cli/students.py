@@ -36,8 +36,12 @@ def show(session: Session, student: Id) -> None:
 def download(
     session: Session,
     student: Id,
-    artifact: Annotated[list[str] | None, typer.Argument(help="Names of files; all of them by default.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", file_okay=False, help="Folder to write to.")] = Path(),
+    artifact: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE", help="Names of files; all of them by default.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", file_okay=False, help="Folder to write to.")
+    ] = Path(),
 ) -> None:
     """Download a student's files. A broken download goes on where it stopped; SHA-256 is checked."""
     found = session.client.students.get(student)
@@ -56,7 +60,9 @@ def download(
 def promote(
     session: Session,
     student: Id,
-    name: Annotated[str | None, typer.Option(help="Name of the teacher; the student's by default.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the teacher; the student's by default.")
+    ] = None,
 ) -> None:
     """Register a student as a teacher; it is validated like any other."""
     teacher = session.client.students.promote(student, name)

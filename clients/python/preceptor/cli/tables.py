@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from rich import box
+from rich.cells import cell_len
 from rich.table import Table
 
 from ..contract.distillations import Student
@@ -17,20 +18,66 @@ from ..text import plain
 from .session import Session
 
 Justify = Literal["left", "right"]
+_GAP = 3
+"""Characters between two columns."""
 
 
-def table(*columns: str | tuple[str, Justify], title: str | None = None) -> Table:
-    """An empty table; identifiers and names wrap rather than vanish."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    for column in columns:
-        name, justify = (column, "left") if isinstance(column, str) else column
-        made.add_column(name, justify=justify, overflow="fold", no_wrap=name == "id")
-    return made
+class Listing:
+    """Rows under columns. On a narrow terminal some columns give way, so that the others can be read.
 
+    Parameters
+    ----------
+    columns
+        Names; with "right" for numbers.
+    give_way
+        Columns that are left out where the width does not suffice, in this order. JSON always has everything.
+    room
+        Characters from which on a cell may as well be wrapped.
+    sparse
+        Whether a column without a single entry is left out.
+    """
 
-def row(to: Table, *cells: object) -> None:
-    """Add a row."""
-    to.add_row(*("" if cell is None else plain(str(cell)) for cell in cells))
+    def __init__(
+        self,
+        *columns: str | tuple[str, Justify],
+        give_way: Sequence[str] = (),
+        room: int = 28,
+        sparse: bool = False,
+        title: str | None = None,
+    ) -> None:
+        self._columns: list[tuple[str, Justify]] = [
+            (column, "left") if isinstance(column, str) else column for column in columns
+        ]
+        self._give_way = give_way
+        self._room = room
+        self._sparse = sparse
+        self._title = title
+        self._rows: list[list[str]] = []
+
+    def row(self, *cells: object) -> None:
+        """Add a row; None is an empty cell."""
+        self._rows.append(["" if cell is None else plain(str(cell)) for cell in cells])
+
+    def show(self, session: Session) -> None:
+        """Print it; identifiers and names wrap rather than vanish."""
+        filled = {index for cells in self._rows for index, cell in enumerate(cells) if cell}
+        kept = [index for index in range(len(self._columns)) if index in filled or not self._sparse]
+        for name in self._give_way:
+            if sum(self._width(index) for index in kept) + _GAP * len(kept) <= session.out.width:
+                break
+            kept = [index for index in kept if self._columns[index][0] != name]
+        made = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=self._title, title_justify="left")
+        for index in kept:
+            name, justify = self._columns[index]
+            made.add_column(name, justify=justify, overflow="fold", no_wrap=name == "id")
+        for cells in self._rows:
+            made.add_row(*(cells[index] for index in kept))
+        session.out.print(made)
+
+    def _width(self, index: int) -> int:
+        name = self._columns[index][0]
+        widest = max((cell_len(cells[index]) for cells in self._rows), default=0)
+        return max(cell_len(name), widest if name == "id" else min(widest, self._room))
 
 
 def facts(session: Session, pairs: Iterable[tuple[str, object]]) -> None:
@@ -75,16 +122,26 @@ def moment(value: datetime | None) -> str | None:
     return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def show_teachers(session: Session, teachers: list[Teacher]) -> None:
+def show_teachers(session: Session, teachers: list[Teacher], *, all_of_them: bool) -> None:
     if not teachers:
-        session.note("The zoo is empty. Add a teacher with `preceptor teachers add FOLDER`")
+        empty = "The zoo is empty. Add a teacher with `preceptor teachers add FOLDER`"
+        session.note(empty if all_of_them else "There are no such teachers; `preceptor teachers list` shows all")
         return
-    made = table("id", "name", "status", "source", "modality", ("classes", "right"), "tags")
+    made = Listing(
+        "id",
+        "name",
+        "status",
+        "source",
+        "modality",
+        ("classes", "right"),
+        "tags",
+        give_way=("source", "tags", "modality"),
+    )
     for teacher in teachers:
         classes = len(teacher.labels) if teacher.labels else None
         tags = ", ".join(teacher.tags)
-        row(made, teacher.id, teacher.name, teacher.status, teacher.source.kind, teacher.modality, classes, tags)
-    session.out.print(made)
+        made.row(teacher.id, teacher.name, teacher.status, teacher.source.kind, teacher.modality, classes, tags)
+    made.show(session)
 
 
 def show_teacher(session: Session, teacher: Teacher) -> None:
@@ -116,12 +173,21 @@ def show_probes(session: Session, probes: list[Probe]) -> None:
     if not probes:
         session.note("There are no probes. Upload one with `preceptor probes add FILE`")
         return
-    made = table("id", "modality", ("items", "right"), "labelled", ("classes", "right"), "format", ("size", "right"))
+    made = Listing(
+        "id",
+        "modality",
+        ("items", "right"),
+        "labelled",
+        ("classes", "right"),
+        "format",
+        ("size", "right"),
+        give_way=("format", "size"),
+    )
     for probe in probes:
         classes = len(probe.labels) if probe.labels else None
         labelled = "yes" if probe.labelled else "no"
-        row(made, probe.id, probe.modality, probe.items, labelled, classes, probe.format, size(probe.size))
-    session.out.print(made)
+        made.row(probe.id, probe.modality, probe.items, labelled, classes, probe.format, size(probe.size))
+    made.show(session)
 
 
 def show_probe(session: Session, probe: Probe) -> None:
@@ -148,22 +214,24 @@ def show_label_sets(session: Session, label_sets: list[LabelSet]) -> None:
     if not label_sets:
         session.note("There are no label sets. Add one with `preceptor labels add cat,dog`")
         return
-    made = table("id", ("classes", "right"), "labels")
+    made = Listing("id", ("classes", "right"), "labels")
     for entry in label_sets:
-        row(made, entry.id, len(entry.labels), some(entry.labels, 6))
-    session.out.print(made)
+        made.row(entry.id, len(entry.labels), some(entry.labels, 6))
+    made.show(session)
 
 
 def show_jobs(session: Session, jobs: list[JobSummary]) -> None:
     if not jobs:
         session.note("There are no such jobs")
         return
-    made = table("id", "kind", "status", ("progress", "right"), "created", "note")
+    made = Listing(
+        "id", "kind", "status", ("progress", "right"), "created", "note", give_way=("kind", "created"), sparse=True
+    )
     for job in jobs:
         fraction = f"{job.progress.fraction:.0%}" if job.progress and not job.status.terminal else None
-        note = job.error.detail if job.error else job.progress.message if job.progress else None
-        row(made, job.id, job.kind, job.status, fraction, moment(job.created_at), note)
-    session.out.print(made)
+        note = job.error.detail if job.error else job.progress.message if fraction and job.progress else None
+        made.row(job.id, job.kind, job.status, fraction, moment(job.created_at), note)
+    made.show(session)
 
 
 def show_job(session: Session, job: JobSummary) -> None:
@@ -189,11 +257,11 @@ def show_students(session: Session, students: list[Student]) -> None:
     if not students:
         session.note("There are no students. Train one with `preceptor distill`")
         return
-    made = table("id", "name", ("classes", "right"), "artifacts", "promoted to")
+    made = Listing("id", "name", ("classes", "right"), "artifacts", "promoted to", give_way=("artifacts", "classes"))
     for student in students:
         files = some([file.name for file in student.artifacts])
-        row(made, student.id, student.name, len(student.labels), files, student.promoted_to)
-    session.out.print(made)
+        made.row(student.id, student.name, len(student.labels), files, student.promoted_to)
+    made.show(session)
 
 
 def show_student(session: Session, student: Student) -> None:
@@ -207,7 +275,7 @@ def show_student(session: Session, student: Student) -> None:
             ("promoted to", student.promoted_to),
         ],
     )
-    made = table("artifact", ("size", "right"), "sha256")
+    made = Listing("artifact", ("size", "right"), "sha256")
     for file in student.artifacts:
-        row(made, file.name, size(file.size), file.sha256)
-    session.out.print(made)
+        made.row(file.name, size(file.size), file.sha256)
+    made.show(session)

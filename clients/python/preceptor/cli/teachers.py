@@ -1,32 +1,40 @@
 """`preceptor teachers`"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from ..contract.teachers import Teacher, TeacherStatus
+from ..contract.teachers import Modality, Teacher, TeacherStatus
 from ..core.folder import TeacherFolder
+from ..errors import TeacherRejectedError
 from .references import split_labels, teacher_id
 from .session import Session, command, new_group
 from .tables import show_teacher, show_teachers, size
 
 group = new_group("The zoo: add, list, show, change and remove teachers.")
 
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; repeat it for several.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag; repeat it for several.")]
 Reference = Annotated[str, typer.Argument(metavar="TEACHER", help="Id or exact name.")]
 
 
 @command(group, "add")
 def add(
     session: Session,
-    folder: Annotated[Path, typer.Argument(help="Folder with the model's files, and a teacher.json.")],
-    name: Annotated[str | None, typer.Option(help="Its name; the manifest's or the folder's by default.")] = None,
-    modality: Annotated[Literal["image", "text", "features"] | None, typer.Option(help="What it reads.")] = None,
-    labels: Annotated[str | None, typer.Option(help="Class names between commas.")] = None,
-    description: Annotated[str | None, typer.Option(help="A sentence or two.")] = None,
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="The model's files, with a teacher.json where they do not name all."),
+    ],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its name; by default from teacher.json, else the folder's.")
+    ] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(metavar="KIND", help="What it reads: image, text or features.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(metavar="A,B,C", help="Class names between commas.")] = None,
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="A sentence or two.")] = None,
     tag: Tags = None,
-    accuracy: Annotated[float | None, typer.Option(help="Its own test accuracy, 0 to 1.")] = None,
+    accuracy: Annotated[float | None, typer.Option(metavar="SHARE", help="Its own test accuracy, 0 to 1.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the validation.")] = True,
 ) -> None:
     """Register a folder as a teacher, upload its files and have it validated."""
@@ -41,10 +49,23 @@ def add(
     )
     for reason in prepared.skipped.values():
         session.note(f"Not uploaded: {reason}")
-    session.note(f"{prepared.body.name}: uploading {len(prepared.files)} files, {size(prepared.size)}")
-    with session.transfers("uploading") as progress:
-        teacher = session.client.teachers.add_folder(prepared, wait=wait, on_transfer=progress)
+    session.note(f"{prepared.body.name}: uploading {_files(len(prepared.files))}, {size(prepared.size)}")
+    try:
+        with session.transfers("uploading") as progress:
+            teacher = session.client.teachers.add_folder(prepared, wait=wait, on_transfer=progress)
+    except KeyboardInterrupt:
+        session.note(
+            "\nStopped. Where all files were uploaded, the validation goes on: `preceptor teachers list` shows it"
+        )
+        raise typer.Exit(130) from None
+    except TeacherRejectedError as error:
+        session.note(f"It stays in the zoo, but takes no part; `preceptor teachers rm {error.teacher.id}` removes it")
+        raise
     _show(session, teacher)
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _show(session: Session, teacher: Teacher) -> None:
@@ -57,17 +78,22 @@ def _show(session: Session, teacher: Teacher) -> None:
 @command(group, "list")
 def list_teachers(
     session: Session,
-    status: Annotated[TeacherStatus | None, typer.Option(help="Only those.")] = None,
-    tag: Tags = None,
-    modality: Annotated[Literal["image", "text", "features"] | None, typer.Option(help="Only those.")] = None,
-    name: Annotated[str | None, typer.Option(help="A part of the name.")] = None,
+    status: Annotated[
+        TeacherStatus | None,
+        typer.Option(metavar="STATUS", help="Only those that are awaiting_files, validating, ready or rejected."),
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Only those with this tag.")] = None,
+    modality: Annotated[
+        Modality | None, typer.Option(metavar="KIND", help="Only those of image, text or features.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="Only those with this in the name.")] = None,
 ) -> None:
     """List the zoo, newest first."""
     found = list(session.client.teachers.list(status=status, tags=tag, modality=modality, name=name, page_size=200))
     if session.as_json:
         session.emit(found)
     else:
-        show_teachers(session, found)
+        show_teachers(session, found, all_of_them=not (status or tag or modality or name))
 
 
 @command(group, "show")
@@ -80,10 +106,12 @@ def show(session: Session, teacher: Reference) -> None:
 def update(
     session: Session,
     teacher: Reference,
-    name: Annotated[str | None, typer.Option(help="New name.")] = None,
-    description: Annotated[str | None, typer.Option(help="New description.")] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="New tags, in place of the old.")] = None,
-    accuracy: Annotated[float | None, typer.Option(help="Its own test accuracy, 0 to 1.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="New name.")] = None,
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="New description.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="TAG", help="New tags, in place of the old.")
+    ] = None,
+    accuracy: Annotated[float | None, typer.Option(metavar="SHARE", help="Its own test accuracy, 0 to 1.")] = None,
 ) -> None:
     """Change what is said of a teacher. The model and its labels never change."""
     if all(value is None for value in (name, description, tag, accuracy)):

@@ -21,7 +21,7 @@ def show_verdict(session: Session, result: DistillationResult) -> None:
         session,
         [
             ("student", result.student),
-            ("teachers", some(result.teachers)),
+            ("teachers", some(_teachers(result))),
             ("test items", result.test_items),
             ("accuracy with teacher", _accuracy(result.with_teacher)),
             ("accuracy without", _accuracy(result.without_teacher) if result.without_teacher else "not measured"),
@@ -33,6 +33,15 @@ def show_verdict(session: Session, result: DistillationResult) -> None:
     verdict = f"Verdict: {result.verdict}. {plain(result.advice)}".rstrip()
     session.out.print(Text(verdict, style=_STYLE.get(result.verdict, "yellow")))
     show_timings(session, result.timings)
+
+
+def _teachers(result: DistillationResult) -> list[str]:
+    """Names where the record of the run has them: an id alone tells a person nothing."""
+    recorded = result.settings.get("teachers") or []
+    names = {
+        entry["id"]: entry["name"] for entry in recorded if isinstance(entry, dict) and {"id", "name"} <= set(entry)
+    }
+    return [f"{names[each]} ({each})" if each in names else each for each in result.teachers]
 
 
 def _accuracy(accuracy: Accuracy) -> str:

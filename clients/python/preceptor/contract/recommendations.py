@@ -38,7 +38,7 @@ class Candidate(LabelSetBody):
 class TeacherFilter(Body):
     """Which registered teachers take part; all that are ready where absent."""
 
-    ids: list[TeacherId] | None = Field(default=None, max_length=10_000)
+    ids: list[TeacherId] | None = Field(default=None, min_length=1, max_length=10_000)
     tags: list[Tag] | None = Field(default=None, max_length=32, description="A teacher needs all of them")
     modality: Modality | None = None
 
@@ -75,7 +75,7 @@ class RecommendationBody(Body):
     student: LabelSetGiven | None = None
     probe: ProbeId | None = None
     teachers: TeacherFilter | None = None
-    candidates: list[Candidate] | None = Field(default=None, max_length=1000)
+    candidates: list[Candidate] | None = Field(default=None, min_length=1, max_length=1000)
     method: Method = "auto"
     mode: Mode = "coverage"
     top_k: Whole = Field(default=10, ge=1, le=1000)
