@@ -1,12 +1,22 @@
 """What the numbers mean for the user, in a sentence or two. "Do not distil" is one of the answers."""
 
+from collections.abc import Mapping
+
 from preceptor.contract.distillations import Accuracy
 
 from .evaluation import Interval
 from .gate import GateDecision
+from .outcome import Control
 
 
-def advice_of(gate: GateDecision, gain: Interval | None, accuracy: Accuracy, items: int, teachers: int) -> str:
+def advice_of(
+    gate: GateDecision,
+    gain: Interval | None,
+    accuracy: Accuracy,
+    items: int,
+    teachers: int,
+    controls: Mapping[str, Control],
+) -> str:
     """The advice for one finished distillation.
 
     Parameters
@@ -21,6 +31,8 @@ def advice_of(gate: GateDecision, gain: Interval | None, accuracy: Accuracy, ite
         Test items.
     teachers
         How many there were.
+    controls
+        Those that were trained, by name.
     """
     who = "the teacher" if teachers == 1 else "the teachers"
     if teachers == 0 or (gate.weight == 0 and gate.given):
@@ -34,6 +46,12 @@ def advice_of(gate: GateDecision, gain: Interval | None, accuracy: Accuracy, ite
     if gain is None:
         return f"{chosen} Whether {who} helped was not measured; ask for a comparison to know."
     interval = f"{gain.mean:+.1%} accuracy, 90 % interval {gain.low:+.1%} to {gain.high:+.1%} on {items} test items"
+    equals = [name for name, control in controls.items() if control.gain.low <= 0]
+    if gain.low > 0 and equals:
+        return (
+            f"Distilling helped: {interval}. But {' and '.join(equals)} may do as well without a teacher: the gain "
+            f"over it is not clear of 0. {chosen}"
+        )
     if gain.low > 0:
         return f"Distilling helped: {interval}. {chosen}"
     if gain.high < 0:

@@ -62,9 +62,15 @@ def _table(delivered: "Delivered") -> str:
     for name, accuracy in arms:
         each = ", ".join(f"{value:.3f}" for value in accuracy.per_seed)
         rows.append(f"| {name} | {accuracy.mean:.3f} | {each} |")
+    for name, control in delivered.controls.items():
+        each = ", ".join(f"{value:.3f}" for value in control.accuracy.per_seed)
+        rows.append(f"| {name}, no teacher | {control.accuracy.mean:.3f} | {each} |")
     if delivered.gain is not None:
         gain = delivered.gain
         rows.append(f"| gain | {gain.mean:+.3f} | 90 % interval {gain.low:+.3f} to {gain.high:+.3f} |")
+    for name, control in delivered.controls.items():
+        gain = control.gain
+        rows.append(f"| gain over {name} | {gain.mean:+.3f} | 90 % interval {gain.low:+.3f} to {gain.high:+.3f} |")
     return "\n".join(rows)
 
 

@@ -3,13 +3,14 @@
 import hashlib
 import math
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from .bench import FOLDS, Bench
 from .checkpoints import as_tensor, from_tensor
 from .evaluation import stratified_folds
 from .gate import WEIGHTS, GateDecision, choose_weight
 from .losses import LossTerm
+from .names_gate import decide_by_names
 from .request import Float32, Int64
 from .trainer import Plan, plan_for, train
 
@@ -17,6 +18,11 @@ _GATE_STEPS: Final = 120
 _HEAVY_FOLDS: Final = 3
 _HEAVY_WEIGHTS: Final = (1.0,)
 _SHARE_OF_LIMIT: Final = 0.85
+
+
+def arms_of(compare: bool | Literal["full"]) -> int:
+    """How many arms are trained where a teacher takes part: with it, without it, and two controls."""
+    return 4 if compare == "full" else 1 + int(compare)
 
 
 def plan_of(bench: Bench, *, auto: bool) -> Plan:
@@ -58,7 +64,7 @@ def _affordable(bench: Bench, plan: Plan, limit: float, auto: bool) -> int:
     # The first steps of a process pay for much that later ones do not: the second trial counts.
     train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress)
     spent = train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress).seconds
-    runs = bench.recipe.training.seeds * (2 if bench.recipe.compare else 1)
+    runs = bench.recipe.training.seeds * arms_of(bench.recipe.compare)
     steps = runs * plan.steps + (gate_steps(bench, plan) if auto else 0)
     share = _SHARE_OF_LIMIT * limit / (steps * spent / trial.steps)
     return plan.steps if share >= 1 else max(1, math.floor(plan.steps * share))
@@ -78,6 +84,9 @@ def gate_steps(bench: Bench, plan: Plan) -> int:
 
 def choose(bench: Bench, plan: Plan) -> GateDecision:
     """The gate, with the job's own student on a shorter course; fewer choices where it is slow to train."""
+    seed = bench.recipe.training.seed
+    if not stratified_folds(bench.labels, FOLDS, seed):
+        return decide_by_names(bench.teachers, bench.rows, bench.labels, seed)
     light, shorter = bench.blueprint.light, _shorter(bench, plan)
     terms: dict[str, LossTerm] = {}
     bench.progress.begin("choosing the weight of the teachers", arm="gate", epochs=False)

@@ -14,11 +14,12 @@ from preceptor.contract.distillations import Accuracy, Gain
 from .advice import advice_of
 from .bench import Bench, prepare
 from .checkpoints import Checkpoint, Ledger, fingerprint
-from .course import choose, gate_steps, plan_of
+from .controls import LABEL_SMOOTHING, RANDOM_WEIGHTS, SMOOTHING, random_teachers
+from .course import arms_of, choose, gate_steps, plan_of
 from .evaluation import paired_gain
 from .export import Delivered, export
 from .gate import GateDecision
-from .outcome import OnEvent, Outcome, ShouldStop
+from .outcome import Control, OnEvent, Outcome, ShouldStop
 from .progress import Progress
 from .record import repeating_request, settings_of
 from .request import Recipe, TeacherSignal, TrainingData, check
@@ -128,21 +129,22 @@ class _Job:
         plan = plan_of(bench, auto=given == "auto")
         seeds = [recipe.training.seed + number for number in range(recipe.training.seeds)]
         compared = recipe.compare and given != 0
-        expected = (2 if compared else 1) * len(seeds) * plan.steps
+        expected = (arms_of(recipe.compare) if compared else 1) * len(seeds) * plan.steps
         bench.progress.expect(expected + (gate_steps(bench, plan) if given == "auto" else 0))
         gate = choose(bench, plan) if given == "auto" else _given(given)
         self._tell(gate)
         self._stage("gate")
         taught, plain = self._arms(plan, seeds, gate.weight, compared)
+        controls = self._controls(plan, seeds, gate.weight, taught) if recipe.compare == "full" else {}
         self._stage("train")
         gain = None if plain is None else paired_gain(taught.right, plain.right, seed=recipe.training.seed)
         items = len(bench.test_labels)
-        delivered = self._delivered(plan, gate, taught, plain)
+        delivered = self._delivered(plan, gate, taught, plain, controls)
         delivered = replace(
             delivered,
             gain=None if gain is None else Gain(mean=gain.mean, low=gain.low, high=gain.high),
             verdict="not compared" if gain is None else gain.verdict,
-            advice=advice_of(gate, gain, taught.accuracy, items, len(bench.teachers)),
+            advice=advice_of(gate, gain, taught.accuracy, items, len(bench.teachers), controls),
         )
         bench.progress.say("writing the student down")
         samples = bench.test.gather(torch.from_numpy(bench.test_rows[:32]))
@@ -163,6 +165,7 @@ class _Job:
             teacher=teacher,
             stages=self._stages,
             settings=delivered.settings,
+            controls=controls,
         )
 
     def _arms(self, plan: Plan, seeds: list[int], weight: float, compared: bool) -> tuple[_Arm, _Arm | None]:
@@ -175,8 +178,26 @@ class _Job:
         plain = self._arm(plan, seeds, 0.0, "without teacher")
         return plain, plain if compared else None
 
-    def _arm(self, plan: Plan, seeds: list[int], weight: float, name: str) -> _Arm:
+    def _controls(self, plan: Plan, seeds: list[int], weight: float, taught: _Arm) -> dict[str, Control]:
+        """The controls, where there is a teacher to be measured against them."""
         bench = self._bench
+        if weight == 0:
+            bench.progress.skip(2 * len(seeds) * plan.steps if bench.teachers else 0)
+            return {}
+        smoothed = replace(plan, smoothing=SMOOTHING)
+        untaught = replace(bench, teachers=random_teachers(bench))
+        arms = {
+            LABEL_SMOOTHING: self._arm(smoothed, seeds, 0.0, LABEL_SMOOTHING),
+            RANDOM_WEIGHTS: self._arm(plan, seeds, weight, RANDOM_WEIGHTS, untaught),
+        }
+        found: dict[str, Control] = {}
+        for name, arm in arms.items():
+            gain = paired_gain(taught.right, arm.right, seed=bench.recipe.training.seed)
+            found[name] = Control(arm.accuracy, Gain(mean=gain.mean, low=gain.low, high=gain.high))
+        return found
+
+    def _arm(self, plan: Plan, seeds: list[int], weight: float, name: str, other: Bench | None = None) -> _Arm:
+        bench = other or self._bench
         term = bench.term(bench.rows) if weight > 0 else None
         first: Trained | None = None
         right: list[NDArray[np.bool_]] = []
@@ -189,9 +210,12 @@ class _Job:
         assert first is not None
         return _Arm(first, np.stack(right))
 
-    def _delivered(self, plan: Plan, gate: GateDecision, taught: _Arm, plain: _Arm | None) -> Delivered:
+    def _delivered(
+        self, plan: Plan, gate: GateDecision, taught: _Arm, plain: _Arm | None, controls: dict[str, Control]
+    ) -> Delivered:
         bench = self._bench
         settings = settings_of(bench.recipe, bench.data, bench.teachers, bench.blueprint, plan, gate, bench.device)
+        settings["controls"] = {name: control.described() for name, control in controls.items()}
         return Delivered(
             name=bench.recipe.name,
             labels=bench.data.label_names,
@@ -202,6 +226,7 @@ class _Job:
             advice="",
             weight=gate.weight,
             history=taught.first.history,
+            controls=controls,
             test_items=len(bench.test_labels),
             settings=settings,
             request=repeating_request(bench.recipe, settings["data"], settings["teachers"]),

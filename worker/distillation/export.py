@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,6 +18,7 @@ from service.state.errors import JobFailed
 from .card import card
 from .curve import draw_curve
 from .data import Inputs
+from .outcome import Control
 from .students import Blueprint
 
 TOLERANCE: Final = 1e-3
@@ -40,6 +41,7 @@ class Delivered:
     test_items: int
     settings: dict[str, Any]
     request: dict[str, Any]
+    controls: dict[str, Control] = field(default_factory=dict[str, Control])
 
 
 @dataclass(frozen=True)

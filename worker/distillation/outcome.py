@@ -14,6 +14,26 @@ ShouldStop = Callable[[], bool]
 
 
 @dataclass(frozen=True)
+class Control:
+    """One control.
+
+    Attributes
+    ----------
+    accuracy
+        Of the students trained with it.
+    gain
+        Of the teachers over it, paired by seed and test item.
+    """
+
+    accuracy: Accuracy
+    gain: Gain
+
+    def described(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"accuracy": self.accuracy.model_dump(), "gain": self.gain.model_dump()}
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A finished distillation.
 
@@ -36,7 +56,9 @@ class Outcome:
     stages
         Seconds of each stage.
     settings
-        Seeds, versions and digests that repeat the run.
+        Seeds, versions and digests that repeat the run; the controls also, as JSON values.
+    controls
+        By name, where `compare` is "full" and a teacher took part.
     """
 
     with_teacher: Accuracy
@@ -52,3 +74,4 @@ class Outcome:
     teacher: TeacherBody
     stages: dict[str, float] = field(default_factory=dict[str, float])
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    controls: dict[str, Control] = field(default_factory=dict[str, Control])

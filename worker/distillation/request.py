@@ -12,7 +12,6 @@ from preceptor.contract.distillations import (
     DistillationBody,
     Loss,
     NoLoss as NoLoss,
-    RidgeMapLoss as RidgeMapLoss,
     StudentModel,
     Training,
     TransportLoss,

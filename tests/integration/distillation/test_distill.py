@@ -14,12 +14,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from preceptor.contract.distillations import Training, TransportLoss
+from preceptor.contract.distillations import RidgeMapLoss, Training, TransportLoss
 from preceptor.contract.teachers import TeacherBody
 from service.state.errors import JobFailed
 from worker.distillation.distill import distill
 from worker.distillation.outcome import Outcome
-from worker.distillation.request import ArrayItems, Recipe, RidgeMapLoss, TeacherSignal, TrainingData
+from worker.distillation.request import ArrayItems, Recipe, TeacherSignal, TrainingData
 from worker.distillation.trainer import TrainingStopped
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from preceptor.contract.distillations import TransportLoss
+from preceptor.contract.distillations import NoLoss, RidgeMapLoss, TransportLoss
 from worker.distillation.evaluation import stratified_folds
 from worker.distillation.losses import FAMILIES, Evidence, transport
 from worker.distillation.losses.transport import TransportTerm, joint_speaker, softmax
-from worker.distillation.request import NoLoss, RidgeMapLoss
 
 EPS = 0.05
 
