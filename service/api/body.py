@@ -53,5 +53,8 @@ def raw_body(request: Request, limit: int, what: str) -> AsyncIterator[bytes]:
         )
     announced = announced_length(request.headers.get("content-length", ""))
     if announced > limit:
-        raise TooLarge(f"{what} has {announced:,} bytes; at most {limit:,} are taken")
+        raise TooLarge(
+            f"{what} has {announced:,} bytes; at most {limit:,} are taken. Send a smaller one, or have the operator "
+            "raise the limit"
+        )
     return request.stream()

@@ -13,6 +13,8 @@ from .body import announced_length
 
 _UPLOADS: Final = re.compile(r"/v1/probes|/v1/teachers/[^/]+/(files|predictions)/[^/]+")
 
+_ADVICE: Final = "Send less at a time, or have the operator raise PRECEPTOR_MAX_BODY_BYTES"
+
 
 class BodyLimit:
     """Refuses larger bodies: by the announced length before a byte is read, else by counting (pure ASGI)."""
@@ -28,7 +30,7 @@ class BodyLimit:
             return
         announced = announced_length(dict(scope["headers"]).get(b"content-length", b"").decode("latin-1"))
         if announced > self._limit:
-            error = TooLarge(f"The body has {announced:,} bytes; at most {self._limit:,} are taken here")
+            error = TooLarge(f"The body has {announced:,} bytes; at most {self._limit:,} are taken here. {_ADVICE}")
             await problems.answer(error, Request(scope))(scope, receive, send)
             return
         read = 0
@@ -38,7 +40,7 @@ class BodyLimit:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._limit:
-                raise TooLarge(f"More than {self._limit:,} bytes were sent; that is the most that is taken here")
+                raise TooLarge(f"More than {self._limit:,} bytes were sent; at most so many are taken here. {_ADVICE}")
             return message
 
         await self.app(scope, counted, send)

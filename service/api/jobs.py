@@ -107,13 +107,17 @@ async def job_events(
 async def _events(state: State, id: str, last: str | None) -> AsyncGenerator[JobEvent]:
     async with aclosing(listening(state, id)) as wake_ups:
         async for _ in wake_ups:
+            news = False
             try:
                 while batch := await state.events.after(id, last):
+                    news = True
                     for event in batch:
                         yield event
                         if ends(event):
                             return
                         last = event.id
+                if news:
+                    continue  # It goes on, or the log's last event would have said so.
                 summary = await state.jobs.get(id)
             except StateUnavailable:
                 continue  # Redis is away. The log is still there when it is back; the listener need not know.

@@ -1,5 +1,6 @@
 """JSON bodies, read strictly: what Python's reader accepts beyond RFC 8259, or resolves by guessing, is refused."""
 
+import codecs
 import json
 import re
 from typing import Any, Final, NoReturn
@@ -19,7 +20,9 @@ def parsed(body: bytes) -> Any:
         thousands of digits, or half of a surrogate pair. The text says which.
     """
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+        value = json.loads(
+            body.removeprefix(codecs.BOM_UTF8).decode(), object_pairs_hook=_distinct, parse_constant=_refuse_constant
+        )
         if _SURROGATE.search(body):
             # A lone surrogate is a Python string but no text: it can be neither stored nor answered.
             json.dumps(value, ensure_ascii=False).encode()

@@ -24,6 +24,9 @@ async def whole(state: State, id: str) -> bytes:
     ------
     NotFound
     """
+    known = state.recent.get(id)
+    if known is not None:
+        return known
     summary = await state.jobs.get(id)
     if summary is None:
         raise NotFound(f"There is no job {id}. GET /v1/jobs lists them")
@@ -37,7 +40,11 @@ async def _whole(state: State, summary: JobSummary) -> bytes:
     # The result was validated when it was written; large ones are not parsed again.
     head = summary.model_dump_json()[:-1]
     asked = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
-    return b"".join([head.encode(), b',"request":', asked, b',"result":', result or b"null", b"}"])
+    document = b"".join([head.encode(), b',"request":', asked, b',"result":', result or b"null", b"}"])
+    complete = request is not None and (result is not None or summary.status != JobStatus.SUCCEEDED)
+    if summary.status.terminal and complete:
+        state.recent.put(summary.id, document)
+    return document
 
 
 def listening(state: State, id: str) -> AsyncGenerator[None]:

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 
 from preceptor.contract import ids
 from preceptor.contract.distillations import Architecture
+from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.teachers import FileName, HubSource, Name, Tag, TimmSource
 
 KEY_PATTERN: Final = r"^[\x21-\x7e]+$"
@@ -47,6 +48,29 @@ _WORDS: Final[dict[str, str]] = {
     CURSOR_PATTERN: "that is not a cursor; take it from a page's `next`",
 }
 
+_TYPES: Final = {
+    "model_type": "it must be a JSON object",
+    "model_attributes_type": "it must be a JSON object",
+    "dict_type": "it must be a JSON object",
+    "list_type": "it must be a list",
+    "tuple_type": "it must be a list",
+    "string_type": "it must be a string",
+    "bool_type": "it must be true or false",
+    "int_type": "it must be a whole number",
+    "int_parsing": "it must be a whole number",
+    "int_from_float": "it must be a whole number",
+    "float_type": "it must be a number",
+    "float_parsing": "it must be a number",
+    "finite_number": "it must be a finite number",
+}
+_BOUNDS: Final = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+_LABEL_SET: Final = 'it must be a label set, {"labels": ["cat", "dog"]}, or the id of a registered one (lbl_...)'
+
 
 def said(entry: Mapping[str, Any]) -> str:
     """The message of one validation error, for a person."""
@@ -67,7 +91,27 @@ def said(entry: Mapping[str, Any]) -> str:
             f"{ascii(context['tag'])[:60]} is not a value of {context['discriminator']}; "
             f"use one of {context['expected_tags']}"
         )
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return "it must be a JSON object"
+    if kind == "model_type" and context.get("class_name") == LabelSetBody.__name__ and len(entry["loc"]) > 1:
+        return _LABEL_SET
+    if kind in _TYPES:
+        return _TYPES[kind]
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return f"it must be {words} {context[name]:,}"
+    if kind in ("literal_error", "enum"):
+        return f"it must be {context['expected']}"
+    if kind in ("too_short", "too_long", "string_too_short", "string_too_long"):
+        return _length(kind, entry, context)
     message = str(entry["msg"]).removeprefix("Value error, ")
     return message[:500]
+
+
+def _length(kind: str, entry: Mapping[str, Any], context: Mapping[str, Any]) -> str:
+    if kind == "string_too_short" and context["min_length"] == 1:
+        return "it must not be empty"
+    things = "characters" if kind.startswith("string") else "entries"
+    count = f"it has {len(entry['input']):,} {things}"
+    if kind.endswith("long"):
+        return f"{count}; at most {context['max_length']:,} are taken"
+    why = "; with one class there is nothing to tell apart" if entry["loc"][-1] == "labels" else ""
+    return f"{count}; at least {context['min_length']:,} are needed{why}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Final
 
 import redis.asyncio as redis_async
 from redis.asyncio.retry import Retry
@@ -17,6 +18,7 @@ from redis.exceptions import (
 
 from .errors import StateUnavailable
 
+_CONNECTIONS: Final = 64
 RedisClient = redis_async.Redis
 
 
@@ -30,16 +32,19 @@ def connect(url: str, *, decode: bool) -> RedisClient:
     decode
         Whether answers are text; the caches need bytes.
     """
-    return redis_async.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+    # Blocking: whoever comes when all connections are in use waits for one, as a thousand listeners do at each event.
+    pool = redis_async.BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
         url,
         decode_responses=decode,
         socket_timeout=10,
         socket_connect_timeout=3,
         health_check_interval=15,
-        max_connections=256,
+        max_connections=_CONNECTIONS,
+        timeout=20,
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2),
         retry_on_error=[RedisConnectionError, BusyLoadingError],
     )
+    return redis_async.Redis.from_pool(pool)
 
 
 @contextmanager

@@ -25,9 +25,21 @@ class EventLog:
         self._client = client
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
+        self._flights: dict[tuple[str, str | None, int], asyncio.Task[list[JobEvent]]] = {}
 
     async def after(self, id: str, last: str | None, count: int = _BATCH) -> list[JobEvent]:
-        """Up to `count` events behind the event `last` (from the start where None)."""
+        """Up to `count` events behind the event `last` (from the start where None).
+
+        Listeners that ask for the same at the same time, as all do when an event comes, share one answer.
+        """
+        key = (id, last, count)
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = asyncio.create_task(self._read(id, last, count))
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+        return await asyncio.shield(flight)
+
+    async def _read(self, id: str, last: str | None, count: int) -> list[JobEvent]:
         with translated():
             rows = cast(
                 "list[tuple[str, dict[str, str]]]",

@@ -27,10 +27,11 @@ from .events import EventLog
 from .idempotency import Idempotency
 from .jobs import Jobs
 from .lanes import Lane, Lanes
+from .recent import Recent
 from .records import Records
 from .settings import Settings
 from .store import Store
-from .workplace import Workplace
+from .workplace import Workplace, remove_abandoned
 
 _REBUILD_SECONDS: Final = 15
 """A rebuilder that is silent for so long is dead, and another may begin."""
@@ -64,6 +65,7 @@ class State:
         self.label_sets = Records("label-sets", LabelSet, self.store, self.client, self.ensure_index)
         self.students = Records("students", Student, self.store, self.client, self.ensure_index)
         self.jobs = Jobs(self.store, self.client, self.lanes, settings, self.ensure_index, self.students.delete)
+        self.recent = Recent()
         self.api_keys = ApiKeys(self.store)
         self.events = EventLog(self.client)
         self.cache = Cache(self._binary, settings.cache_seconds, settings.max_cached_bytes)
@@ -208,9 +210,13 @@ class State:
             await self._purge(keys=[redis_keys.EXPIRING], args=[_EXPIRED_AT_ONCE])
         self._reaped = time.monotonic()
 
+    def _remove_abandoned(self) -> None:
+        self.store.remove_abandoned()
+        remove_abandoned(self.scratch / "work")
+
     async def reap_for_ever(self, seconds: float = 1.0) -> None:
         """Reap every second, through outages."""
-        await asyncio.to_thread(self.store.remove_abandoned)
+        await asyncio.to_thread(self._remove_abandoned)
         while True:
             try:
                 await self.reap()

@@ -21,7 +21,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 
 from .errors import NotFound, StoreFull, StoreUnavailable
-from .workplace import Workplace
+from .workplace import Workplace, remove_abandoned
 
 _PARTIAL: Final = re.compile(r"#\d+$")
 _PARTIAL_SECONDS: Final = 3600.0
@@ -94,6 +94,7 @@ class Store:
         older_than
             Seconds without a write.
         """
+        remove_abandoned(self._parent_of_staging)
         if self._root is None:
             return 0
         removed = 0

@@ -25,7 +25,7 @@ class Workplace:
 
     def __init__(self, parent: Path) -> None:
         parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(parent)
+        remove_abandoned(parent)
         # Under a name that no one looks at until the lock is held.
         made = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
         # Not open for writing: that would keep the file system from being made read-only.
@@ -39,7 +39,8 @@ class Workplace:
         os.close(self._lock)
 
 
-def _remove_abandoned(parent: Path) -> None:
+def remove_abandoned(parent: Path) -> None:
+    """Remove the folders of processes that have ended without doing so."""
     for folder in parent.glob("process-*"):
         try:
             descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CLOEXEC)

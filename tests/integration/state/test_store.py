@@ -77,5 +77,7 @@ async def test_what_a_killed_process_was_writing_is_removed(store: Store, tmp_pa
     assert other.staging != store.staging
     assert (store.staging / "upload").exists()
     store.close()
+    assert store.remove_abandoned() == 0
+    assert len(list((tmp_path / "store" / ".staging").iterdir())) == 1, "the other one lives"
     other.close()
     assert list((tmp_path / "store" / ".staging").iterdir()) == []
