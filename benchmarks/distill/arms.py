@@ -52,7 +52,7 @@ SINGLE: dict[str, Loss] = {
 """Losses at weight 1, without a gate, each with the recommended teacher."""
 RANDOM_UNGATED = "transport, random weights"
 FEW = 5
-"""Up to so many labels a class all arms are trained; beyond, a team and noise are left out."""
+"""Up to so many labels a class all arms are trained; beyond, teams, noise and the worst-ranked are left out."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ def arms(cell: Cell) -> Iterator[Arm]:
         yield Arm(name, best, loss)
     yield Arm(RANDOM_UNGATED, [cell.random], SINGLE["transport"])
     yield Arm(DEFAULT, best, TransportLoss())
-    yield Arm(WORST, order[-1:], TransportLoss())
     yield Arm(RANDOM, [cell.random], TransportLoss())
     if len(cell.data.labels) <= FEW * cell.data.classes:
+        yield Arm(WORST, order[-1:], TransportLoss())
         yield Arm(TEAM, order[:3], TransportLoss())
         yield Arm(SPOILT, [*best, cell.noise], TransportLoss())
         yield Arm(NOISE, [cell.noise], TransportLoss())

@@ -4,96 +4,23 @@ The students see a hashed bag of words (vectors, student `mlp`) or the texts (st
 vectors too, so that such a teacher knows less that the student does not).
 """
 
-import json
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.distill.cell import Cell, Float32, Int64, Task, noise_like, numbers, overlapping, split
+from benchmarks.intent_corpus import Corpus
 from worker.distillation.request import ArrayItems, TeacherSignal, TrainingData
-from worker.teachers.label_encoder import DEFAULT_ENCODER, load_encoder
 
 CLASSES = 15
 TRANSFER = 400
 TEST = 600
 OVERLAPS = (0.0, 0.25, 0.5, 1.0)
-_HASHED = 1024
 _TEACHER_ITEMS = 60
 """Items a class that teachers are trained on."""
 _PENALTY = 30.0
-
-
-@dataclass
-class Corpus:
-    """A labelled text collection with its vectors; items are split in two halves: teachers' and students'."""
-
-    name: str
-    folder: Path
-
-    @cached_property
-    def described(self) -> dict:
-        """Names and, for CLINC150, domains."""
-        return json.loads((self.folder / self.name / "labels.json").read_text(encoding="utf-8"))
-
-    @cached_property
-    def names(self) -> list[str]:
-        """Class names."""
-        return self.described["names"]
-
-    @cached_property
-    def texts(self) -> list[str]:
-        """Training and then test texts."""
-        return self._read("train")[0] + self._read("test")[0]
-
-    @cached_property
-    def labels(self) -> Int64:
-        """Their classes."""
-        return np.concatenate([self._read("train")[1], self._read("test")[1]])
-
-    @cached_property
-    def test_from(self) -> int:
-        """Where the test texts begin."""
-        return len(self._read("train")[0])
-
-    @cached_property
-    def static(self) -> Float32:
-        """Static vectors of all texts."""
-        return load_encoder("wordllama").encode(self.texts)
-
-    @cached_property
-    def hashed(self) -> Float32:
-        """Hashed bags of words of all texts, rows of length 1."""
-        rows = np.zeros((len(self.texts), _HASHED), dtype=np.float32)
-        for row, text in zip(rows, self.texts, strict=True):
-            for word in text.lower().split():
-                row[zlib.crc32(word.encode()) % _HASHED] += 1
-            row /= max(float(np.linalg.norm(row)), 1e-9)
-        return rows
-
-    @cached_property
-    def points(self) -> Float32:
-        """Embeddings of the class names."""
-        return load_encoder(DEFAULT_ENCODER).encode(self.names)
-
-    def domain(self, name: str) -> Int64:
-        """Classes of one of CLINC150's domains."""
-        return np.array([self.names.index(member) for member in self.described["domains"][name]])
-
-    def halves(self, seed: int) -> tuple[Int64, Int64]:
-        """Training rows of teachers and of students."""
-        order = np.random.default_rng(seed).permutation(self.test_from)
-        return order[: len(order) // 2], order[len(order) // 2 :]
-
-    def _read(self, part: str) -> tuple[list[str], Int64]:
-        import pyarrow.parquet as parquet
-
-        table = parquet.read_table(self.folder / self.name / f"{part}.parquet").to_pydict()
-        return table["text"], np.asarray(table["label"], dtype=np.int64)
 
 
 def tasks(folder: Path) -> Iterator[Task]:

@@ -30,9 +30,9 @@ class Grid:
     steps: int
 
     def cells(self) -> Iterator[tuple[Task, int, int]]:
-        """Task, labels a class, seed; a whole round over the tasks before the next seed."""
-        for seed in self.seeds:
-            for each in self.labels:
+        """Task, labels a class, seed; the regime that matters most first, and whole rounds over the tasks."""
+        for each in self.labels:
+            for seed in self.seeds:
                 for task in self.tasks:
                     yield task, each, seed
 
@@ -43,7 +43,7 @@ def grid(data: Path | None, *, fast: bool) -> Grid:
     if fast:
         tasks = [task for task in tasks if task.overlap in (None, 0.5)]
         return Grid(tasks, (1, 5), (0,), 40)
-    return Grid(tasks, (5, 25, 1), (0, 1, 2), 40)
+    return Grid(tasks, (5, 1, 25), (0, 1, 2), 40)
 
 
 def _path(folder: Path, task: Task, each: int, seed: int, steps: int) -> Path:
