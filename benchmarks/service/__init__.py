@@ -1,0 +1,1 @@
+"""What the service costs: next to a bare route, under many submissions, with many listeners."""
