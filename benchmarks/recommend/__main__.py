@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.recommend import names, probe
-from benchmarks.transport.report import Report
+from benchmarks.report import Report
 from examples.demo_zoo import imagenet
 
 _ROOT = Path(__file__).parents[2]

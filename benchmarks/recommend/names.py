@@ -9,7 +9,7 @@ import httpx2
 import numpy as np
 
 from benchmarks.recommend.stack import plant, settings
-from benchmarks.transport.report import Report
+from benchmarks.report import Report
 from service.stack import Stack
 from worker.teachers.label_encoder import load_encoder
 from worker.transport import LabelIndex, brute_force, top_k

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.recommend.stack import settings
-from benchmarks.transport.report import Report
+from benchmarks.report import Report
 from examples.demo_zoo import digits, imagenet
 from preceptor import Client
 from service.stack import Stack

@@ -7,10 +7,10 @@ import os
 import sys
 from pathlib import Path
 
+from benchmarks.report import Report
 from service.state.settings import Settings
 
 from . import latency, listeners, submissions
-from .report import Report
 from .stage import stage
 
 _RESULT = Path(__file__).parents[1] / "results" / "service.json"
@@ -20,7 +20,7 @@ def main() -> int:
     """0, or 1 when strict and a target is missed."""
     fast = os.environ.get("FAST", "0") not in ("", "0")
     room = 1000 if fast else 5000
-    report = Report()
+    report = Report("benchmarks.service", ("fastapi", "uvicorn", "redis", "pydocket"))
     with stage(room) as stack:
         assert stack.embedded is not None
         settings = Settings(data=stack.embedded.folder.parent, redis_url=stack.embedded.url)

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.report import Report
 from service.stack import Stack
 
-from .report import Report
 from .stage import BODY, finished
 from .wire import Connection
 

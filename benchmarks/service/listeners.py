@@ -5,13 +5,13 @@ import json
 import signal
 import time
 
+from benchmarks.report import Report
 from preceptor.contract.ids import DISTILLATION, new_id
 from preceptor.contract.recommendations import RecommendationBody
 from service.stack import Stack
 from service.state.settings import Settings
 from service.state.state import State
 
-from .report import Report
 from .stage import resident
 from .wire import Connection
 

@@ -5,9 +5,9 @@ import json
 import signal
 import time
 
+from benchmarks.report import Report
 from service.stack import Stack
 
-from .report import Report
 from .stage import BODY, resident
 from .wire import Connection
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.report import Report
 from benchmarks.transport import growth, loss, prediction, workers, zoo
 from benchmarks.transport.other_environment import OtherEnvironment
-from benchmarks.transport.report import Report
 
 _ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def main() -> int:
     """Run all parts in one process; 0, or 1 when strict and a target is missed."""
     fast = os.environ.get("FAST", "0") not in ("", "0")
     torch.set_num_threads(1)
-    report, other = Report(), OtherEnvironment()
+    report, other = Report("benchmarks.transport"), OtherEnvironment()
     prediction.against_peers(report, other, fast)
     other.close()
     prediction.hard_tail(report, fast)

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.transport.report import Report
+from benchmarks.report import Report
 from benchmarks.transport.timing import cpu_seconds, interleave
 from benchmarks.transport.workloads import prediction_batch, zoo_case
 from worker.transport import LabelIndex, sinkhorn, top_k

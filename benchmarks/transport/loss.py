@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from benchmarks.report import Report
 from benchmarks.transport import peers
-from benchmarks.transport.report import Report
 from benchmarks.transport.timing import cpu_seconds, interleave
 from benchmarks.transport.workloads import prediction_batch
 from worker.transport import transport_loss

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from benchmarks.report import Report
 from benchmarks.transport import peers
 from benchmarks.transport.other_environment import OtherEnvironment
-from benchmarks.transport.report import Report
 from benchmarks.transport.timing import cpu_seconds, interleave, wall_seconds
 from benchmarks.transport.workloads import Batch, prediction_batch
 from worker.transport import SinkhornResult, sinkhorn

@@ -7,7 +7,7 @@ from multiprocessing.synchronize import Barrier
 
 import torch
 
-from benchmarks.transport.report import Report
+from benchmarks.report import Report
 from benchmarks.transport.workloads import prediction_batch
 from worker.transport import sinkhorn
 

@@ -7,7 +7,7 @@ import numpy as np
 import ot
 from ot.lp.emd_wrap import emd_c
 
-from benchmarks.transport.report import Report
+from benchmarks.report import Report
 from benchmarks.transport.timing import cpu_seconds, interleave
 from benchmarks.transport.workloads import zoo_case
 from worker.transport import LabelIndex, brute_force, top_k

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +18,25 @@ from worker.transport import _fused
 
 @dataclass(slots=True)
 class Report:
-    """What a run has measured so far; `module` is what was run."""
+    """What a run has measured so far.
 
-    module: str = "benchmarks.transport"
+    Attributes
+    ----------
+    module
+        What was run.
+    packages
+        Whose versions are stated.
+    load
+        The machine's load average when the run began.
+    """
+
+    module: str
+    packages: Sequence[str] = ("torch", "numpy", "POT")
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     targets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
-    def row(self, workload: str, case: str, method: str, **numbers: Any) -> None:
+    def row(self, workload: str, case: str, method: str = "", **numbers: Any) -> None:
         """Add a row and print it."""
         self.rows.append({"workload": workload, "case": case, "method": method, **numbers})
         shown = "  ".join(f"{key} {_short(value)}" for key, value in numbers.items())
@@ -47,9 +60,8 @@ class Report:
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
-            "machine": _machine(),
-            "versions": {name: version(name) for name in ("torch", "numpy", "POT")}
-            | {"python": platform.python_version()},
+            "machine": _machine(self.load),
+            "versions": {name: version(name) for name in self.packages} | {"python": platform.python_version()},
             "command": " ".join(
                 [f"{name}={os.environ[name]}" for name in ("FAST", "STRICT") if name in os.environ]
                 + [f"python -m {self.module}"]
@@ -75,14 +87,14 @@ class _Machine:
     commit: str
 
 
-def _machine() -> dict[str, Any]:
+def _machine(load: float) -> dict[str, Any]:
     names = [line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return asdict(
         _Machine(
             processor=names[0] if names else platform.processor(),
             cores=os.cpu_count() or 1,
-            load=os.getloadavg()[0],
+            load=round(load, 2),
             fused_level=_fused.level(),
             accelerator=torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
             commit=commit.stdout.strip(),
