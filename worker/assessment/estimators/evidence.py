@@ -152,14 +152,19 @@ class Evidence:
 
     @cached_property
     def representation(self) -> Representation:
-        """Features, or else standardised log-predictions.
-
-        Log-predictions are the teacher's last layer seen through log-softmax: the richest features left when the
-        penultimate ones are out of reach. Columns get mean 0 and variance 1 over the probe, because a 1,000-class
-        softmax spreads its logarithms over scales that no linear method should take for importance.
-        """
+        """Features, or else standardised log-predictions."""
         if self.features is not None:
             return Representation(np.asarray(self.features, dtype=np.float64), "features")
+        return self.log_predictions
+
+    @cached_property
+    def log_predictions(self) -> Representation:
+        """Standardised log-predictions (N, K): the teacher's last layer seen through log-softmax.
+
+        The richest features left when the penultimate ones are out of reach. Columns get mean 0 and variance 1 over
+        the probe, because a 1,000-class softmax spreads its logarithms over scales that no linear method should take
+        for importance.
+        """
         if self.logits is not None:
             logs = log_softmax(np.asarray(self.logits, dtype=np.float64), axis=1)
         else:

@@ -25,6 +25,7 @@ from worker.assessment.estimators.nleep import NLeep
 from worker.assessment.estimators.parc import Parc
 from worker.assessment.estimators.prediction_transport import PredictionTransport
 from worker.assessment.estimators.sfda import Sfda
+from worker.assessment.estimators.transport_map import TransportMap
 
 _ALL: tuple[Estimator, ...] = (
     LabelTransport("coverage"),
@@ -43,6 +44,7 @@ _ALL: tuple[Estimator, ...] = (
     Parc(),
     NearestNeighbour(),
     Sfda(),
+    TransportMap(),
     TeacherAccuracy(),
     ClassCount(),
     ParameterCount(),

@@ -1,0 +1,87 @@
+"""Teachers are heads on fixed vectors: they train in a second, so that there can be many, and they know something."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+
+from benchmarks.ranking.world import Float32, Int64, ZooTeacher
+
+Head = Literal["linear", "mlp"]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Items with vectors of one family, and which of them teachers may learn from.
+
+    Attributes
+    ----------
+    family
+        Name of the vectors and the head.
+    vectors
+        Of all items of the world, shape (N, D).
+    teaching
+        Rows that teachers learn from.
+    held_out
+        Rows on which a teacher's own accuracy is measured.
+    penalty
+        C of the logistic regression.
+    """
+
+    family: str
+    head: Head
+    vectors: Float32
+    labels: Int64
+    names: Sequence[str]
+    points: Float32
+    teaching: Int64
+    held_out: Int64
+    penalty: float
+
+
+def trained(ground: Ground, name: str, classes: Iterable[int], items: int, *, noise: float = 0.0) -> ZooTeacher:
+    """Train one teacher.
+
+    Parameters
+    ----------
+    classes
+        Which of the ground's classes it knows.
+    items
+        How many items of each class it learns from.
+    noise
+        Share of its training labels that are drawn at random.
+    """
+    mine = np.sort(np.asarray(list(classes)))
+    generator = np.random.default_rng([len(name), *name.encode()])
+    rows = np.concatenate([ground.teaching[ground.labels[ground.teaching] == c][:items] for c in mine])
+    targets = np.searchsorted(mine, ground.labels[rows])
+    wrong = generator.random(len(rows)) < noise
+    targets[wrong] = generator.integers(0, len(mine), int(wrong.sum()))
+    x = ground.vectors[rows]
+    if ground.head == "linear":
+        model = LogisticRegression(C=ground.penalty, max_iter=300).fit(x, targets)
+        weights, bias = model.coef_, model.intercept_
+        if len(mine) == 2:
+            weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
+        logits = ground.vectors @ weights.T + bias
+        parameters = weights.size + bias.size
+    else:
+        net = MLPClassifier((64,), learning_rate_init=5e-3, max_iter=60, random_state=int(generator.integers(2**31)))
+        net.fit(x, targets)
+        hidden = np.maximum(ground.vectors @ net.coefs_[0] + net.intercepts_[0], 0)
+        logits = hidden @ net.coefs_[1] + net.intercepts_[1]
+        parameters = sum(part.size for part in (*net.coefs_, *net.intercepts_))
+    held = ground.held_out[np.isin(ground.labels[ground.held_out], mine)]
+    right = mine[logits[held].argmax(1)] == ground.labels[held]
+    return ZooTeacher(
+        f"{name}, {ground.family}",
+        ground.family,
+        [ground.names[c] for c in mine],
+        ground.points[mine],
+        logits.astype(np.float32),
+        float(right.mean()),
+        int(parameters),
+    )

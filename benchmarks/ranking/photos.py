@@ -1,0 +1,152 @@
+"""The world of photographs: clothes for the students, teachers that know groups of Tiny ImageNet, or all of ImageNet.
+
+Group teachers are heads on features of EfficientNet-Lite 0 and 1; the two networks themselves, with their 1,000
+classes, take part too. Students see 16 x 16 pixels and have five labels a class. ImageNet's clothes and the
+students' are other pictures, and the label sets overlap in part ("shirt", "hat" differ from "jersey", "sombrero").
+"""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pyarrow.parquet as parquet
+from PIL import Image
+
+from benchmarks.ranking.heads import Ground, trained
+from benchmarks.ranking.vectors import kept_vectors
+from benchmarks.ranking.world import Float32, Int64, Target, World, ZooTeacher
+from examples.demo_zoo import imagenet
+from worker.distillation.request import ArrayItems
+from worker.teachers.label_encoder import DEFAULT_ENCODER, load_encoder
+
+SIZE = 16
+"""Classes of a size-matched teacher."""
+_PIXELS = 16
+_PICTURE = 128
+"""Pixels a side that the networks see: the pictures have 64."""
+_ITEMS = 50
+_VARIANTS = (0, 1)
+_MIXES = 6
+_TESTS_FROM = 0.5
+"""Half of the clothes are for tests."""
+
+
+class _Pictures:
+    """Rows of a Parquet file with the columns image and label."""
+
+    def __init__(self, path: Path) -> None:
+        table = parquet.read_table(path)
+        self.bytes: list[bytes] = [row["bytes"] for row in table["image"].to_pylist()]
+        self.labels: Int64 = np.asarray(table["label"].to_pylist(), dtype=np.int64)
+
+
+def world(folder: Path, kept: Path) -> World:
+    """Run the networks (minutes, once), train the zoo and lay out the tasks.
+
+    Parameters
+    ----------
+    folder
+        Holds ``clothing/`` and ``tiny_imagenet/`` (train.parquet and labels.json).
+    """
+    clothes = [_Pictures(folder / "clothing" / f"{part}.parquet") for part in ("train", "validation", "test")]
+    names: list[str] = json.loads((folder / "clothing" / "labels.json").read_text())["names"]
+    tiny = _Pictures(folder / "tiny_imagenet" / "train.parquet")
+    described = json.loads((folder / "tiny_imagenet" / "labels.json").read_text())
+    pictures = [picture for part in clothes for picture in part.bytes] + tiny.bytes
+    count = sum(len(part.bytes) for part in clothes)
+    own = np.concatenate([part.labels for part in clothes])
+    labels = np.concatenate([np.full(count, -1), tiny.labels])
+    encoder = load_encoder(DEFAULT_ENCODER)
+    zoo: list[ZooTeacher] = []
+    for variant in _VARIANTS:
+        vectors = kept_vectors(kept / f"photos-lite{variant}-{_PICTURE}.npy", lambda v=variant: _features(v, pictures))
+        zoo.extend(_zoo(f"lite{variant} head", vectors, labels, described, encoder.encode(described["names"])))
+        zoo.append(_whole(variant, vectors, encoder.encode(imagenet.class_names())))
+    seen = kept_vectors(kept / f"clothes-{_PIXELS}.npy", lambda: _small(pictures[:count]))
+    order = np.random.default_rng(0).permutation(count)
+    split = round(_TESTS_FROM * count)
+    targets = [
+        _target(name, names, encoder.encode(names), own, order[:split], order[split:], classes)
+        for name, classes in _tasks(names)
+    ]
+    return World("photos", lambda rows: ArrayItems(features=seen[rows]), zoo, targets)
+
+
+def _features(variant: int, pictures: Sequence[bytes]) -> Float32:
+    """Pooled features of the network, shape (N, 1280)."""
+    model = imagenet.efficientnet_lite(imagenet.read_weights(variant), variant)
+    for value in model.graph.input:
+        for axis in value.type.tensor_type.shape.dim[2:]:
+            axis.dim_param = "side"
+    model.graph.output[0].name = "features"
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1280
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found: list[np.ndarray] = []
+    for begin in range(0, len(pictures), 32):
+        batch = np.stack([_pixels(picture, _PICTURE) for picture in pictures[begin : begin + 32]])
+        image = (batch.transpose(0, 3, 1, 2) - 127) / 128
+        found.append(session.run(["features"], {"image": image.astype(np.float32)})[0])
+    return np.concatenate(found)
+
+
+def _pixels(picture: bytes, side: int) -> np.ndarray:
+    with Image.open(io.BytesIO(picture)) as opened:
+        return np.asarray(opened.convert("RGB").resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32)
+
+
+def _small(pictures: Sequence[bytes]) -> Float32:
+    """What students see, standardised, shape (N, 3 * 16 * 16)."""
+    flat = np.stack([_pixels(picture, _PIXELS).ravel() for picture in pictures]) / 255
+    return ((flat - flat.mean(0)) / flat.std(0)).astype(np.float32)
+
+
+def _zoo(
+    family: str, vectors: Float32, labels: Int64, described: dict[str, list[str]], points: Float32
+) -> Iterator[ZooTeacher]:
+    rows = np.random.default_rng(1).permutation(np.flatnonzero(labels >= 0))
+    scaled = (vectors / vectors.std()).astype(np.float32)
+    half = len(rows) * 3 // 4
+    ground = Ground(family, "linear", scaled, labels, described["names"], points, rows[:half], rows[half:], 0.003)
+    groups = np.array(described["groups"])
+    for group in sorted(set(described["groups"])):
+        members = np.flatnonzero(groups == group)
+        if len(members) >= 5:
+            yield trained(ground, group, members[:SIZE], _ITEMS)
+    generator = np.random.default_rng(2)
+    for place in range(_MIXES):
+        yield trained(ground, f"mix {place}", generator.permutation(len(groups))[:SIZE], _ITEMS)
+    yield trained(ground, "mix 0, noisy labels", np.random.default_rng(2).permutation(len(groups))[:SIZE], 8, noise=0.4)
+
+
+def _whole(variant: int, vectors: Float32, points: Float32) -> ZooTeacher:
+    weights = imagenet.read_weights(variant)
+    logits = vectors @ weights["_fc.weight"].T + weights["_fc.bias"]
+    parameters = sum(array.size for array in weights.values())
+    # The accuracies that the authors publish, at the networks' full resolution.
+    accuracy = {0: 0.748, 1: 0.766}[variant]
+    family = f"lite{variant} network"
+    return ZooTeacher(
+        f"ImageNet, {family}", family, imagenet.class_names(), points, logits.astype(np.float32), accuracy, parameters
+    )
+
+
+def _tasks(names: list[str]) -> Iterator[tuple[str, Int64]]:
+    order = np.random.default_rng(6).permutation(len(names))
+    yield "clothing", np.arange(len(names))
+    yield "clothing, first five", np.sort(order[:5])
+    yield "clothing, other five", np.sort(order[5:])
+
+
+def _target(
+    name: str, names: list[str], points: Float32, own: Int64, pool: Int64, test: Int64, classes: Int64
+) -> Target:
+    def of(chosen: Int64) -> tuple[Int64, Int64]:
+        mine = chosen[np.isin(own[chosen], classes)]
+        return mine, np.searchsorted(classes, own[mine])
+
+    return Target(name, "clothing", [names[c] for c in classes], points[classes], *of(pool), *of(test))

@@ -1,0 +1,108 @@
+"""Ground truth: the accuracy of the student distilled from each teacher, with one fixed loss, over seeds.
+
+A cell is (task, loss, seed): every teacher of the task's zoo, and no teacher. Each is kept in a file of its own, so
+that a run that was stopped goes on.
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.distill.arms import Arm, Trial
+from benchmarks.ranking.world import Target, World, drawn, name_cost
+from preceptor.contract.distillations import Loss, NoLoss, RidgeMapLoss, TransportLoss
+from worker.distillation.request import TeacherSignal, TrainingData
+
+FORMAT = 1
+LABELS = 5
+"""Labelled items a class: few enough for the choice of the teacher to matter."""
+TRANSFER = 400
+STEPS = 40
+LOSSES: dict[str, Loss] = {"transport": TransportLoss(weight=1.0), "ridge": RidgeMapLoss(weight=1.0, use_names=False)}
+"""Weight 1 and no gate: a gate would hide how bad a teacher is. The second is the check, and knows no transport."""
+ALONE = "CE alone"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One cell.
+
+    Attributes
+    ----------
+    accuracy
+        By teacher's name.
+    """
+
+    task: str
+    loss: str
+    seed: int
+    alone: float
+    accuracy: dict[str, float]
+    cpu_seconds: float
+
+
+def path_of(folder: Path, target: Target, loss: str, seed: int) -> Path:
+    """Where a cell is kept."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in target.name)
+    return folder / f"truth-{FORMAT}-{STEPS}-{name}-{loss}-{seed}.json"
+
+
+def measure(world: World, target: Target, loss: str, seed: int, folder: Path) -> None:
+    """Distil one student from every teacher, unless that was done."""
+    path = path_of(folder, target, loss, seed)
+    if path.is_file():
+        return
+    began = time.process_time()
+    signals, data = _prepared(world, target, seed)
+    trial = Trial(data, STEPS, seed)
+    alone = trial.measure(Arm(ALONE, [], NoLoss()))["accuracy"]
+    accuracy = {signal.name: trial.measure(Arm(signal.name, [signal], LOSSES[loss]))["accuracy"] for signal in signals}
+    row: dict[str, Any] = {
+        "task": target.name,
+        "loss": loss,
+        "seed": seed,
+        "alone": alone,
+        "accuracy": accuracy,
+        "cpu_seconds": round(time.process_time() - began, 1),
+    }
+    path.write_text(json.dumps(row))
+    best = max(accuracy, key=accuracy.__getitem__)
+    print(
+        f"{target.name:52} {loss:9} seed {seed}: alone {alone:.3f}, median {np.median(list(accuracy.values())):.3f}, "
+        f"best {accuracy[best]:.3f} ({best}), {row['cpu_seconds']:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def read(target: Target, loss: str, seed: int, folder: Path) -> Truth | None:
+    """A kept cell, or None."""
+    path = path_of(folder, target, loss, seed)
+    return Truth(**json.loads(path.read_text())) if path.is_file() else None
+
+
+def _prepared(world: World, target: Target, seed: int) -> tuple[list[TeacherSignal], TrainingData]:
+    generator = np.random.default_rng([seed, len(target.pool)])
+    chosen = drawn(target, LABELS, generator)
+    others = generator.permutation(np.setdiff1d(np.arange(len(target.pool)), chosen))[:TRANSFER]
+    labelled, transfer = target.pool[chosen], target.pool[others]
+    data = TrainingData(
+        world.inputs(labelled),
+        target.pool_labels[chosen],
+        target.labels,
+        world.inputs(transfer),
+        world.inputs(target.test),
+        target.test_labels,
+    )
+    signals = [
+        TeacherSignal(
+            teacher.name, teacher.labels, teacher.logits[labelled], name_cost(teacher, target), teacher.logits[transfer]
+        )
+        for teacher in world.zoo
+    ]
+    return signals, data

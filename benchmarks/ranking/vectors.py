@@ -1,0 +1,20 @@
+"""Vectors that take minutes to compute, computed once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.ranking.world import Float32
+
+
+def kept_vectors(path: Path, compute: Callable[[], Float32]) -> Float32:
+    """The array in a file, or the computed one, which is then kept there."""
+    if path.is_file():
+        return np.load(path, allow_pickle=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = compute()
+    unfinished = path.with_suffix(".unfinished.npy")
+    np.save(unfinished, found)
+    unfinished.replace(path)
+    return found

@@ -1,0 +1,98 @@
+"""A world: items of one kind, the zoo that speaks of them, and the students' tasks among them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.distillation.request import ArrayItems
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ZooTeacher:
+    """One teacher with its outputs on every item of its world.
+
+    Attributes
+    ----------
+    family
+        Its architecture.
+    points
+        Embeddings of its K class names, shape (K, D), rows of length 1.
+    logits
+        Shape (N, K).
+    accuracy
+        On held-out items of its own classes.
+    parameters
+        How many it has.
+    """
+
+    name: str
+    family: str
+    labels: list[str]
+    points: Float32
+    logits: Float32
+    accuracy: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """A student's task.
+
+    Attributes
+    ----------
+    domain
+        Where its items come from.
+    points
+        Embeddings of its S class names, shape (S, D).
+    pool, pool_labels
+        Items that a student and its probes may be given, and their classes 0 to S - 1.
+    test, test_labels
+        Items on which students are measured; no other use is made of them.
+    """
+
+    name: str
+    domain: str
+    labels: list[str]
+    points: Float32
+    pool: Int64
+    pool_labels: Int64
+    test: Int64
+    test_labels: Int64
+
+
+@dataclass(frozen=True)
+class World:
+    """Items, zoo, tasks. No teacher was trained on an item of a pool or a test.
+
+    Attributes
+    ----------
+    inputs
+        What the student sees of the items of these rows.
+    """
+
+    name: str
+    inputs: Callable[[Int64], ArrayItems]
+    zoo: list[ZooTeacher]
+    targets: list[Target]
+
+
+def name_cost(teacher: ZooTeacher, target: Target) -> Float32:
+    """Ground cost between the names, 1 - cos, shape (K, S)."""
+    return (1 - teacher.points @ target.points.T).astype(np.float32)
+
+
+def overlap(teacher: ZooTeacher, target: Target) -> float:
+    """Share of the student's classes that the teacher has by name."""
+    return len(set(teacher.labels) & set(target.labels)) / len(target.labels)
+
+
+def drawn(target: Target, each: int, generator: np.random.Generator) -> Int64:
+    """Positions in the pool: `each` items of every class, or all of a class that has fewer."""
+    return np.concatenate(
+        [generator.permutation(np.flatnonzero(target.pool_labels == c))[:each] for c in range(len(target.labels))]
+    )
