@@ -29,7 +29,7 @@ from worker.distillation.checkpoints import Ledger
 from worker.distillation.course import choose, plan_of
 from worker.distillation.losses.transport import softmax
 from worker.distillation.progress import Progress
-from worker.distillation.request import Recipe, TeacherSignal
+from worker.distillation.request import Recipe, TeacherSignal, TrainingData
 from worker.distillation.students import Surroundings, blueprint_of
 
 ALONE, SMOOTHED, UPPER = "CE alone", "label smoothing", "teacher fine-tuned"
@@ -119,17 +119,15 @@ class _Shared(Ledger):
 
 
 class Trial:
-    """One cell, made ready once for all of its arms."""
+    """One student's data, made ready once for all arms."""
 
-    def __init__(self, cell: Cell, steps: int, seed: int) -> None:
-        self._cell = cell
+    def __init__(self, data: TrainingData, steps: int, seed: int) -> None:
         self._plain: dict[str, dict[str, Tensor]] = {}
-        transfer = 0 if cell.data.transfer is None else cell.data.transfer.items
-        per_epoch = -(-max(len(cell.data.labels), transfer) // BATCH)
+        transfer = 0 if data.transfer is None else data.transfer.items
+        per_epoch = -(-max(len(data.labels), transfer) // BATCH)
         training = Training(epochs=-(-steps // per_epoch), batch_size=BATCH, learning_rate=RATE, seed=seed)
         self._recipe = Recipe(student=BuiltinStudent(), training=training, compare=False, name="benchmark")
         with tempfile.TemporaryDirectory() as scratch:
-            data = cell.data
             around = Surroundings(data.items, data.transfer, data.classes, "cpu", Path(scratch))
             blueprint = blueprint_of(self._recipe.student, around)
             progress = Progress(lambda kind, event: None, lambda: False)
@@ -159,6 +157,7 @@ class Trial:
             "cpu_seconds": round(time.process_time() - began, 3),
         }
 
-    def upper(self) -> dict[str, Any]:
-        """The teacher fine-tuned on the labelled items."""
-        return {"accuracy": self._cell.upper, "weight": 0.0, "teachers": [], "steps": 0, "cpu_seconds": 0.0}
+
+def upper(cell: Cell) -> dict[str, Any]:
+    """The column of the teacher that is fine-tuned on the labelled items."""
+    return {"accuracy": cell.upper, "weight": 0.0, "teachers": [], "steps": 0, "cpu_seconds": 0.0}

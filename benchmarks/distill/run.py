@@ -59,8 +59,8 @@ def measure(wanted: Grid, folder: Path) -> None:
         if path.is_file():
             continue
         cell = task.cell(each, seed)
-        trial = arms.Trial(cell, wanted.steps, seed)
-        found: dict[str, Any] = {arms.UPPER: trial.upper()}
+        trial = arms.Trial(cell.data, wanted.steps, seed)
+        found: dict[str, Any] = {arms.UPPER: arms.upper(cell)}
         for arm in arms.arms(cell):
             found[arm.name] = trial.measure(arm)
         row = {"task": task.name, "kind": task.kind, "overlap": task.overlap, "labels": each, "seed": seed}

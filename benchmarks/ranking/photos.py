@@ -1,7 +1,7 @@
 """The world of photographs: clothes for the students, teachers that know groups of Tiny ImageNet, or all of ImageNet.
 
 Group teachers are heads on features of EfficientNet-Lite 0 and 1; the two networks themselves, with their 1,000
-classes, take part too. Students see 16 x 16 pixels and have five labels a class. ImageNet's clothes and the
+classes, take part too. Students see histograms of gradients and colours and have five labels a class. ImageNet's clothes and the
 students' are other pictures, and the label sets overlap in part ("shirt", "hat" differ from "jersey", "sombrero").
 """
 
@@ -24,7 +24,8 @@ from worker.teachers.label_encoder import DEFAULT_ENCODER, load_encoder
 
 SIZE = 16
 """Classes of a size-matched teacher."""
-_PIXELS = 16
+_SEEN = 64
+_DIRECTIONS = 8
 _PICTURE = 128
 """Pixels a side that the networks see: the pictures have 64."""
 _ITEMS = 50
@@ -65,14 +66,14 @@ def world(folder: Path, kept: Path) -> World:
         vectors = kept_vectors(kept / f"photos-lite{variant}-{_PICTURE}.npy", lambda v=variant: _features(v, pictures))
         zoo.extend(_zoo(f"lite{variant} head", vectors, labels, described, encoder.encode(described["names"])))
         zoo.append(_whole(variant, vectors, encoder.encode(imagenet.class_names())))
-    seen = kept_vectors(kept / f"clothes-{_PIXELS}.npy", lambda: _small(pictures[:count]))
+    seen = kept_vectors(kept / "clothes-edges.npy", lambda: _described(pictures[:count]))
     order = np.random.default_rng(0).permutation(count)
     split = round(_TESTS_FROM * count)
     targets = [
         _target(name, names, encoder.encode(names), own, order[:split], order[split:], classes)
         for name, classes in _tasks(names)
     ]
-    return World("photos", lambda rows: ArrayItems(features=seen[rows]), zoo, targets)
+    return World("photos", lambda rows: ArrayItems(features=seen[rows]), zoo, targets, transfer=1200, steps=80)
 
 
 def _features(variant: int, pictures: Sequence[bytes]) -> Float32:
@@ -99,9 +100,20 @@ def _pixels(picture: bytes, side: int) -> np.ndarray:
         return np.asarray(opened.convert("RGB").resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
-def _small(pictures: Sequence[bytes]) -> Float32:
-    """What students see, standardised, shape (N, 3 * 16 * 16)."""
-    flat = np.stack([_pixels(picture, _PIXELS).ravel() for picture in pictures]) / 255
+def _described(pictures: Sequence[bytes]) -> Float32:
+    """What students see, standardised: how edges lie (8 directions, 8 x 8 cells), mean colours of 4 x 4 cells."""
+    rows: list[np.ndarray] = []
+    for picture in pictures:
+        pixels = _pixels(picture, _SEEN) / 255
+        down, right = np.gradient(pixels.mean(axis=2))
+        strength = np.hypot(down, right)
+        direction = ((np.arctan2(down, right) % np.pi) / np.pi * _DIRECTIONS).astype(int) % _DIRECTIONS
+        edges = np.eye(_DIRECTIONS)[direction] * strength[:, :, None]
+        cells = edges.reshape(8, _SEEN // 8, 8, _SEEN // 8, _DIRECTIONS).mean(axis=(1, 3))
+        cells /= np.linalg.norm(cells, axis=2, keepdims=True) + 0.05
+        colours = pixels.reshape(4, _SEEN // 4, 4, _SEEN // 4, 3).mean(axis=(1, 3))
+        rows.append(np.concatenate([cells.ravel(), colours.ravel()]))
+    flat = np.stack(rows)
     return ((flat - flat.mean(0)) / flat.std(0)).astype(np.float32)
 
 

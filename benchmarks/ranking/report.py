@@ -1,4 +1,5 @@
 """placeholder"""
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,4 +26,6 @@ class Grid:
                 for world, target in self.tasks:
                     yield world, target, each, draw
 
-def report(grid, kept, result, fit): return True
+
+def report(grid, kept, result, fit):
+    return True

@@ -21,8 +21,6 @@ from worker.distillation.request import TeacherSignal, TrainingData
 FORMAT = 1
 LABELS = 5
 """Labelled items a class: few enough for the choice of the teacher to matter."""
-TRANSFER = 400
-STEPS = 40
 LOSSES: dict[str, Loss] = {"transport": TransportLoss(weight=1.0), "ridge": RidgeMapLoss(weight=1.0, use_names=False)}
 """Weight 1 and no gate: a gate would hide how bad a teacher is. The second is the check, and knows no transport."""
 ALONE = "CE alone"
@@ -49,7 +47,7 @@ class Truth:
 def path_of(folder: Path, target: Target, loss: str, seed: int) -> Path:
     """Where a cell is kept."""
     name = "".join(letter if letter.isalnum() else "-" for letter in target.name)
-    return folder / f"truth-{FORMAT}-{STEPS}-{name}-{loss}-{seed}.json"
+    return folder / f"truth-{FORMAT}-{name}-{loss}-{seed}.json"
 
 
 def measure(world: World, target: Target, loss: str, seed: int, folder: Path) -> None:
@@ -59,7 +57,7 @@ def measure(world: World, target: Target, loss: str, seed: int, folder: Path) ->
         return
     began = time.process_time()
     signals, data = _prepared(world, target, seed)
-    trial = Trial(data, STEPS, seed)
+    trial = Trial(data, world.steps, seed)
     alone = trial.measure(Arm(ALONE, [], NoLoss()))["accuracy"]
     accuracy = {signal.name: trial.measure(Arm(signal.name, [signal], LOSSES[loss]))["accuracy"] for signal in signals}
     row: dict[str, Any] = {
@@ -89,7 +87,7 @@ def read(target: Target, loss: str, seed: int, folder: Path) -> Truth | None:
 def _prepared(world: World, target: Target, seed: int) -> tuple[list[TeacherSignal], TrainingData]:
     generator = np.random.default_rng([seed, len(target.pool)])
     chosen = drawn(target, LABELS, generator)
-    others = generator.permutation(np.setdiff1d(np.arange(len(target.pool)), chosen))[:TRANSFER]
+    others = generator.permutation(np.setdiff1d(np.arange(len(target.pool)), chosen))[: world.transfer]
     labelled, transfer = target.pool[chosen], target.pool[others]
     data = TrainingData(
         world.inputs(labelled),

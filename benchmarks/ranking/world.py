@@ -64,6 +64,11 @@ class Target:
     test: Int64
     test_labels: Int64
 
+    def __post_init__(self) -> None:
+        for labels in (self.pool_labels, self.test_labels):
+            if set(labels.tolist()) != set(range(len(self.labels))):
+                raise ValueError(f"{self.name}: not all classes have items, or items have other classes")
+
 
 @dataclass(frozen=True)
 class World:
@@ -73,12 +78,18 @@ class World:
     ----------
     inputs
         What the student sees of the items of these rows.
+    transfer
+        Items without labels that a student has.
+    steps
+        Of every training.
     """
 
     name: str
     inputs: Callable[[Int64], ArrayItems]
     zoo: list[ZooTeacher]
     targets: list[Target]
+    transfer: int = 400
+    steps: int = 40
 
 
 def name_cost(teacher: ZooTeacher, target: Target) -> Float32:

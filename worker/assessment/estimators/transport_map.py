@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 
 from worker.assessment.estimators.base import Estimator, Need, Score, centred
 from worker.assessment.estimators.evidence import Evidence, Indices, Matrix, Vector
 
-_PENALTIES: Final = (0.003, 0.03, 0.3)
+_PENALTIES: Final = (0.003, 0.03, 0.3, 3.0)
 """Choices of alpha, in units of the sum of squares of all features."""
 _STARTS: Final = (0.0, 0.3, 1.0)
 _SHARPNESSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -44,16 +44,17 @@ def names_plan(cost: Matrix) -> Matrix:
 class TransportMap(Estimator):
     r"""Mean log-likelihood of each label under a map fitted without it, in nats; higher is better, at most 0.
 
-    .. math:: W = \arg\min \|F W - Y\|^2 + \alpha \|W - \beta W_0\|^2, \qquad
-              q_i = \mathrm{softmax}(\gamma F_i W^{(-i)})
+    .. math:: b, W = \arg\min \|b + F W - Y\|^2 + \alpha \|W - \beta W_0\|^2, \qquad
+              q_i = \mathrm{softmax}(\gamma (b^{(-i)} + F_i W^{(-i)}))
 
-    F are standardised log-predictions (N, K), Y centred one-hot labels, W0 the names' plan. The left-out scores are
+    F are standardised log-predictions (N, K), Y one-hot labels, W0 the names' plan. The left-out scores are
     exact, from one decomposition. alpha, beta and gamma are those of largest likelihood. It asks directly what a
     student can learn from the teacher: how well the student's classes can be read off the teacher's outputs.
 
     Source: this project; the leave-one-out identity of ridge regression is Allen's PRESS (1974).
 
-    The influence holds map and settings fixed. The random-teacher control keeps the settings.
+    The influence holds map and settings fixed. The random-teacher control keeps alpha and beta and has a gamma of
+    its own: with the teacher's it would be punished for being as sure.
     """
 
     name = "transport_map"
@@ -76,8 +77,10 @@ class TransportMap(Estimator):
             np.put_along_axis(labels, block, np.broadcast_to(evidence.labels, block.shape), axis=1)
             targets = np.eye(s)[labels].transpose(1, 0, 2).reshape(n, -1)
             scores = _left_out(evidence, targets, len(block), choice.penalty, choice.start)
-            logs = log_softmax(choice.sharpness * scores.reshape(n, len(block), s), axis=2)
-            values[begin : begin + step] = np.take_along_axis(logs, labels.T[:, :, None], axis=2).mean(axis=(0, 2))
+            scores = scores.reshape(n, len(block), s)
+            own = np.take_along_axis(scores, labels.T[:, :, None], axis=2)[:, :, 0]
+            likely = [(g * own - logsumexp(g * scores, axis=2)).mean(axis=0) for g in _SHARPNESSES]
+            values[begin : begin + step] = np.max(likely, axis=0)
         return values
 
 
@@ -99,7 +102,7 @@ def _best(evidence: Evidence) -> tuple[Vector, _Choice]:
 
 
 def _left_out(evidence: Evidence, targets: Matrix, repeats: int, penalty: float, start: float) -> Matrix:
-    """F W of every item with the W fitted without it, shape (N, repeats * S); several targets stand side by side."""
+    """b + F W of every item, fitted without it, shape (N, repeats * S); several targets stand side by side."""
     assert evidence.text_cost is not None
     representation = evidence.log_predictions
     left, values = representation.spectrum
@@ -107,7 +110,8 @@ def _left_out(evidence: Evidence, targets: Matrix, repeats: int, penalty: float,
     leverage = left**2 @ shares
     base = representation.rows @ names_plan(np.asarray(evidence.text_cost, dtype=np.float64))
     base *= start / np.sqrt(representation.dimensions)
-    centred_targets = targets - targets.mean(axis=0)
-    residual = centred_targets - np.tile(base, (1, repeats))
-    fitted = left @ (shares[:, None] * (left.T @ residual))
-    return centred_targets - (residual - fitted) / np.maximum(1 - leverage, 1e-9)[:, None]
+    # The rows are centred, so an intercept that is not penalised adds 1 / N to every leverage. Centring the targets
+    # instead would tell each item's label by its absence from the others.
+    residual = targets - targets.mean(axis=0) - np.tile(base, (1, repeats))
+    residual -= left @ (shares[:, None] * (left.T @ residual))
+    return targets - residual / np.maximum(1 - leverage - 1 / len(targets), 1e-9)[:, None]

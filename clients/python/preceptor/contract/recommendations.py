@@ -22,6 +22,7 @@ ProbeMethod = Literal[
     "parc",
     "knn",
     "sfda",
+    "transport_map",
 ]
 """Estimators that need a labelled probe; docs/estimators.md has their equations."""
 
