@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.ranking import digits, intents, photos, scores, truth
-from benchmarks.ranking.report import Grid, report
+from benchmarks.ranking.grid import Grid
+from benchmarks.ranking.report import report
 from benchmarks.ranking.world import World
 
 _ROOT = Path(__file__).parents[2]

@@ -1,8 +1,8 @@
 """The world of photographs: clothes for the students, teachers that know groups of Tiny ImageNet, or all of ImageNet.
 
 Group teachers are heads on features of EfficientNet-Lite 0 and 1; the two networks themselves, with their 1,000
-classes, take part too. Students see histograms of gradients and colours and have five labels a class. ImageNet's clothes and the
-students' are other pictures, and the label sets overlap in part ("shirt", "hat" differ from "jersey", "sombrero").
+classes, take part too. Students see histograms of gradients and colours and have five labels a class. ImageNet's
+clothes and the students' are other pictures, and the label sets overlap in part (a "hat" here, a "sombrero" there).
 """
 
 import io

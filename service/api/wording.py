@@ -110,7 +110,8 @@ def _length(kind: str, entry: Mapping[str, Any], context: Mapping[str, Any]) -> 
     if kind == "string_too_short" and context["min_length"] == 1:
         return "it must not be empty"
     things = "characters" if kind.startswith("string") else "entries"
-    count = f"it has {len(entry['input']):,} {things}"
+    size = len(entry["input"])
+    count = f"it has {size:,} {things if size != 1 else 'entry' if things == 'entries' else 'character'}"
     if kind.endswith("long"):
         return f"{count}; at most {context['max_length']:,} are taken"
     why = "; with one class there is nothing to tell apart" if entry["loc"][-1] == "labels" else ""

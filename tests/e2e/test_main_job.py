@@ -44,14 +44,19 @@ def test_the_main_job(client: Client, zoo: dict[str, Teacher], tmp_path: Path) -
 
     first = client.recommendations.create(probe=labelled.id, tags=[TAG])
     result = first.wait(timeout=60)
-    assert result.method == "prediction_transport"
+    assert result.method == "auto"
+    assert result.blend is not None
+    assert sum(result.blend.values()) == pytest.approx(1, abs=1e-3)
     order = [row.name for row in result.ranking]
     assert order[0] == "all digits"
     assert order.index("high digits") < order.index("low digits")
     assert order.index("all digits") < order.index("wrong names")
     for row in result.ranking:
         assert row.certainty is not None
-        assert row.certainty.low <= row.cost == row.score <= row.certainty.high
+        assert row.score is not None
+        assert row.certainty.low <= row.score <= row.certainty.high
+        assert row.scores is not None
+        assert set(row.scores) == set(result.blend)
     assert sum(row.certainty.best for row in result.ranking if row.certainty) == pytest.approx(1, abs=1e-3)
     assert result.ranking[0].certainty is not None
     assert result.ranking[0].certainty.ties == 1

@@ -2,18 +2,18 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from preceptor.contract.labels import LabelSetBody
-from preceptor.contract.recommendations import Certainty, Mode, ProbeMethod, RankedTeacher, SkippedTeacher
+from preceptor.contract.recommendations import Certainty, Mode, RankedTeacher, SkippedTeacher, UsedMethod
 from worker.label_space import LabelSpace
 from worker.transport.exact import coverage_transport, exact_transport
 from worker.transport.forced import joint_distribution
 
+from .auto import Auto
 from .estimators.base import Estimator, Score
 from .estimators.evidence import Evidence
 from .explanation import explain
@@ -41,6 +41,7 @@ class Scored:
     seconds: float
     cached: dict[str, bool] = field(default_factory=dict[str, bool])
     score: Score | None = None
+    members: dict[str, Score] = field(default_factory=dict[str, Score])
     evidence: Evidence | None = None
 
     @property
@@ -87,7 +88,7 @@ def score_probe(
     space: LabelSpace,
     outputs: ProbeOutputs,
     targets: NDArray[np.int64],
-    estimator: Estimator,
+    estimator: Estimator | Auto,
 ) -> Scored:
     """Score a teacher on labelled items. The plan is that of prediction transport, which labels force: J.
 
@@ -95,6 +96,9 @@ def score_probe(
     ----------
     targets
         Student class of every item, shape (N,).
+    estimator
+        A blend is only asked here, and `blend` scores when all teachers were asked. It reads log-predictions of every
+        teacher, also of those that show features: so its weights were measured.
 
     Raises
     ------
@@ -109,11 +113,14 @@ def score_probe(
         text_cost=cost,
         predictions=outputs.probabilities,
         logits=outputs.logits,
-        features=outputs.features,
+        features=None if isinstance(estimator, Auto) else outputs.features,
         labels=targets,
         teacher=contender.id or contender.name,
     )
-    score = estimator.estimate(evidence)
+    if isinstance(estimator, Auto):
+        score, members = None, estimator.ask(evidence)
+    else:
+        score, members = estimator.estimate(evidence), dict[str, Score]()
     joint = joint_distribution(
         torch.from_numpy(outputs.probabilities), torch.from_numpy(targets), len(student.labels)
     ).numpy()
@@ -125,15 +132,22 @@ def score_probe(
         time.perf_counter() - started,
         {"cost": hit, "outputs": outputs.cached},
         score,
+        members,
         evidence,
     )
+
+
+def blend(scored: list[Scored], auto: Auto) -> None:
+    """Give every teacher its blended score."""
+    for row, score in zip(scored, auto.blend([row.members for row in scored]), strict=True):
+        row.score = score
 
 
 def ranked(
     scored: list[Scored],
     student: LabelSetBody,
     *,
-    method: Literal["label_transport", ProbeMethod],
+    method: UsedMethod,
     higher_is_better: bool,
     certainties: list[Certainty] | None,
     top_k: int,
@@ -159,6 +173,7 @@ def ranked(
                 name=row.contender.name,
                 cost=round(row.cost, 6),
                 score=round(row.value, 6),
+                scores={name: round(score.value, 6) for name, score in row.members.items()} or None,
                 method=method,
                 certainty=None if certainties is None else certainties[number],
                 classes=len(row.contender.labels.labels),

@@ -2,22 +2,23 @@
 
 import time
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import (
     Certainty,
-    ProbeMethod,
     RecommendationBody,
     RecommendationResult,
     SkippedTeacher,
     Timings,
+    UsedMethod,
 )
 from service.state.errors import JobFailed, NotFound, PreceptorError, StateUnavailable, StoreUnavailable
 from service.state.probe_file import ProbeData
 from service.state.selection import student_of_probe
+from worker.assessment.auto import Auto, labelled_blend
 from worker.assessment.certainty import SURE, certainties
 from worker.assessment.estimators.base import MissingEvidence
 from worker.assessment.estimators.registry import ESTIMATORS
@@ -25,6 +26,7 @@ from worker.assessment.ranking import (
     Contender,
     ProbeOutputs,
     Scored,
+    blend,
     ranked,
     score_labels,
     score_probe,
@@ -74,7 +76,7 @@ class Recommender:
         student = student_of_probe(given, data.label_names, str(body.probe)) if data is not None else given
         if student is None:
             raise JobFailed("the request names no student labels")
-        method = _method(body, data)
+        method = _method(body, data, student)
         pairs = {(pair.teacher, pair.student): pair.cost for pair in body.pairs or []}
         encoder = await context.compute(self._encoders.get, body.encoder)
         space = LabelSpace(encoder, ContextCache(context, "cost"), pairs)
@@ -104,7 +106,7 @@ class Recommender:
         body: RecommendationBody,
         student: LabelSetBody,
         data: ProbeData | None,
-        method: Literal["label_transport", ProbeMethod],
+        method: UsedMethod,
         space: LabelSpace,
         lineup: Lineup,
         inputs: dict[str, tuple[Path, Path | None] | str],
@@ -124,7 +126,7 @@ class Recommender:
         estimator, targets = None, None
         if method != "label_transport":
             assert data is not None
-            estimator = ESTIMATORS[method]
+            estimator = labelled_blend() if method == "auto" else ESTIMATORS[method]
             targets = student_targets(data, student.labels, str(body.probe))
         scored: list[Scored] = []
         failed = list(lineup.failed)
@@ -135,7 +137,7 @@ class Recommender:
                     row = score_labels(contender, student, space, body.mode)
                 else:
                     row = score_probe(contender, student, space, outputs_of(contender), targets, estimator)
-                if not np.isfinite(row.value):
+                if not np.isfinite([row.value, *(score.value for score in row.members.values())]).all():
                     raise TeacherUnusable("its score is not a finite number")
             except (StateUnavailable, StoreUnavailable):
                 raise
@@ -146,11 +148,14 @@ class Recommender:
             else:
                 scored.append(row)
                 if targets is not None:
-                    context.emit("teacher", {"name": contender.name, "score": round(row.value, 6)})
+                    told = {name: round(score.value, 6) for name, score in row.members.items()} or round(row.value, 6)
+                    context.emit("teacher", {"name": contender.name, "score": told})
             if targets is not None or number % 100 == 0:
                 context.progress(number / len(lineup.contenders), f"{number} of {len(lineup.contenders)} teachers")
         if not scored:
             raise JobFailed(nobody_ranked(failed))
+        if isinstance(estimator, Auto):
+            blend(scored, estimator)
         transported, embedding = time.perf_counter(), space.encoding_seconds - embedded
         sure = None if estimator is None or targets is None else certainties(scored, targets, estimator)
         resampled = time.perf_counter()
@@ -163,6 +168,7 @@ class Recommender:
             scored,
             failed,
             higher_is_better=estimator is not None and estimator.higher_is_better,
+            weights=estimator.weights if isinstance(estimator, Auto) else None,
             sure=sure,
             timings=Timings(
                 stages={
@@ -180,7 +186,7 @@ class Recommender:
 def _answer(
     body: RecommendationBody,
     student: LabelSetBody,
-    method: Literal["label_transport", ProbeMethod],
+    method: UsedMethod,
     encoder: str,
     lineup: Lineup,
     scored: list[Scored],
@@ -188,6 +194,7 @@ def _answer(
     *,
     timings: Timings,
     higher_is_better: bool = False,
+    weights: dict[str, float] | None = None,
     sure: list[Certainty] | None = None,
 ) -> RecommendationResult:
     """The ranked and explained answer; adds the stage `explain`."""
@@ -231,6 +238,7 @@ def _answer(
     timings.stages["explain"] = round(time.perf_counter() - started, 6)
     return RecommendationResult(
         method=method,
+        blend=weights,
         mode=body.mode if method == "label_transport" else None,
         higher_is_better=higher_is_better,
         abstain=nothing,
@@ -246,8 +254,11 @@ def _answer(
     )
 
 
-def _method(body: RecommendationBody, data: ProbeData | None) -> Literal["label_transport", ProbeMethod]:
+def _method(body: RecommendationBody, data: ProbeData | None, student: LabelSetBody) -> UsedMethod:
+    """The method that is used. Of a probe with one class alone nothing can be told apart, but its cost can."""
     if body.method != "auto":
         return body.method
-    usable = data is not None and data.labels is not None and body.candidates is None
-    return "prediction_transport" if usable else "label_transport"
+    if data is None or data.labels is None or body.candidates is not None:
+        return "label_transport"
+    targets = student_targets(data, student.labels, str(body.probe))
+    return "auto" if len(np.unique(targets)) > 1 else "prediction_transport"

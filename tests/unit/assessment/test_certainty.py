@@ -49,7 +49,9 @@ def logits(sureness: float, targets: NDArray[np.int64], seed: int) -> NDArray[np
 TARGETS = np.repeat(np.arange(3), 10)
 
 
-@pytest.mark.parametrize("method", ["prediction_transport", "alignment", "leep", "logme", "parc", "knn"])
+@pytest.mark.parametrize(
+    "method", ["prediction_transport", "alignment", "leep", "logme", "parc", "knn", "transport_map"]
+)
 def test_a_clear_winner_and_a_teacher_of_noise(method: str) -> None:
     scored = [
         score("good", logits(5, TARGETS, 1), TARGETS, method),

@@ -171,3 +171,8 @@ def test_knn_with_one_item_a_class_is_never_right(make_evidence):
     evidence = make_evidence(items=3)
     assert NearestNeighbour().estimate(evidence).value == 0
     assert NearestNeighbour().estimate(evidence.take(np.array([0]))).value == 0
+
+
+def test_sfda_with_one_item_a_class_is_certain_of_each(make_evidence):
+    evidence = make_evidence(items=5, student=5)
+    assert Sfda().estimate(evidence).value == 1.0

@@ -9,7 +9,6 @@ from scipy.special import log_softmax
 from worker.assessment.estimators.evidence import Evidence
 from worker.assessment.estimators.transport_map import TransportMap, names_plan
 
-
 SHARPNESSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 

@@ -13,6 +13,7 @@ from worker.assessment.estimators.representation import Representation
 from worker.assessment.estimators.shrunk_covariance import shrunk_solve
 
 _LEAST_SHRINKAGE = 1e-10
+_NO_SCATTER = 1e-20
 
 
 def _within(rows: Matrix, labels: Indices, classes: int) -> tuple[Matrix, Matrix, Vector]:
@@ -32,6 +33,9 @@ def discriminant(rows: Matrix, labels: Indices, dimensions: int, shrinkage: floa
     """
     classes = int(labels.max()) + 1
     means, within, shares = _within(rows, labels, classes)
+    if np.trace(within) <= _NO_SCATTER * float((means**2).sum()):
+        # One item a class, or a teacher that always says the same of a class: the limit is certainty.
+        return np.eye(classes)[labels], _LEAST_SHRINKAGE if shrinkage is None else shrinkage
     if shrinkage is None:
         last = len(within) - 1
         largest = float(eigh(within, eigvals_only=True, subset_by_index=(last, last))[0])

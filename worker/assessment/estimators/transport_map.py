@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 
 from worker.assessment.estimators.base import Estimator, Need, Score, centred
 from worker.assessment.estimators.evidence import Evidence, Indices, Matrix, Vector
@@ -17,6 +17,8 @@ _STARTS: Final = (0.0, 0.3, 1.0)
 _SHARPNESSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _NAMES_EPS: Final = 0.05
 """Regularisation of the names' transport, in units of 1 - cos."""
+_LARGEST: Final = 600.0
+"""Exponents beyond would overflow; so unlikely a label never decides."""
 _AT_ONCE: Final = 2**24
 """Numbers a block of controls may take."""
 
@@ -78,8 +80,9 @@ class TransportMap(Estimator):
             targets = np.eye(s)[labels].transpose(1, 0, 2).reshape(n, -1)
             scores = _left_out(evidence, targets, len(block), choice.penalty, choice.start)
             scores = scores.reshape(n, len(block), s)
-            own = np.take_along_axis(scores, labels.T[:, :, None], axis=2)[:, :, 0]
-            likely = [(g * own - logsumexp(g * scores, axis=2)).mean(axis=0) for g in _SHARPNESSES]
+            # Differences to the own class: their sum of exponentials is 1 / probability.
+            scores -= np.take_along_axis(scores, labels.T[:, :, None], axis=2)
+            likely = [-np.log(np.exp(np.minimum(g * scores, _LARGEST)).sum(axis=2)).mean(axis=0) for g in _SHARPNESSES]
             values[begin : begin + step] = np.max(likely, axis=0)
         return values
 

@@ -8,6 +8,7 @@ from .session import Session
 from .tables import Listing, seconds, some
 
 _METHODS = {
+    "auto": "a blend of estimators over the probe",
     "label_transport": "transport between the label sets (no model was run)",
     "prediction_transport": "transport from the teachers' predictions on the probe",
     "alignment": "alignment of the teachers' predictions with the labels",

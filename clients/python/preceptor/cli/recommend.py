@@ -43,8 +43,8 @@ def recommend(
         Method | None,
         typer.Option(
             metavar="METHOD",
-            help=f"How to compare: {', '.join(get_args(Method))}. By default auto: prediction_transport where there "
-            "is a labelled probe, else label_transport.",
+            help=f"How to compare: {', '.join(get_args(Method))}. By default auto: a blend of several where "
+            "there is a labelled probe, else label_transport.",
         ),
     ] = None,
     mode: Annotated[

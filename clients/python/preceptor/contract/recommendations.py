@@ -27,6 +27,8 @@ ProbeMethod = Literal[
 """Estimators that need a labelled probe; docs/estimators.md has their equations."""
 
 Method = Literal["auto", "label_transport", ProbeMethod]
+UsedMethod = Literal["auto", "label_transport", ProbeMethod]
+"""`auto` where a blend was used; with names alone it is `label_transport`."""
 Mode = Literal["coverage", "balanced"]
 
 
@@ -62,8 +64,8 @@ class RecommendationBody(Body):
     method
         `label_transport` compares label sets; no model is run. All others run each teacher on a labelled probe:
         `prediction_transport` (arXiv 2204.11526), normalised transport (`alignment`, `transport_gain`), and the
-        published estimators of docs/estimators.md. `auto` takes `prediction_transport` where there is a labelled
-        probe, else `label_transport`.
+        published estimators of docs/estimators.md. `auto` blends several where there is a labelled probe, with weights
+        from a benchmark; without one it is `label_transport`.
     mode
         For label transport: `coverage` asks whether each student class finds a near teacher class; `balanced`
         moves the whole of the teacher's prior and so punishes a teacher for classes that nobody asked about.
@@ -146,8 +148,13 @@ class RankedTeacher(Answer):
     teacher: TeacherId | None = Field(default=None, description="Null for a candidate given in the request")
     name: str
     cost: float = Field(description="Transport cost of the plan; lower is better")
-    score: float | None = Field(default=None, description="What is ranked by; the cost itself for transport costs")
-    method: Literal["label_transport", ProbeMethod]
+    score: float | None = Field(
+        default=None, description="What is ranked by; of `auto`, relative to the mean of those that were ranked"
+    )
+    scores: dict[str, float] | None = Field(
+        default=None, description="With `auto`, what each estimator of the blend says, in its own unit"
+    )
+    method: UsedMethod
     certainty: Certainty | None = Field(default=None, description="Null where no labelled probe was used")
     classes: int
     plan: list[ClassPlan]
@@ -185,7 +192,8 @@ class Timings(Answer):
 class RecommendationResult(Answer):
     """The ranked zoo."""
 
-    method: Literal["label_transport", ProbeMethod]
+    method: UsedMethod
+    blend: dict[str, float] | None = Field(default=None, description="With `auto`, the weights of its estimators")
     mode: Mode | None
     higher_is_better: bool = Field(default=False, description="Of the scores; costs are always better when lower")
     abstain: bool = Field(default=False, description="Nothing in the zoo is likely to help; the warnings say why")

@@ -1,0 +1,104 @@
+"""What is measured: tasks, losses and seeds of the truth; sizes and draws of the probes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.ranking import scores, truth
+from benchmarks.ranking.world import Target, World
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells."""
+
+    tasks: list[tuple[World, Target]]
+    losses: tuple[str, ...]
+    seeds: tuple[int, ...]
+    sizes: tuple[int, ...]
+    draws: int
+
+    def truths(self) -> Iterator[tuple[World, Target, str, int]]:
+        """A whole round over the tasks before the next seed, all seeds before the next loss."""
+        for loss in self.losses:
+            for seed in self.seeds:
+                for world, target in self.tasks:
+                    yield world, target, loss, seed
+
+    def probes(self) -> Iterator[tuple[World, Target, int, int]]:
+        """A whole round before the next draw."""
+        for draw in range(self.draws):
+            for each in self.sizes:
+                for world, target in self.tasks:
+                    yield world, target, each, draw
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of one task.
+
+    Attributes
+    ----------
+    accuracy
+        By loss, shape (seeds, T), of students in the order of the zoo.
+    alone
+        By loss, shape (seeds,).
+    probes
+        Scores by size, a draw each.
+    """
+
+    world: World
+    target: Target
+    accuracy: dict[str, Vector]
+    alone: dict[str, Vector]
+    probes: dict[int, list[scores.Scores]]
+    cpu_seconds: float
+
+    def truth(self, loss: str) -> Vector:
+        """Mean accuracy over the seeds, shape (T,)."""
+        return self.accuracy[loss].mean(axis=0)
+
+    @cached_property
+    def matched(self) -> NDArray[np.bool_]:
+        """Teachers of the size that most have."""
+        sizes = np.array([len(teacher.labels) for teacher in self.world.zoo])
+        values, counts = np.unique(sizes, return_counts=True)
+        return sizes == values[counts.argmax()]
+
+    @cached_property
+    def families(self) -> list[NDArray[np.bool_]]:
+        """Architectures with at least eight teachers of the same size."""
+        names = np.array([teacher.family for teacher in self.world.zoo])
+        found = [self.matched & (names == name) for name in sorted(set(names.tolist()))]
+        return [mask for mask in found if mask.sum() >= 8]
+
+
+def collect(grid: Grid, kept: Path) -> list[Measured]:
+    """All tasks whose truth is complete for the first loss; further losses and probes as far as they are kept."""
+    found: list[Measured] = []
+    for world, target in grid.tasks:
+        accuracy: dict[str, Vector] = {}
+        alone: dict[str, Vector] = {}
+        seconds = 0.0
+        for loss in grid.losses:
+            cells = [truth.read(target, loss, seed, kept) for seed in grid.seeds]
+            complete = [cell for cell in cells if cell is not None]
+            if len(complete) == len(grid.seeds):
+                names = [teacher.name for teacher in world.zoo]
+                accuracy[loss] = np.array([[cell.accuracy[name] for name in names] for cell in complete])
+                alone[loss] = np.array([cell.alone for cell in complete])
+                seconds += sum(cell.cpu_seconds for cell in complete)
+        if grid.losses[0] not in accuracy:
+            continue
+        probes: dict[int, list[scores.Scores]] = {}
+        for each in grid.sizes:
+            drawn = [scores.read(target, each, draw, kept) for draw in range(grid.draws)]
+            probes[each] = [one for one in drawn if one is not None]
+        found.append(Measured(world, target, accuracy, alone, probes, seconds))
+    return found
