@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from service.api import (
+    audit,
     distillations,
     health,
     jobs,
@@ -28,7 +29,7 @@ from service.state.background import ended
 from service.state.settings import Settings
 from service.state.state import State
 
-_ROUTERS = (label_sets, teachers, probes, recommendations, distillations, jobs, students, health)
+_ROUTERS = (label_sets, teachers, probes, recommendations, distillations, jobs, students, audit, health)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -10,7 +10,7 @@ from service.state.errors import Conflict, InvalidRequest, NotFound
 from service.state.selection import student_of_probe
 from service.state.state import State
 
-from . import probes, teachers
+from . import audit, probes, teachers
 
 
 async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
@@ -20,7 +20,8 @@ async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
     ------
     NotFound, InvalidRequest, Conflict
     """
-    chosen = body.teachers or await _first_of(state, str(body.recommendation), body.team)
+    ranking = None if body.recommendation is None else await _ranking(state, body.recommendation)
+    chosen = body.teachers or _first_of(ranking, str(body.recommendation), body.team)
     data = await probes.get(state, body.data)
     if not data.labelled:
         raise InvalidRequest(f"data must be labelled, and {data.id} is not. An unlabelled probe goes into transfer")
@@ -36,18 +37,24 @@ async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
     if isinstance(body.student, RegisteredStudent):
         await _require_ready(state, body.student.teacher, data)
     resolved = body.model_copy(update={"teachers": chosen, "recommendation": None, "labels": labels})
-    return await state.jobs.submit(id, "distillation", resolved)
+    summary = await state.jobs.submit(id, "distillation", resolved)
+    if ranking is not None:
+        await audit.note(state, id, body, ranking)
+    return summary
 
 
-async def _first_of(state: State, recommendation: str, team: int) -> list[str]:
+async def _ranking(state: State, recommendation: str) -> RecommendationResult:
     summary = await state.jobs.get(recommendation)
     if summary is None:
         raise NotFound(f"There is no recommendation {recommendation}")
     text = await state.jobs.result(recommendation)
     if summary.status != JobStatus.SUCCEEDED or text is None:
         raise Conflict(f"{recommendation} is {summary.status.value}; it must have succeeded before it can be used")
-    ranking = RecommendationResult.model_validate_json(text).ranking
-    ids = [row.teacher for row in ranking if row.teacher is not None][:team]
+    return RecommendationResult.model_validate_json(text)
+
+
+def _first_of(result: RecommendationResult | None, recommendation: str, team: int) -> list[str]:
+    ids = [row.teacher for row in (result.ranking if result else []) if row.teacher is not None][:team]
     if not ids:
         raise Conflict(f"{recommendation} ranked no registered teacher, so there is none to distil from")
     return ids

@@ -16,6 +16,7 @@ TAGS: Final = [
     {"name": "recommendations", "description": "Jobs that rank the zoo for a student"},
     {"name": "distillations", "description": "Jobs that train a student from teachers"},
     {"name": "jobs", "description": "All jobs: where they stand, their events, their cancellation"},
+    {"name": "audit", "description": "What was recommended, and what distilling from it gained"},
     {"name": "students", "description": "Distilled students, their files, their promotion to teachers"},
     {"name": "health", "description": "For operators: liveness, readiness, metrics, versions"},
 ]

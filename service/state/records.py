@@ -15,8 +15,8 @@ from .connection import RedisClient, translated
 from .errors import InvalidRequest, StateUnavailable
 from .store import Store
 
-Collection = Literal["teachers", "probes", "label-sets", "students"]
-COLLECTIONS: Final[tuple[Collection, ...]] = ("teachers", "probes", "label-sets", "students")
+Collection = Literal["teachers", "probes", "label-sets", "students", "audits"]
+COLLECTIONS: Final[tuple[Collection, ...]] = ("teachers", "probes", "label-sets", "students", "audits")
 
 _SCAN: Final = 200
 """Documents read at once while a filter is applied."""

@@ -11,6 +11,7 @@ from typing import Any, Final, Self, cast
 import structlog
 from redis.exceptions import RedisError
 
+from preceptor.contract.audit import AuditEntry
 from preceptor.contract.distillations import Student
 from preceptor.contract.labels import LabelSet
 from preceptor.contract.probes import Probe
@@ -64,6 +65,7 @@ class State:
         self.probes = Records("probes", Probe, self.store, self.client, self.ensure_index)
         self.label_sets = Records("label-sets", LabelSet, self.store, self.client, self.ensure_index)
         self.students = Records("students", Student, self.store, self.client, self.ensure_index)
+        self.audits = Records("audits", AuditEntry, self.store, self.client, self.ensure_index)
         self.jobs = Jobs(self.store, self.client, self.lanes, settings, self.ensure_index, self.students.delete)
         self.recent = Recent()
         self.api_keys = ApiKeys(self.store)

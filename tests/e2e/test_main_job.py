@@ -90,6 +90,12 @@ def test_the_main_job(client: Client, zoo: dict[str, Teacher], tmp_path: Path) -
     assert distilled.gain.mean == pytest.approx(distilled.with_teacher.mean - distilled.without_teacher.mean, abs=1e-6)
     assert distilled.gain.low <= distilled.gain.mean <= distilled.gain.high
     assert distilled.test_items == test.items
+    audited = client.audit()
+    assert [(entry.id, entry.teacher, entry.gain) for entry in audited.latest] == [
+        (job.id, zoo["all digits"].id, distilled.gain)
+    ]
+    assert set(audited.latest[0].scores) == {"auto", *result.blend}
+    assert set(audited.latest[0].higher_is_better) == set(audited.latest[0].scores)
 
     files = {file.name: file for file in distilled.artifacts}
     assert {"model.onnx", "teacher.json"} <= set(files)

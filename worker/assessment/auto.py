@@ -96,5 +96,7 @@ def _items(row: Mapping[str, Score]) -> int:
 @cache
 def labelled_blend() -> Auto:
     """The blend for a labelled probe."""
-    found = json.loads(files("worker.assessment").joinpath(_WEIGHTS).read_text(encoding="utf-8"))["situations"]["labelled"]
+    found = json.loads(files("worker.assessment").joinpath(_WEIGHTS).read_text(encoding="utf-8"))["situations"][
+        "labelled"
+    ]
     return Auto(found["weights"], found["scales"])

@@ -29,6 +29,7 @@ from service.state.probe_file import ProbeData
 from service.state.selection import student_of_probe
 from service.state.settings import Settings
 from service.state.state import State
+from worker.assessment.estimators.registry import ESTIMATORS
 from worker.distillation.distill import distill
 from worker.distillation.outcome import Outcome
 from worker.distillation.request import Recipe, TeacherSignal, TrainingData
@@ -103,6 +104,7 @@ class Distiller:
         )
         if await state.jobs.renew(context.job_id, context.fence) != "lost":
             await state.students.put(student)
+            await _audit(state, context.job_id, outcome)
         summary = await state.jobs.get(context.job_id)
         queued = 0.0
         if summary is not None and summary.started_at is not None:
@@ -229,6 +231,20 @@ async def _load(state: State, body: DistillationBody) -> _Inputs:
             raise NotFound(f"The model {body.student.teacher} to start from was deleted while the job waited")
         start_from = await teacher_folder(state, base)
     return _Inputs(body, labels, data, transfer, test, teachers, folders, start_from)
+
+
+async def _audit(state: State, id: str, outcome: Outcome) -> None:
+    """Complete the audit's entry of a distillation from one recommended teacher."""
+    entry = await state.audits.get(id)
+    if entry is None:
+        return
+    directions = {name: ESTIMATORS[name].higher_is_better for name in entry.scores if name in ESTIMATORS}
+    found = {
+        "higher_is_better": {**directions, **entry.higher_is_better},
+        "accuracy": outcome.with_teacher.mean,
+        "gain": outcome.gain,
+    }
+    await state.audits.put(entry.model_copy(update=found))
 
 
 async def _keep(state: State, id: str, outcome: Outcome, folder: Path) -> list[StoredFile]:

@@ -7,8 +7,9 @@ from typing import Self
 import anyio
 import httpx2
 
+from ..contract.audit import Audit
 from ..contract.health import Health, Version
-from ..core.routes import health
+from ..core.routes import audit, health
 from ..core.settings import Settings
 from ..wire import client_options
 from .driver import Driver
@@ -69,6 +70,10 @@ class AsyncClient:
     async def health(self) -> Health:
         """Whether the service can do its work; also an answer where it cannot."""
         return await self._driver.send(health.ready())
+
+    async def audit(self) -> Audit:
+        """How well the rankings foresaw what distilling gained, on this service's own distillations."""
+        return await self._driver.send(audit.get())
 
     async def version(self) -> Version:
         """Versions of the service."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import distill, health, jobs, labels, probes, recommend, students, teachers
+from . import audit, distill, health, jobs, labels, probes, recommend, students, teachers
 from .failures import ReportingGroup
 from .session import KeyOption, UrlOption
 
@@ -48,4 +48,5 @@ distill.attach(app)
 app.add_typer(jobs.group, name="jobs")
 jobs.attach(app)
 app.add_typer(students.group, name="students")
+audit.attach(app)
 health.attach(app)

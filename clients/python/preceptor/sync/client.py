@@ -6,8 +6,9 @@ from typing import Self
 
 import httpx2
 
+from ..contract.audit import Audit
 from ..contract.health import Health, Version
-from ..core.routes import health
+from ..core.routes import audit, health
 from ..core.settings import Settings
 from ..wire import client_options
 from .driver import Driver
@@ -68,6 +69,10 @@ class Client:
     def health(self) -> Health:
         """Whether the service can do its work; also an answer where it cannot."""
         return self._driver.send(health.ready())
+
+    def audit(self) -> Audit:
+        """How well the rankings foresaw what distilling gained, on this service's own distillations."""
+        return self._driver.send(audit.get())
 
     def version(self) -> Version:
         """Versions of the service."""

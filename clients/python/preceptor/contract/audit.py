@@ -1,0 +1,49 @@
+"""The audit: what was said of teachers when they were recommended, and what distilling from them gained."""
+
+from pydantic import Field
+
+from .base import Answer, Moment
+from .distillations import Gain
+from .ids import DistillationId, ProbeId, RecommendationId, TeacherId
+
+
+class AuditEntry(Answer):
+    """One distillation from a recommended teacher."""
+
+    id: DistillationId
+    created_at: Moment
+    recommendation: RecommendationId
+    data: ProbeId = Field(description="What the student was trained on; entries of one probe are compared")
+    teacher: TeacherId
+    name: str
+    rank: int
+    of: int = Field(description="Teachers that took part in the recommendation")
+    scores: dict[str, float] = Field(description="By estimator, at recommendation time, in its own unit")
+    higher_is_better: dict[str, bool] = Field(default_factory=dict[str, bool], description="By estimator")
+    accuracy: float | None = Field(default=None, description="With the teacher; null until the distillation has ended")
+    gain: Gain | None = Field(default=None, description="Over no teacher; null where that was not measured")
+
+
+class EstimatorAudit(Answer):
+    """How well one estimator foresaw the gains."""
+
+    estimator: str
+    entries: int
+    pairs: int = Field(description="Pairs of entries of one probe with different gains and scores")
+    agreement: float | None = Field(description="Share of these pairs that the estimator ordered right")
+    kendall: float | None = Field(description="Kendall's tau of these pairs: right minus wrong, over all; null if none")
+    spearman: float | None = Field(
+        description="Spearman's rho over all entries, whatever the probe; null with fewer than three"
+    )
+
+
+class Audit(Answer):
+    """The record of a deployment."""
+
+    entries: int = Field(description="Finished distillations with a measured gain, from one recommended teacher")
+    probes: int = Field(description="Different probes among them")
+    helped: int = Field(description="Those whose gain's interval lies above 0")
+    hurt: int = Field(description="Those whose gain's interval lies below 0")
+    mean_gain: float | None
+    estimators: list[EstimatorAudit] = Field(description="The best first")
+    latest: list[AuditEntry] = Field(description="The newest entries, at most 50")

@@ -1,0 +1,106 @@
+"""What the deployment's own distillations say of the estimators."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Final
+
+from preceptor.contract.audit import Audit, AuditEntry, EstimatorAudit
+from preceptor.contract.base import now
+from preceptor.contract.distillations import DistillationBody
+from preceptor.contract.recommendations import RecommendationResult
+from service.state.state import State
+
+_LATEST: Final = 50
+
+
+async def note(state: State, id: str, body: DistillationBody, ranking: RecommendationResult) -> None:
+    """Remember what was said of the one teacher that a distillation takes from a recommendation.
+
+    Parameters
+    ----------
+    id
+        Of the distillation.
+    """
+    rows = [row for row in ranking.ranking if row.teacher is not None]
+    if body.recommendation is None or body.team > 1 or not rows:
+        return
+    row = rows[0]
+    assert row.teacher is not None
+    scores = {**(row.scores or {}), row.method: row.cost if row.score is None else row.score}
+    await state.audits.put(
+        AuditEntry(
+            id=id,
+            created_at=now(),
+            recommendation=body.recommendation,
+            data=body.data,
+            teacher=row.teacher,
+            name=row.name,
+            rank=row.rank,
+            of=ranking.considered,
+            scores=scores,
+            higher_is_better={row.method: ranking.higher_is_better},
+        )
+    )
+
+
+async def audit(state: State) -> Audit:
+    """The whole record, summed up."""
+    entries = [entry async for entry in state.audits.all() if entry.gain is not None]
+    names = sorted({name for entry in entries for name in entry.scores})
+    estimators = [_estimator(name, entries) for name in names]
+    gains = [entry.gain for entry in entries if entry.gain is not None]
+    return Audit(
+        entries=len(entries),
+        probes=len({entry.data for entry in entries}),
+        helped=sum(gain.low > 0 for gain in gains),
+        hurt=sum(gain.high < 0 for gain in gains),
+        mean_gain=round(sum(gain.mean for gain in gains) / len(gains), 6) if gains else None,
+        estimators=sorted(estimators, key=lambda row: (-(row.kendall or 0), -row.pairs, row.estimator)),
+        latest=entries[:_LATEST],
+    )
+
+
+def _estimator(name: str, entries: Sequence[AuditEntry]) -> EstimatorAudit:
+    known = [entry for entry in entries if name in entry.scores and name in entry.higher_is_better]
+    scores = [entry.scores[name] * (1 if entry.higher_is_better[name] else -1) for entry in known]
+    gains = [entry.gain.mean if entry.gain is not None else 0.0 for entry in known]
+    by_probe: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for entry, score, gain in zip(known, scores, gains, strict=True):
+        by_probe[entry.data].append((score, gain))
+    right = wrong = 0
+    for rows in by_probe.values():
+        for (one, gain), (other, other_gain) in combinations(rows, 2):
+            order = (one - other) * (gain - other_gain)
+            right += order > 0
+            wrong += order < 0
+    pairs = right + wrong
+    return EstimatorAudit(
+        estimator=name,
+        entries=len(known),
+        pairs=pairs,
+        agreement=round(right / pairs, 4) if pairs else None,
+        kendall=round((right - wrong) / pairs, 4) if pairs else None,
+        spearman=spearman(scores, gains),
+    )
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Spearman's rho with ties at their mean rank; None below three pairs, or where one side never changes."""
+    if len(a) < 3 or len(set(a)) < 2 or len(set(b)) < 2:
+        return None
+    x, y = _ranks(a), _ranks(b)
+    middle = (len(a) + 1) / 2
+    covariance = sum((p - middle) * (q - middle) for p, q in zip(x, y, strict=True))
+    size = sum((p - middle) ** 2 for p in x) * sum((q - middle) ** 2 for q in y)
+    return round(covariance / size**0.5, 4)
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    ordered = sorted(values)
+    first: dict[float, int] = {}
+    count: dict[float, int] = defaultdict(int)
+    for place, value in enumerate(ordered, 1):
+        first.setdefault(value, place)
+        count[value] += 1
+    return [first[value] + (count[value] - 1) / 2 for value in values]
