@@ -1,6 +1,6 @@
 """What is measured: tasks, losses and seeds of the truth; sizes and draws of the probes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,18 +16,28 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Grid:
-    """All cells."""
+    """All cells.
+
+    Attributes
+    ----------
+    seeds
+        How many, by loss; the first loss is the truth, others are checks.
+    """
 
     tasks: list[tuple[World, Target]]
-    losses: tuple[str, ...]
-    seeds: tuple[int, ...]
+    seeds: Mapping[str, int]
     sizes: tuple[int, ...]
     draws: int
 
+    @property
+    def loss(self) -> str:
+        """The loss of the truth."""
+        return next(iter(self.seeds))
+
     def truths(self) -> Iterator[tuple[World, Target, str, int]]:
         """A whole round over the tasks before the next seed, all seeds before the next loss."""
-        for loss in self.losses:
-            for seed in self.seeds:
+        for loss, seeds in self.seeds.items():
+            for seed in range(seeds):
                 for world, target in self.tasks:
                     yield world, target, loss, seed
 
@@ -86,15 +96,15 @@ def collect(grid: Grid, kept: Path) -> list[Measured]:
         accuracy: dict[str, Vector] = {}
         alone: dict[str, Vector] = {}
         seconds = 0.0
-        for loss in grid.losses:
-            cells = [truth.read(target, loss, seed, kept) for seed in grid.seeds]
+        for loss, seeds in grid.seeds.items():
+            cells = [truth.read(target, loss, seed, kept) for seed in range(seeds)]
             complete = [cell for cell in cells if cell is not None]
-            if len(complete) == len(grid.seeds):
+            if len(complete) == seeds:
                 names = [teacher.name for teacher in world.zoo]
                 accuracy[loss] = np.array([[cell.accuracy[name] for name in names] for cell in complete])
                 alone[loss] = np.array([cell.alone for cell in complete])
                 seconds += sum(cell.cpu_seconds for cell in complete)
-        if grid.losses[0] not in accuracy:
+        if grid.loss not in accuracy:
             continue
         probes: dict[int, list[scores.Scores]] = {}
         for each in grid.sizes:

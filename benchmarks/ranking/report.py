@@ -42,17 +42,17 @@ def report(grid: Grid, kept: Path, path: Path, *, fit: bool) -> bool:
     """
     tasks = collect(grid, kept)
     out = Report("benchmarks.ranking", ("torch", "numpy", "scipy", "scikit-learn"))
-    loss = grid.losses[0]
+    loss = grid.loss
     _truths(out, tasks, grid)
     weights = {situation: _left_out(tasks, loss, grid, situation) for situation in SITUATIONS}
     found: dict[tuple[str, int, str], dict[str, list[dict[str, float]]]] = {}
     for each in grid.sizes:
         for name, masks in SLICES.items():
-            for which in grid.losses:
+            for which in grid.seeds:
                 found[name, each, which] = _measure(tasks, each, which, masks, weights)
     for each in grid.sizes:
         for name in SLICES:
-            for which in grid.losses:
+            for which in grid.seeds:
                 _table(out, f"{name}, {each} a class, truth: {which}", found[name, each, which])
     _targets(out, tasks, loss, found)
     if fit:
@@ -78,7 +78,7 @@ def _truths(out: Report, tasks: list[Measured], grid: Grid) -> None:
                 seed_tau=_ceiling(accuracy),
                 seed_tau_matched=_ceiling(accuracy[:, task.matched]),
             )
-    best = [(task.world.name, int(task.truth(grid.losses[0]).argmax())) for task in tasks]
+    best = [(task.world.name, int(task.truth(grid.loss).argmax())) for task in tasks]
     out.row("truth", "all", "", tasks=len(tasks), best_teachers=len(set(best)), cpu_hours=_hours(tasks))
 
 
