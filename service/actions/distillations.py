@@ -54,7 +54,9 @@ async def _ranking(state: State, recommendation: str) -> RecommendationResult:
 
 
 def _first_of(result: RecommendationResult | None, recommendation: str, team: int) -> list[str]:
-    ids = [row.teacher for row in (result.ranking if result else []) if row.teacher is not None][:team]
+    rows = [] if result is None else [*result.team, *result.ranking]
+    # The team first: its members complement one another. Who is asked for beyond comes by rank.
+    ids = list(dict.fromkeys(row.teacher for row in rows if row.teacher is not None))[:team]
     if not ids:
         raise Conflict(f"{recommendation} ranked no registered teacher, so there is none to distil from")
     return ids

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import (
     Certainty,
+    RankedTeacher,
     RecommendationBody,
     RecommendationResult,
     SkippedTeacher,
+    TeamMember,
     Timings,
     UsedMethod,
 )
@@ -33,6 +36,7 @@ from worker.assessment.ranking import (
     skipped,
     uncovered_by_all,
 )
+from worker.assessment.team import choose_team, class_losses
 from worker.label_space import LabelSpace
 from worker.teachers.rejection import TeacherUnusable
 
@@ -168,6 +172,7 @@ class Recommender:
             scored,
             failed,
             higher_is_better=estimator is not None and estimator.higher_is_better,
+            targets=targets,
             weights=estimator.weights if isinstance(estimator, Auto) else None,
             sure=sure,
             timings=Timings(
@@ -194,6 +199,7 @@ def _answer(
     *,
     timings: Timings,
     higher_is_better: bool = False,
+    targets: NDArray[np.int64] | None = None,
     weights: dict[str, float] | None = None,
     sure: list[Certainty] | None = None,
 ) -> RecommendationResult:
@@ -247,11 +253,34 @@ def _answer(
         considered=lineup.considered,
         solved=lineup.solved if method == "label_transport" and lineup.solved is not None else len(scored),
         ranking=rows,
+        team=_team(scored, student, rows[0], targets),
         skipped=failed,
         uncovered=uncovered,
         warnings=warnings,
         timings=timings,
     )
+
+
+def _team(
+    scored: list[Scored], student: LabelSetBody, first: RankedTeacher, targets: NDArray[np.int64] | None
+) -> list[TeamMember]:
+    """The team around the first of the ranking."""
+    leader = next(
+        number
+        for number, row in enumerate(scored)
+        if (row.contender.id, row.contender.name) == (first.teacher, first.name)
+    )
+    losses, unit = class_losses(scored, targets, len(student.labels))
+    chosen = choose_team(losses, np.asarray(student.normalised_prior()), leader, unit)
+    return [
+        TeamMember(
+            teacher=scored[member.number].contender.id,
+            name=scored[member.number].contender.name,
+            loss=round(member.loss, 6),
+            weights={label: round(float(w), 4) for label, w in zip(student.labels, member.weights, strict=True)},
+        )
+        for member in chosen
+    ]
 
 
 def _method(body: RecommendationBody, data: ProbeData | None, student: LabelSetBody) -> UsedMethod:

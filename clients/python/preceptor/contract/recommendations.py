@@ -173,6 +173,18 @@ class SkippedTeacher(Answer):
     reason: str
 
 
+class TeamMember(Answer):
+    """One of several teachers that together serve the student's classes better than one."""
+
+    teacher: TeacherId | None = None
+    name: str
+    loss: float = Field(
+        description="What the team loses on a class in the mean once this teacher has joined: nats with `auto`, "
+        "ground cost otherwise"
+    )
+    weights: dict[str, float] = Field(description="How far it is trusted for every student class; over a team 1")
+
+
 class CacheUse(Answer):
     """How often a cache answered."""
 
@@ -202,6 +214,10 @@ class RecommendationResult(Answer):
     considered: int = Field(description="Teachers that took part")
     solved: int = Field(description="Teachers whose transport problem was solved; bounds ruled the others out")
     ranking: list[RankedTeacher]
+    team: list[TeamMember] = Field(
+        default_factory=list[TeamMember],
+        description="The first of the ranking, and those who serve best what the ones before serve badly",
+    )
     skipped: list[SkippedTeacher]
     uncovered: list[str] = Field(description="Student classes that no ranked teacher covers")
     warnings: list[str]
