@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.distill import run
+from benchmarks.distill import report, run, step_cost
+from benchmarks.report import Report
 
 _ROOT = Path(__file__).parents[2]
 
@@ -29,16 +30,21 @@ def main() -> int:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--kept", type=Path, default=_ROOT / ".preceptor" / "bench-distill")
     parser.add_argument("--seeds", type=int, nargs="+", help="measure these only, and report nothing")
+    parser.add_argument("--labels", type=int, nargs="+", help="with --seeds: these label counts only")
     parser.add_argument("--report-only", action="store_true", help="report what is kept")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     wanted = run.grid(asked.data, fast=_flag("FAST"))
     if asked.seeds:
-        run.measure(replace(wanted, seeds=tuple(asked.seeds)), asked.kept)
+        labels = tuple(asked.labels or wanted.labels)
+        run.measure(replace(wanted, seeds=tuple(asked.seeds), labels=labels), asked.kept)
         return 0
     if not asked.report_only:
         run.measure(wanted, asked.kept)
-    return 0
+    out = Report("benchmarks.distill", ("torch", "numpy", "POT", "scikit-learn", "transformers"))
+    step_cost.measure(out, rounds=3 if _flag("FAST") else 7, side=64)
+    holds = report.report(run.read(wanted, asked.kept), out, _ROOT / "benchmarks" / "results" / "distill.json")
+    return 1 if _flag("STRICT") and not holds else 0
 
 
 if __name__ == "__main__":
