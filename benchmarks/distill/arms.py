@@ -22,8 +22,8 @@ from preceptor.contract.distillations import (
     TransportLoss,
     UldLoss,
 )
+from worker.assessment.auto import labelled_blend
 from worker.assessment.estimators.evidence import Evidence
-from worker.assessment.estimators.registry import ESTIMATORS
 from worker.distillation.bench import Bench, prepare
 from worker.distillation.checkpoints import Ledger
 from worker.distillation.course import choose, plan_of
@@ -35,8 +35,6 @@ from worker.distillation.students import Surroundings, blueprint_of
 ALONE, SMOOTHED, UPPER = "CE alone", "label smoothing", "teacher fine-tuned"
 DEFAULT, TEAM, SPOILT = "default, recommended", "default, team of 3", "default, recommended + noise"
 WORST, RANDOM, NOISE = "default, worst-ranked", "default, random weights", "default, noise"
-RANKING = "prediction_transport"
-"""What the service ranks by when a labelled probe is at hand."""
 SMOOTHING = 0.1
 BATCH, RATE = 64, 1e-2
 """A rate above the students' own: short courses are enough, so that there can be many."""
@@ -66,11 +64,10 @@ class Arm:
 
 
 def ranked(cell: Cell) -> list[TeacherSignal]:
-    """The zoo, best first, by the labelled items alone."""
-    estimator = ESTIMATORS[RANKING]
-
-    def value(teacher: TeacherSignal) -> float:
-        evidence = Evidence(
+    """The zoo, best first, by the labelled items alone: as the service ranks, by `auto`."""
+    auto = labelled_blend()
+    evidence = [
+        Evidence(
             teacher_labels=teacher.labels,
             student_labels=cell.data.label_names,
             text_cost=teacher.name_cost,
@@ -79,9 +76,11 @@ def ranked(cell: Cell) -> list[TeacherSignal]:
             labels=cell.data.labels,
             teacher=teacher.name,
         )
-        return estimator.estimate(evidence).value
-
-    return sorted(cell.zoo, key=value, reverse=estimator.higher_is_better)
+        for teacher in cell.zoo
+    ]
+    scores = auto.blend([auto.ask(one) for one in evidence])
+    order = sorted(range(len(scores)), key=lambda number: -scores[number].value)
+    return [cell.zoo[number] for number in order]
 
 
 def arms(cell: Cell) -> Iterator[Arm]:
