@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.distill import arms, digits, intents
 from benchmarks.distill.cell import Task
 
-FORMAT = 2
+FORMAT = 3
 """Raised when cells of before may no longer stand beside new ones."""
 
 

@@ -9,7 +9,7 @@ from .bench import FOLDS, Bench
 from .checkpoints import as_tensor, from_tensor
 from .evaluation import stratified_folds
 from .gate import WEIGHTS, GateDecision, choose_weight
-from .losses import LossTerm
+from .losses import LossTerm, SpeakingTerm
 from .names_gate import decide_by_names
 from .request import Float32, Int64
 from .trainer import Plan, plan_for, train
@@ -99,9 +99,11 @@ def choose(bench: Bench, plan: Plan) -> GateDecision:
         rows, held = bench.rows[kept], bench.rows[left_out]
         return bench.left_out(f"gate/{fold}/{weight:g}", rows, held, term, weight, shorter)
 
+    whole = bench.term(bench.rows)
     return choose_weight(
         bench.labels,
         fit,
+        spoken=whole.left_out if isinstance(whole, SpeakingTerm) else (),
         weights=WEIGHTS if light else _HEAVY_WEIGHTS,
         folds=FOLDS if light else _HEAVY_FOLDS,
         seed=bench.recipe.training.seed,

@@ -7,6 +7,11 @@ any soft target would seem to help by making it less so, and a temperature gives
 
 A weight above 0 must earn it: its gain over 0, paired item by item, must exceed 1.5 of its standard errors. With fifty
 labels the best of several useless weights beats 0 half of the time.
+
+With few labels that is often out of reach although the teacher would help: twenty left-out items may all be right with
+and without it. So there is a second way in: the left-out labels are no less likely under what the teacher says of them
+than under what the student without it says, and no weight was seen to hurt. A student can learn what its teacher knows;
+unlabelled items take it there. A teacher of noise or of other things says far less than the student does.
 """
 
 import math
@@ -15,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .evaluation import stratified_folds
 from .request import Float32, Int64
@@ -23,6 +29,13 @@ WEIGHTS: Final = (0.3, 1.0, 3.0)
 """The choices besides 0; the term is in nats, as cross-entropy is."""
 MARGIN: Final = 1.5
 """Standard errors by which the best weight must beat 0: it is the best of several."""
+SLACK: Final = 0.02
+"""Nats an item by which the teacher may be less likely than the student and still count as no less."""
+MODEST: Final = 1.0
+"""The weight that is taken unless another one is better by more than a standard error."""
+
+_FLOOR: Final = 1e-9
+Float64 = NDArray[np.float64]
 
 FitAndPredict = Callable[[Int64, Int64, float], Float32]
 """`(rows to train on, rows left out, weight) -> logits on the rows left out`, shape (h, S)."""
@@ -40,6 +53,9 @@ class GateDecision:
         Mean log-likelihood (nats an item, after temperature) of left-out labels by weight; higher is better.
     gains
         Mean gain over weight 0, and its standard error, by weight.
+    advantage
+        By how many nats an item the best teacher's left-out answers are likelier than the student's; None where no
+        teacher can be heard.
     reason
         For the user.
     given
@@ -49,6 +65,7 @@ class GateDecision:
     weight: float
     scores: dict[float, float] = field(default_factory=dict[float, float])
     gains: dict[float, tuple[float, float]] = field(default_factory=dict[float, tuple[float, float]])
+    advantage: float | None = None
     reason: str = ""
     given: bool = False
 
@@ -61,6 +78,7 @@ def choose_weight(
     folds: int = 5,
     margin: float = MARGIN,
     seed: int = 0,
+    spoken: Sequence[Float64] = (),
 ) -> GateDecision:
     """Choose among 0 and `weights` by cross-validation.
 
@@ -70,6 +88,8 @@ def choose_weight(
         Classes of the labelled items, shape (n,).
     fit
         Trains a student; see `FitAndPredict`.
+    spoken
+        What each teacher says of the labelled items, each from tables that did not see it, shape (n, S).
 
     Returns
     -------
@@ -102,23 +122,40 @@ def choose_weight(
             float(difference.mean()),
             float(difference.std(ddof=1) / math.sqrt(len(difference))),
         )
-    return _decide(scores, gains, margin)
+    heard = [float(np.log(one[everything, labels] + _FLOOR).mean()) for one in spoken]
+    advantage = max(heard) - scores[0.0] if heard else None
+    return _decide(scores, gains, margin, advantage)
 
 
-def _decide(scores: dict[float, float], gains: dict[float, tuple[float, float]], margin: float) -> GateDecision:
+def _decide(
+    scores: dict[float, float], gains: dict[float, tuple[float, float]], margin: float, advantage: float | None
+) -> GateDecision:
     best = max(gains, key=lambda weight: gains[weight][0])
     mean, error = gains[best]
+    modest = MODEST in gains and gains[MODEST][0] >= mean - error
+    chosen = MODEST if modest else best
     if mean > 0 and mean > margin * error:
         reason = (
             f"weight {best:g} makes left-out labels likelier by {mean:.3f} nats an item "
             f"(standard error {error:.3f}) than no teacher"
         )
-        return GateDecision(best, scores, gains, reason)
+        if chosen != best:
+            reason += f"; {chosen:g}, which is within that error, was taken"
+        return GateDecision(chosen, scores, gains, advantage, reason)
+    if advantage is not None and advantage >= -SLACK and mean >= -error:
+        reason = (
+            f"no weight was shown to help on so few labels, but left-out labels are no less likely under what the "
+            f"teacher says than under what the student alone says ({advantage:+.3f} nats an item), so weight "
+            f"{chosen:g} was taken"
+        )
+        return GateDecision(chosen, scores, gains, advantage, reason)
     reason = (
         f"no weight makes left-out labels clearly likelier than no teacher: the best, {best:g}, by {mean:+.3f} "
         f"nats an item with a standard error of {error:.3f}"
     )
-    return GateDecision(0.0, scores, gains, reason)
+    if advantage is not None:
+        reason += f"; the teacher's own answers make them likelier than the student's by {advantage:+.3f}"
+    return GateDecision(0.0, scores, gains, advantage, reason)
 
 
 def tempered_likelihood(logits: Float32, labels: Int64) -> np.ndarray:

@@ -51,6 +51,7 @@ def settings_of(
         "gate": {
             "weight": gate.weight,
             "reason": gate.reason,
+            "advantage": gate.advantage,
             "gains": {f"{weight:g}": list(gain) for weight, gain in gate.gains.items()},
         },
         "data": {

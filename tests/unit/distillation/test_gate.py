@@ -38,6 +38,30 @@ def test_a_weight_that_helps_is_chosen() -> None:
     assert found.scores[3.0] > found.scores[0.0]
 
 
+def _certain(labels: np.ndarray, sureness: float) -> np.ndarray:
+    """What a teacher says: the right class with this probability, the others share the rest."""
+    rest = (1 - sureness) / 3
+    return np.where(np.eye(4)[labels] > 0, sureness, rest)
+
+
+def test_a_teacher_that_says_more_than_the_student_is_heard_where_nothing_can_be_shown() -> None:
+    refused = choose_weight(LABELS, _fit(0.0), folds=3)
+    assert refused.weight == 0
+    assert refused.advantage is None
+    heard = choose_weight(LABELS, _fit(0.0), folds=3, spoken=[_certain(LABELS, 0.3), _certain(LABELS, 0.9)])
+    assert heard.weight == 1.0
+    assert heard.advantage == pytest.approx(np.log(0.9) - heard.scores[0.0], abs=1e-6)
+    assert "no less likely" in heard.reason
+    ignorant = choose_weight(LABELS, _fit(0.0), folds=3, spoken=[_certain(LABELS, 0.25)])
+    assert ignorant.weight == 0
+    assert ignorant.advantage is not None
+    assert ignorant.advantage < 0
+
+
+def test_what_was_seen_to_hurt_is_refused_whatever_the_teacher_says() -> None:
+    assert choose_weight(LABELS, _fit(-1.0), folds=3, spoken=[_certain(LABELS, 0.99)]).weight == 0
+
+
 def test_weights_without_effect_are_mostly_refused() -> None:
     """The best of three useless weights beats 0 half of the time; the margin refuses nine in ten."""
     accepted = [choose_weight(LABELS, _null(seed), folds=3, seed=seed).weight > 0 for seed in range(60)]

@@ -23,7 +23,7 @@ def _problem(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def _term(p: torch.Tensor, cost: torch.Tensor, relaxation: float | None = None) -> TransportTerm:
-    return TransportTerm([p], [cost], torch.ones(len(p), 1, dtype=p.dtype), eps=EPS, relaxation=relaxation)
+    return TransportTerm([p], [cost], torch.ones(len(p), 1, dtype=p.dtype), [], eps=EPS, relaxation=relaxation)
 
 
 def test_is_zero_where_the_student_says_what_the_teacher_means() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from .none import NoFamily
 from .relational import RelationalFamily
 from .ridge_map import RidgeMapFamily
-from .term import Evidence, LossFamily, LossTerm
+from .term import Evidence, LossFamily, LossTerm, SpeakingTerm
 from .transport import TransportFamily
 from .uld import UldFamily
 
@@ -21,4 +21,4 @@ FAMILIES: Final[dict[str, LossFamily]] = {
     "none": NoFamily(),
 }
 
-__all__ = ["FAMILIES", "Evidence", "LossFamily", "LossTerm"]
+__all__ = ["FAMILIES", "Evidence", "LossFamily", "LossTerm", "SpeakingTerm"]

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..request import Int64, TeacherSignal
@@ -50,6 +52,20 @@ class LossTerm(Protocol):
             Which items, shape (B,), int64: labelled items count from 0, transfer items from N1.
         """
         ...
+
+
+@runtime_checkable
+class SpeakingTerm(Protocol):
+    """A term whose teachers can be heard in the student's classes before any student is trained.
+
+    Attributes
+    ----------
+    left_out
+        For each teacher, what it says of the labelled items, from tables and maps that did not see the item, shape
+        (n, S), rows sum to 1.
+    """
+
+    left_out: Sequence[NDArray[np.float64]]
 
 
 class LossFamily(Protocol):

@@ -15,6 +15,7 @@ teacher class is that class's row of costs: it pulls the student to the single n
 nearly as near. The difference is the student's entropy, :math:`\varepsilon H(q)`, which is subtracted here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,6 +60,8 @@ class TransportTerm:
         Their ground costs, shape (K, S).
     weights
         How much each teacher is heard for each item, shape (N, M).
+    left_out
+        See `SpeakingTerm`.
     """
 
     def __init__(
@@ -66,12 +69,14 @@ class TransportTerm:
         predictions: list[Tensor],
         costs: list[Tensor],
         weights: Tensor,
+        left_out: Sequence[Float64],
         *,
         eps: float,
         relaxation: float | None,
     ) -> None:
         self._predictions, self._costs, self._weights = predictions, costs, weights
         self._eps, self._relaxation = eps, relaxation
+        self.left_out = left_out
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
         """See `LossTerm`."""
@@ -115,6 +120,7 @@ class TransportFamily:
             [torch.from_numpy(speaker.predictions).to(device) for speaker in speakers],
             [torch.from_numpy(speaker.cost).to(device) for speaker in speakers],
             torch.from_numpy(weights).to(device),
+            [speaker.left_out for speaker in speakers],
             eps=settings.eps,
             relaxation=settings.relaxation,
         )
