@@ -1,0 +1,38 @@
+"""All parsers by name. A module that needs a model library is imported where one of its parsers is wanted."""
+
+import importlib
+from typing import Final, NamedTuple
+
+from .case import Parser
+
+
+class Entry(NamedTuple):
+    """Where a parser stands, its share of the time, and whether the product runs it in a process that may die."""
+
+    module: str
+    weight: float = 1.0
+    contained: bool = False
+
+
+ENTRIES: Final = {
+    "probe npz": Entry("probe_parsers"),
+    "probe parquet": Entry("probe_parsers", 1.5),
+    "probe zip": Entry("probe_parsers"),
+    "probe jsonl": Entry("probe_parsers", 0.5),
+    "probe csv": Entry("probe_parsers", 0.5),
+    "picture": Entry("probe_parsers"),
+    "predictions": Entry("probe_parsers", 0.5),
+    "strict json": Entry("probe_parsers", 0.5),
+    "safetensors": Entry("teacher_parsers", 0.5),
+    "config.json": Entry("teacher_parsers", 0.5),
+    "tokenizer": Entry("teacher_parsers", 1.5),
+    "transformers": Entry("teacher_parsers", 2.0),
+    "onnx": Entry("teacher_parsers", 2.0, contained=True),
+    "torch.export": Entry("teacher_parsers", 2.0, contained=True),
+}
+
+
+def parser_named(name: str) -> Parser:
+    """The parser of that name."""
+    module = importlib.import_module(f".{ENTRIES[name].module}", __package__)
+    return next(parser for parser in module.PARSERS if parser.name == name)
