@@ -160,6 +160,7 @@ class Campaign:
         row = self.rows[name]
         under_way: int | None = None
         ready = False
+        grace = 0.0
         try:
             for message in self._messages(child):
                 if message is None:
@@ -176,8 +177,9 @@ class Campaign:
                     under_way = None
                     row.next_case = message["end"] + 1
                     self._count(name, message)
+            grace = 60.0  # it said all, and is ending
         finally:
-            _kill(child)
+            _kill(child, grace)
         if under_way is not None:
             code = child.returncode
             how = signal.Signals(-code).name if code < 0 else f"status {code}"
@@ -224,7 +226,7 @@ class Campaign:
             try:
                 answers = [message for message in self._messages(child) if message is None or "end" in message]
             finally:
-                _kill(child)
+                _kill(child, 0.0)
             if answers and answers[0] is not None and answers[0]["outcome"] == "refused":
                 self.rows[name].outcomes["contained"] += 1
                 return
@@ -253,10 +255,10 @@ def _environment(work: Path) -> dict[str, str]:
     }
 
 
-def _kill(child: subprocess.Popen[bytes]) -> None:
+def _kill(child: subprocess.Popen[bytes], grace: float) -> None:
     if child.poll() is None:
         try:
-            child.wait(2)
+            child.wait(grace)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
     child.wait()

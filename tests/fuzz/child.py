@@ -40,10 +40,12 @@ def stored_seeds(parser: Parser, folder: Path) -> list[Files]:
 
 def signature_of(error: BaseException) -> str:
     """The error's kind and the line of ours that let it through: equal for findings that are probably one."""
-    place = ""
+    place, ours = "", False
     for frame in traceback.extract_tb(error.__traceback__):
         inner = frame.filename.removeprefix(f"{_ROOT}/")
-        if inner.startswith(("service/", "worker/", "clients/")) or not place:
+        product = inner.startswith(("service/", "worker/", "clients/"))
+        if product or not ours:
+            ours = product
             place = f"{inner}:{frame.lineno}"
     return f"{type(error).__name__} at {place}"
 

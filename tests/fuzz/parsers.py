@@ -28,6 +28,9 @@ ENTRIES: Final = {
     "tokenizer": Entry("teacher_parsers", 1.5),
     "transformers": Entry("teacher_parsers", 2.0),
     "onnx": Entry("teacher_parsers", 2.0, contained=True),
+    "http json": Entry("http_parsers", 1.5),
+    "http uploads": Entry("http_parsers", 1.5),
+    "http requests": Entry("http_parsers", 1.5),
     "torch.export": Entry("teacher_parsers", 2.0, contained=True),
 }
 

@@ -26,7 +26,7 @@ from .onnx_inputs import spoil_onnx
 torch.set_num_threads(1)
 
 _VECTORS: Final = {"modality": "features", "dimension": 6}
-_SECONDS: Final = 40.0
+_SECONDS: Final = 20.0
 _GIB: Final = 2**30
 
 
