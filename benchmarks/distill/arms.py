@@ -65,7 +65,7 @@ class Arm:
 
 def ranked(cell: Cell) -> list[TeacherSignal]:
     """The zoo, best first, by the labelled items alone: as the service ranks, by `auto`."""
-    auto = labelled_blend()
+    auto = labelled_blend(cell.data.labels)
     evidence = [
         Evidence(
             teacher_labels=teacher.labels,

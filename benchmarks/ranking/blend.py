@@ -6,26 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from worker.assessment.auto import FEW
 from worker.assessment.estimators.registry import ESTIMATORS
 
 Vector = NDArray[np.float64]
 
+_LABELLED = (
+    "label_transport_coverage",
+    "prediction_transport",
+    "transport_gain",
+    "alignment",
+    "leep",
+    "nce",
+    "logme",
+    "parc",
+    "knn",
+    "transport_map",
+    "mutual_information",
+)
 MEMBERS: dict[str, tuple[str, ...]] = {
     "names": ("label_transport_coverage", "label_transport_balanced", "class_count"),
     "unlabelled": ("label_transport_coverage", "label_transport_balanced", "class_count", "mutual_information"),
-    "labelled": (
-        "label_transport_coverage",
-        "prediction_transport",
-        "transport_gain",
-        "alignment",
-        "leep",
-        "nce",
-        "logme",
-        "parc",
-        "knn",
-        "transport_map",
-        "mutual_information",
-    ),
+    "few labels": _LABELLED,
+    "labelled": _LABELLED,
 }
 """What may take part in a situation: what is always at hand there, and is fast."""
 _RIDGE = 0.05
@@ -40,6 +43,11 @@ def standardised(values: Sequence[float] | Vector, name: str | None = None) -> V
         return np.zeros_like(array)
     sign = 1.0 if name is None or ESTIMATORS[name].higher_is_better else -1.0
     return sign * (array - array.mean()) / spread
+
+
+def situations_of(each: int) -> tuple[str, ...]:
+    """Which situations a probe of so many labelled items a class is an example of."""
+    return ("names", "unlabelled", "few labels" if each <= FEW else "labelled")
 
 
 def fit(examples: Sequence[tuple[Mapping[str, Sequence[float]], Vector]], members: Sequence[str]) -> dict[str, float]:

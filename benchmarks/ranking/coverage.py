@@ -30,7 +30,6 @@ def measure(report: Report, tasks: list[tuple[World, Target]], draws: int) -> No
     draws
         Probes a task; each interval is held against the mean over the other probes.
     """
-    estimators: list[Estimator | Auto] = [*(ESTIMATORS[name] for name in _NAMES), labelled_blend()]
     hits: dict[str, list[float]] = {}
     for world, target in tasks:
         found: dict[str, list[NDArray[np.float64]]] = {}
@@ -38,6 +37,8 @@ def measure(report: Report, tasks: list[tuple[World, Target]], draws: int) -> No
             chosen = drawn(target, EACH, np.random.default_rng([23, draw]))
             known = [evidence(teacher, target, chosen) for teacher in world.zoo]
             weights = resample_weights(target.pool_labels[chosen], _RESAMPLES, np.random.default_rng(draw))
+            auto = labelled_blend(target.pool_labels[chosen])
+            estimators: list[Estimator | Auto] = [*(ESTIMATORS[name] for name in _NAMES), auto]
             for estimator in estimators:
                 name = "auto" if isinstance(estimator, Auto) else estimator.name
                 with warnings.catch_warnings():

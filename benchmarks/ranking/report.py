@@ -20,7 +20,12 @@ Vector = NDArray[np.float64]
 Slice = Callable[[Measured], list[NDArray[np.bool_]]]
 
 WEIGHTS = Path(__file__).parents[2] / "worker" / "assessment" / "auto_weights.json"
-SITUATIONS = {"names": "auto, names alone", "unlabelled": "auto, unlabelled probe", "labelled": "auto"}
+SITUATIONS = {
+    "names": "auto, names alone",
+    "unlabelled": "auto, unlabelled probe",
+    "few labels": "auto",
+    "labelled": "auto",
+}
 STATIC = "static (mean on other tasks)"
 CONTROLS = ("class_count", "teacher_accuracy", "parameter_count", "random_order")
 MAIN = 10
@@ -107,7 +112,10 @@ def _left_out(tasks: list[Measured], loss: str, grid: Grid, situation: str) -> l
     """Weights for every task, fitted on the others."""
     examples = list(_examples(tasks, loss, grid))
     return [
-        blend.fit([(s.values, t) for number, s, t in examples if number != left], blend.MEMBERS[situation])
+        blend.fit(
+            [(s.values, t) for number, s, t in examples if number != left and situation in blend.situations_of(s.each)],
+            blend.MEMBERS[situation],
+        )
         for left in range(len(tasks))
     ]
 
@@ -139,8 +147,8 @@ def _measure(
                 for name, values in scores.values.items()
             }
             oriented[STATIC] = _static(tasks, loss, number)
-            for situation, name in SITUATIONS.items():
-                oriented[name] = blend.blended(scores.values, weights[situation][number])
+            for situation in blend.situations_of(each):
+                oriented[SITUATIONS[situation]] = blend.blended(scores.values, weights[situation][number])
             for name, values in oriented.items():
                 for mask in masks(task):
                     mine.setdefault(name, []).append(metrics(values[mask], accuracy[mask]))
@@ -207,14 +215,17 @@ def _write_weights(
     examples = list(_examples(tasks, loss, grid))
     situations: dict[str, Any] = {}
     for situation, name in SITUATIONS.items():
-        weights = blend.fit([(s.values, t) for _, s, t in examples], blend.MEMBERS[situation])
+        mine = [(s.values, t) for _, s, t in examples if situation in blend.situations_of(s.each)]
+        weights = blend.fit(mine, blend.MEMBERS[situation])
+        each = blend.FEW if situation == "few labels" else MAIN
         evidence = {
-            which: {key: round(value, 3) for key, value in mean(found[which, MAIN, loss][name]).items() if key in NAMES}
+            which: {key: round(value, 3) for key, value in mean(found[which, each, loss][name]).items() if key in NAMES}
             for which in SLICES
         }
         situations[situation] = {
             "weights": {member: round(weight, 4) for member, weight in weights.items()},
             "scales": {member: round(_deviation(examples, member), 6) for member in weights},
+            "items_a_class": each,
             "left_task_out": evidence,
         }
     content = {

@@ -14,7 +14,7 @@ from worker.assessment.estimators.evidence import Evidence
 from worker.assessment.estimators.registry import ESTIMATORS
 
 FORMAT = 1
-SIZES = (1, 5, 10, 25)
+SIZES = (1, 3, 5, 10, 25)
 """Labelled items a class."""
 DRAWS = 5
 

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .estimators.base import Estimator, MissingEvidence, Need, Score
 from .estimators.evidence import Evidence
@@ -15,6 +16,8 @@ from .estimators.registry import ESTIMATORS
 _WEIGHTS: Final = "auto_weights.json"
 CONTROL: Final = "transport_map"
 """The member that is held against its random-teacher control: it asks most directly what the teacher knows."""
+FEW: Final = 3
+"""Up to so many labelled items a class, in the mean, labels are few."""
 _SAME: Final = 1e-12
 """Of scores that deviate by less, all are equal."""
 
@@ -93,10 +96,19 @@ def _items(row: Mapping[str, Score]) -> int:
     return next(len(score.influence) for score in row.values() if score.influence is not None)
 
 
+def labelled_blend(targets: NDArray[np.int64]) -> Auto:
+    """The blend for a labelled probe: with few labels a class names count for more.
+
+    Parameters
+    ----------
+    targets
+        Student class of every item, shape (N,).
+    """
+    return _blend("few labels" if len(targets) <= FEW * len(np.unique(targets)) else "labelled")
+
+
 @cache
-def labelled_blend() -> Auto:
-    """The blend for a labelled probe."""
-    found = json.loads(files("worker.assessment").joinpath(_WEIGHTS).read_text(encoding="utf-8"))["situations"][
-        "labelled"
-    ]
+def _blend(situation: str) -> Auto:
+    text = files("worker.assessment").joinpath(_WEIGHTS).read_text(encoding="utf-8")
+    found = json.loads(text)["situations"][situation]
     return Auto(found["weights"], found["scales"])

@@ -29,6 +29,7 @@ from service.state.lanes import Lane, docket_of
 from service.state.state import State
 
 from .context import JobContext, Stopped
+from .figures import WorkerFigures
 from .solitude import Solitude
 
 Task = Callable[[JobContext, dict[str, Any]], Awaitable[BaseModel]]
@@ -74,6 +75,7 @@ class Consumer:
         self._running: dict[str, JobContext] = {}
         self._draining = asyncio.Event()
         self._solitude = Solitude()
+        self._figures = WorkerFigures(state, lane, self.name)
 
     async def run(self) -> None:
         """Consume until drained."""
@@ -88,6 +90,7 @@ class Consumer:
             self._end_process(_STUCK)
         await consuming
         with suppress(StateUnavailable):
+            await self._figures.publish()
             await self.state.hide_worker(self.lane, self.name)
 
     async def _consume(self) -> None:
@@ -174,7 +177,8 @@ class Consumer:
                 return
             result = await self._tasks[summary.kind](context, request)
             await context.close()
-            await self._persist(context, lambda: jobs.succeed(id, fence, result))
+            if await self._persist(context, lambda: jobs.succeed(id, fence, result)):
+                self._figures.count(summary.kind, result)
             log.info("job done", seconds=round(time.perf_counter() - started, 3))
         except Stopped as stopped:
             await self._end_stopped(context, stopped)
@@ -229,18 +233,25 @@ class Consumer:
         problem = error.problem(context.job_id)
         await self._persist(context, lambda: self.state.jobs.fail(context.job_id, context.fence, problem))
 
-    async def _persist(self, context: JobContext, write: Callable[[], Awaitable[bool]]) -> None:
-        """Write the end of a job. Through an outage of Redis or the store it waits: the work is done already."""
+    async def _persist(self, context: JobContext, write: Callable[[], Awaitable[bool]]) -> bool:
+        """Write the end of a job. Through an outage of Redis or the store it waits: the work is done already.
+
+        Returns
+        -------
+        bool
+            Whether it was written, and by us.
+        """
         pause = 0.25
         while True:
             try:
-                if not await write():
+                written = await write()
+                if not written:
                     log.warning("refused: another worker has taken the job over")
-                return
+                return written
             except PASSING as error:
                 if self._draining.is_set() or context.reason == "lost":
                     log.warning("a job's end was not written; another worker repeats it", reason=error.detail)
-                    return
+                    return False
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 
@@ -285,6 +296,7 @@ class Consumer:
         while True:
             with suppress(StateUnavailable):
                 await self.state.show_worker(self.lane, self.name)
+                await self._figures.publish()
             await asyncio.sleep(self.state.settings.lease_seconds / 3)
 
 

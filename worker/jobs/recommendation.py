@@ -130,8 +130,8 @@ class Recommender:
         estimator, targets = None, None
         if method != "label_transport":
             assert data is not None
-            estimator = labelled_blend() if method == "auto" else ESTIMATORS[method]
             targets = student_targets(data, student.labels, str(body.probe))
+            estimator = labelled_blend(targets) if method == "auto" else ESTIMATORS[method]
         scored: list[Scored] = []
         failed = list(lineup.failed)
         for number, contender in enumerate(lineup.contenders, 1):

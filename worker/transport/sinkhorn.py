@@ -112,7 +112,7 @@ def sinkhorn(
     """
     device = predictions.device.type
     with torch.no_grad(), torch.autocast(device_type=device, enabled=False):
-        return _sinkhorn(
+        result = _sinkhorn(
             entropic_problem(
                 predictions,
                 targets,
@@ -127,6 +127,8 @@ def sinkhorn(
             teacher_potentials=teacher_potentials,
             engine=engine,
         )
+    SOLVED.add(result.converged)
+    return result
 
 
 def _sinkhorn(

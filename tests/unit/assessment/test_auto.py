@@ -11,6 +11,7 @@ from worker.assessment.auto import CONTROL, Auto, labelled_blend
 from worker.assessment.estimators.base import MissingEvidence
 from worker.assessment.estimators.registry import ESTIMATORS
 
+MANY, SCARCE = np.repeat(np.arange(3), 10), np.repeat(np.arange(3), 3)
 SKILLS = [0.0, 0.3, 1.0]
 
 
@@ -18,8 +19,9 @@ def _zoo(make_evidence):
     return [replace(make_evidence(skill=skill, seed=5), features=None) for skill in SKILLS]
 
 
-def test_what_ships_is_known_and_sums_to_one():
-    auto = labelled_blend()
+@pytest.mark.parametrize("labels", [MANY, SCARCE])
+def test_what_ships_is_known_and_sums_to_one(labels):
+    auto = labelled_blend(labels)
     assert set(auto.weights) <= set(ESTIMATORS)
     assert CONTROL in auto.weights
     assert sum(auto.weights.values()) == pytest.approx(1, abs=1e-3)
@@ -37,7 +39,7 @@ def test_equals_the_sum_written_out(make_evidence):
 
 
 def test_more_skill_is_better_and_influences_are_centred(make_evidence):
-    auto = labelled_blend()
+    auto = labelled_blend(MANY)
     scores = auto.blend([auto.ask(one) for one in _zoo(make_evidence)])
     values = [score.value for score in scores]
     assert values == sorted(values)
@@ -57,7 +59,7 @@ def test_influence_is_that_of_leaving_an_item_out_with_the_zoo_held_fixed(make_e
 
 
 def test_a_zoo_of_one_and_of_equals_has_score_zero_and_a_width(make_evidence):
-    auto = labelled_blend()
+    auto = labelled_blend(MANY)
     one = auto.ask(_zoo(make_evidence)[1])
     for zoo in ([one], [one, one]):
         for score in auto.blend(zoo):
@@ -65,6 +67,11 @@ def test_a_zoo_of_one_and_of_equals_has_score_zero_and_a_width(make_evidence):
             assert np.abs(score.influence).max() > 0
 
 
+def test_names_count_for_more_where_labels_are_few():
+    names = "label_transport_coverage"
+    assert labelled_blend(SCARCE).weights[names] > labelled_blend(MANY).weights.get(names, 0)
+
+
 def test_what_is_missing_is_said(make_evidence):
     with pytest.raises(MissingEvidence, match="send a labelled probe"):
-        labelled_blend().ask(replace(make_evidence(), labels=None))
+        labelled_blend(MANY).ask(replace(make_evidence(), labels=None))
