@@ -4,16 +4,15 @@ import platform
 from importlib.metadata import version
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from preceptor.contract.health import Check, Health, Version
 from service.state.connection import translated
 from service.state.errors import PreceptorError
 from service.state.lanes import LANES
-from service.state.state import State
 
 from .context import StateOf
-from .metrics import QUEUE_AGE, QUEUE_DEPTH
+from .exposition import exposition
 from .problems import problems
 from .strict_route import StrictRoute
 
@@ -75,15 +74,4 @@ async def show_version() -> Version:
 )
 async def metrics(state: StateOf) -> Response:
     """Prometheus metrics."""
-    await _measure_queues(state)
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-
-async def _measure_queues(state: State) -> None:
-    try:
-        for lane in LANES:
-            depth, age = await state.lane_backlog(lane)
-            QUEUE_DEPTH.labels(lane).set(depth)
-            QUEUE_AGE.labels(lane).set(age)
-    except PreceptorError:
-        return
+    return Response(await exposition(state), media_type=CONTENT_TYPE_LATEST)

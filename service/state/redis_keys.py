@@ -26,6 +26,12 @@ UNSWEPT: Final = PREFIX + "jobs:unswept"
 SERVER: Final = PREFIX + "server"
 """The run id of the Redis server that the index was last compared with the store on."""
 
+FIGURES: Final = PREFIX + "figures"
+"""Hash: every counter of the deployment."""
+
+REPORTS: Final = PREFIX + "figures:workers"
+"""Hash: worker name -> what it says of itself."""
+
 WAKE_PREFIX: Final = PREFIX + "wake:"
 
 

@@ -29,7 +29,11 @@ local function not_of_caller()
   local caller = redis.call('HGET', job, 'caller')
   if caller then redis.call('SREM', 'CALLERS' .. caller, id) end
 end
-local function wait_again(delay)
+local function count(name, label)
+  redis.call('HINCRBY', 'FIGURES', name .. '|' .. redis.call('HGET', job, 'kind') .. '|' .. label, 1)
+end
+local function wait_again(delay, reason)
+  count('job_redeliveries', reason)
   redis.call('HSET', job, 'status', 'queued')
   redis.call('HINCRBY', job, 'fence', 1)
   redis.call('HINCRBY', job, 'requeues', 1)
@@ -42,7 +46,7 @@ local function wait_again(delay)
   end
   emit('status', cjson.encode({status = 'queued'}))
 end
-""".replace("CALLERS", redis_keys.CALLERS)
+""".replace("CALLERS", redis_keys.CALLERS).replace("FIGURES", redis_keys.FIGURES)
 
 # KEYS: ..., order, order of the kind, jobs of the caller.
 # ARGV: ..., kind, lane, created_at, order member, room, requeues, caller, most jobs of the caller.
@@ -89,7 +93,10 @@ redis.call('HSETNX', job, 'started_at', now)
 redis.call('ZREM', waiting, id)
 if status == 'canceling' then return {'canceling', fence, deliveries} end
 redis.call('HSET', job, 'status', 'running')
-if deliveries > tonumber(ARGV[5]) then return {'exhausted', fence, deliveries} end
+if deliveries > tonumber(ARGV[5]) then
+  if deliveries == tonumber(ARGV[5]) + 1 then count('dead_letters', 'lost') end
+  return {'exhausted', fence, deliveries}
+end
 emit('status', cjson.encode({status = 'running'}))
 return {'taken', fence, deliveries}
 """
@@ -163,6 +170,8 @@ redis.call('ZREM', leases, id)
 redis.call('ZREM', delayed, id)
 redis.call('ZADD', ended, ARGV[5], id)
 redis.call('SADD', KEYS[9], id)
+count('jobs_ended', ARGV[3])
+if ARGV[4] ~= '' then count('job_failures', string.match(cjson.decode(ARGV[4]).type, '[%w-]*$')) end
 emit('status', cjson.encode({status = ARGV[3]}))
 redis.call('ZADD', expiring, now + ARGV[8] * 1000, events)
 return 1
@@ -191,7 +200,7 @@ RELEASE: Final = (
 if redis.call('HGET', job, 'fence') ~= ARGV[3] then return 0 end
 if redis.call('HGET', job, 'status') ~= 'running' then return 0 end
 redis.call('HINCRBY', job, 'deliveries', -1)
-wait_again(0)
+wait_again(0, 'drain')
 return 1
 """
 )
@@ -204,10 +213,13 @@ RETRY: Final = (
 if redis.call('HGET', job, 'fence') ~= ARGV[3] then return 0 end
 if redis.call('HGET', job, 'status') ~= 'running' then return 0 end
 local retries = redis.call('HINCRBY', job, 'retries', 1)
-if retries > tonumber(ARGV[6]) then return -1 end
+if retries > tonumber(ARGV[6]) then
+  if retries == tonumber(ARGV[6]) + 1 then count('dead_letters', 'fault') end
+  return -1
+end
 local delay = math.min(tonumber(ARGV[4]) * 2 ^ (retries - 1), tonumber(ARGV[5]))
 redis.call('HINCRBY', job, 'deliveries', -1)
-wait_again(delay)
+wait_again(delay, 'fault')
 return delay
 """
 )
@@ -233,7 +245,7 @@ if status == 'queued' then
 end
 if tonumber(redis.call('ZSCORE', leases, id) or '0') > now then return 'held' end
 if status == 'canceling' then return 'canceling' end
-wait_again(0)
+wait_again(0, 'lost')
 return 'requeued'
 """
 )

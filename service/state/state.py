@@ -25,6 +25,7 @@ from .connection import connect, translated
 from .embedded import EmbeddedRedis
 from .errors import StateUnavailable, StoreFull, StoreUnavailable
 from .events import EventLog
+from .figures import Figures
 from .idempotency import Idempotency
 from .jobs import Jobs
 from .lanes import Lane, Lanes
@@ -70,6 +71,7 @@ class State:
         self.recent = Recent()
         self.api_keys = ApiKeys(self.store)
         self.events = EventLog(self.client)
+        self.figures = Figures(self.client)
         self.cache = Cache(self._binary, settings.cache_seconds, settings.max_cached_bytes)
         self.idempotency = Idempotency(self.client, settings.idempotency_seconds)
         self._rebuilding = asyncio.Lock()
@@ -186,6 +188,11 @@ class State:
         with translated():
             seconds, microseconds = cast("tuple[int, int]", await cast(Any, self.client).time())
         return seconds + microseconds / 1e6
+
+    async def lane_running(self, lane: Lane) -> int:
+        """Jobs of a lane that a worker holds."""
+        with translated():
+            return await self.client.zcount(redis_keys.leases(lane), await self.redis_time() * 1000, "+inf")
 
     async def lane_backlog(self, lane: Lane) -> tuple[int, float]:
         """Waiting jobs of a lane, and the age of the oldest in seconds."""

@@ -2,11 +2,10 @@
 
 import math
 import os
-import sys
 from bisect import bisect_left
 from pathlib import Path
-from typing import Any
 
+import torch
 from pydantic import BaseModel
 
 from preceptor.contract.distillations import DistillationResult
@@ -88,7 +87,6 @@ def _resident_bytes() -> int:
 
 def _gpu_bytes() -> dict[str, int]:
     """GPU memory that torch holds for this process; asking does not wake a GPU up that is not in use."""
-    torch: Any = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    if not torch.cuda.is_initialized():
         return {}
     return {str(device): torch.cuda.memory_reserved(device) for device in range(torch.cuda.device_count())}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from worker.transport.problem import EntropicProblem, entropic_problem, row_products
 from worker.transport.solver import Engine, solve
+from worker.transport.tally import SOLVED
 
 
 @dataclass(frozen=True, slots=True)
