@@ -12,6 +12,8 @@ from typing import IO, Final, Literal
 from service.state.errors import InvalidProbe, TooLarge
 from service.state.settings import Settings
 
+from .items import shown
+
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile reads the others without a bound
 _DIRECTORY_BYTES: Final = {"npz": 2**20, "zip": 2**24}  # some 150,000 files; each costs a kilobyte of memory
 _DAMAGED: Final = (
@@ -55,7 +57,7 @@ def opened(source: Path, settings: Settings, kind: Literal["npz", "zip"]) -> Ite
         try:
             archive = zipfile.ZipFile(file)
         except _DAMAGED as error:
-            raise InvalidProbe(f"the file is not a readable {kind} archive: {error}. Is it complete?") from error
+            raise InvalidProbe(f"the file is not a readable {kind} archive: {_told(error)}. Is it complete?") from error
         file.most = None
         with archive:
             _check(archive, source.stat().st_size, settings)
@@ -73,14 +75,16 @@ def _check(archive: zipfile.ZipFile, size: int, settings: Settings) -> None:
         raise InvalidProbe("the archive's members overlap, or it is cut off; rebuild it")
     names: set[str] = set()
     for member in members:
+        if not member.filename:
+            raise InvalidProbe("the archive has a member without a name; rebuild it")
         if member.filename in names:
-            raise InvalidProbe(f"{member.filename!r} stands in the archive twice; rebuild it")
+            raise InvalidProbe(f"{shown(member.filename)} stands in the archive twice; rebuild it")
         names.add(member.filename)
         if member.flag_bits & 0x1:
-            raise InvalidProbe(f"{member.filename!r} is encrypted; send an archive without a password")
+            raise InvalidProbe(f"{shown(member.filename)} is encrypted; send an archive without a password")
         if member.compress_type not in _METHODS:
             raise InvalidProbe(
-                f"{member.filename!r} is compressed with method {member.compress_type}; only stored and deflated "
+                f"{shown(member.filename)} is compressed with method {member.compress_type}; only stored and deflated "
                 "members are read. Rebuild the archive"
             )
 
@@ -98,7 +102,13 @@ def member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[IO[bytes
         with archive.open(info) as file:
             yield file
     except _DAMAGED as error:
-        raise InvalidProbe(f"{info.filename!r} in the archive is damaged: {error}. Is the file complete?") from error
+        raise InvalidProbe(
+            f"{shown(info.filename)} in the archive is damaged: {_told(error)}. Is the file complete?"
+        ) from error
+
+
+def _told(error: Exception) -> str:
+    return str(error)[:200]  # zipfile quotes names in full
 
 
 def exactly(file: IO[bytes], size: int, what: str) -> bytes:

@@ -19,7 +19,7 @@ from service.state.errors import InvalidProbe, TooLarge
 from service.state.settings import Settings
 
 from .archive import exactly, member, opened
-from .items import Item, RawItem, RawLabel, Stream
+from .items import Item, RawItem, RawLabel, Stream, shown
 from .npy_header import Header, read_header
 
 _CONTENT: Final[dict[str, ProbeModality]] = {"images": "image", "x": "image", "features": "features", "texts": "text"}
@@ -78,15 +78,18 @@ def read(source: Path, settings: Settings) -> Stream:
 
 def _arrays(source: Path, settings: Settings) -> _Arrays:
     with opened(source, settings, "npz") as archive:
-        infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist() if not info.is_dir()}
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        infos = {info.filename.removesuffix(".npy"): info for info in members if info.filename.endswith(".npy")}
         content = [name for name in _CONTENT if name in infos]
         labels = [name for name in _LABELS if name in infos]
-        unknown = sorted(set(infos) - set(_KNOWN))
+        unknown = sorted(
+            {*infos} - {*_KNOWN} | {info.filename for info in members if not info.filename.endswith(".npy")}
+        )
         if unknown or not (content or labels or "items" in infos):
             raise InvalidProbe(
-                f"the npz has the arrays {sorted(infos)[:10]}. Wanted is one of images, features, texts, with labels "
-                "and label_names where the items are labelled; or labels alone, or items (their number) alone, where "
-                f"the items stay with you{f'. Not known: {unknown[:10]}' if unknown else ''}"
+                f"the npz has the arrays {_listed(sorted(infos))}. Wanted is one of images, features, texts, with "
+                "labels and label_names where the items are labelled; or labels alone, or items (their number) alone, "
+                f"where the items stay with you{f'. Not known: {_listed(unknown)}' if unknown else ''}"
             )
         if len(content) > 1 or len(labels) > 1:
             raise InvalidProbe(
@@ -108,6 +111,10 @@ def _arrays(source: Path, settings: Settings) -> _Arrays:
             _label_names(archive, headers["label_names"]) if "label_names" in headers else None,
             next(iter(counts.values())),
         )
+
+
+def _listed(names: list[str]) -> str:
+    return f"[{', '.join(shown(name) for name in names[:8])}]"
 
 
 def _declared_count(archive: zipfile.ZipFile, header: Header) -> int:

@@ -185,7 +185,8 @@ def _labels(table: _Table) -> Iterator[tuple[RawLabel, str]]:
     for batch in _batches(table, [table.label]):
         column = batch.column(0)
         for place in range(len(column)):
-            yield column[place].as_py(), f"row {number}"
+            where = f"row {number}"
+            yield _label(column[place], where), where
             number += 1
 
 
@@ -199,8 +200,15 @@ def _items(table: _Table) -> Iterator[Item]:
         for place in range(len(content)):
             where = f"row {number}"
             value = _content(table, content[place], where)
-            yield Item(value, label[place].as_py() if label is not None else None, where)
+            yield Item(value, _label(label[place], where) if label is not None else None, where)
             number += 1
+
+
+def _label(scalar: Any, where: str) -> RawLabel:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError as error:
+        raise InvalidProbe(f"{where}: the label is not UTF-8 (byte {error.start})") from error
 
 
 def _content(table: _Table, scalar: Any, where: str) -> RawItem:

@@ -12,9 +12,11 @@ from typing import Any, Final
 from service.state.errors import InvalidProbe, TooLarge
 from service.state.settings import Settings
 
+from .items import shown
+from .parquet_footer import row_groups
+from .thrift import struct
+
 _MAX_PAGE_BYTES: Final = 2**29
-_DEPTH: Final = 8
-_TRUE, _FALSE, _BYTE, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 6, 7, 8, 9, 10, 12
 _UNCOMPRESSED, _COMPRESSED = 2, 3  # fields of PageHeader
 _DICTIONARY: Final = 7
 _PAGE_KINDS: Final = {
@@ -61,22 +63,23 @@ def measure(source: Path, metadata: Any, columns: list[str], settings: Settings)
         A page, or all pages together, expand too far.
     """
     total = row_bytes = dictionary = pages = 0
+    paths = _paths(metadata)
+    groups = row_groups(source)
+    if [group.rows for group in groups] != [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]:
+        raise InvalidProbe("the file is damaged: its footer cannot be read")
+    if any(len(group.chunks) != len(paths) for group in groups):
+        raise InvalidProbe("the file is damaged: a row group lacks columns")
     most = 2 * (metadata.num_rows + metadata.num_row_groups) + 1000
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        for group in range(metadata.num_row_groups):
-            if metadata.row_group(group).num_rows == 0:  # not read
+        for number, group in enumerate(groups):
+            if group.rows == 0:  # not read
                 continue
-            for index in range(metadata.num_columns):
-                chunk = metadata.row_group(group).column(index)
-                path: str = chunk.path_in_schema
+            for path, chunk in zip(paths, group.chunks, strict=True):
+                begin, end = chunk.begin, chunk.end
                 if not any(path == column or path.startswith(f"{column}.") for column in columns):
                     continue
-                begin: int = chunk.data_page_offset
-                if chunk.has_dictionary_page and 0 < (chunk.dictionary_page_offset or 0) < begin:
-                    begin = chunk.dictionary_page_offset
-                end = begin + chunk.total_compressed_size
                 if not 0 <= begin <= end <= len(view):
-                    raise InvalidProbe(f"the file is cut off or damaged: column {path!r} lies outside of it")
+                    raise InvalidProbe(f"the file is cut off or damaged: column {shown(path)} lies outside of it")
                 while begin < end:
                     size, values, shared, begin = _page(view, begin, path)
                     dictionary = max(dictionary, size if shared else 0)
@@ -85,7 +88,7 @@ def measure(source: Path, metadata: Any, columns: list[str], settings: Settings)
                     row_bytes = max(row_bytes, size // max(values, 1))
                     if size > _MAX_PAGE_BYTES:
                         raise TooLarge(
-                            f"row group {group} has a page of {size:,} bytes in column {path!r}; at most "
+                            f"row group {number} has a page of {size:,} bytes in column {shown(path)}; at most "
                             f"{_MAX_PAGE_BYTES:,} are taken. Write smaller row groups (row_group_size=100)"
                         )
                     if total > settings.max_probe_expanded_bytes:
@@ -98,73 +101,27 @@ def measure(source: Path, metadata: Any, columns: list[str], settings: Settings)
     return Pages(total, row_bytes, dictionary)
 
 
+def _paths(metadata: Any) -> list[str]:
+    """Of the leaves. The reader goes by their order, and not by the paths that the chunks give themselves."""
+    try:
+        return [metadata.schema.column(index).path for index in range(metadata.num_columns)]
+    except UnicodeDecodeError as error:
+        raise InvalidProbe("the file is damaged: the name of a column is not UTF-8") from error
+
+
 def _page(view: mmap.mmap, begin: int, column: str) -> tuple[int, int, bool, int]:
     """Bytes of a page in memory, its number of values, whether it is a dictionary, and where the next begins."""
     try:
-        header, position = _struct(view, begin, 0)
+        header, position = struct(view, begin)
         uncompressed, compressed = int(header[_UNCOMPRESSED]), int(header[_COMPRESSED])
         values = next((int(header[kind][count]) for kind, count in _PAGE_KINDS.items() if kind in header), 0)
     except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise InvalidProbe(f"the file is damaged: column {column!r} has an unreadable page header") from error
+        raise InvalidProbe(f"the file is damaged: column {shown(column)} has an unreadable page header") from error
     if min(uncompressed, compressed, values) < 0:
-        raise InvalidProbe(f"the file is damaged: column {column!r} has a page of negative size")
+        raise InvalidProbe(f"the file is damaged: column {shown(column)} has a page of negative size")
     size = max(uncompressed, values * 8 if _is_list(column) else 0)
     return size, values, _DICTIONARY in header, position + compressed
 
 
 def _is_list(column: str) -> bool:
     return ".list." in column  # its values are numbers, which an encoding may pack far below a bit each
-
-
-def _varint(view: mmap.mmap, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while shift < 70:
-        byte = view[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-    raise ValueError("a number without an end")
-
-
-def _struct(view: mmap.mmap, position: int, depth: int) -> tuple[dict[int, Any], int]:
-    if depth > _DEPTH:
-        raise ValueError("nested too deeply")
-    fields: dict[int, Any] = {}
-    number = 0
-    while kind := view[position]:
-        position += 1
-        if kind >> 4:
-            number += kind >> 4
-        else:
-            raw, position = _varint(view, position)
-            number = (raw >> 1) ^ -(raw & 1)
-        fields[number], position = _value(view, position, kind & 0x0F, depth)
-    return fields, position + 1
-
-
-def _value(view: mmap.mmap, position: int, kind: int, depth: int) -> tuple[Any, int]:
-    if kind in (_TRUE, _FALSE):
-        return kind == _TRUE, position
-    if kind == _BYTE:
-        return view[position], position + 1
-    if _BYTE < kind <= _I64:
-        raw, position = _varint(view, position)
-        return (raw >> 1) ^ -(raw & 1), position
-    if kind == _DOUBLE:
-        return None, position + 8
-    if kind == _BINARY:
-        size, position = _varint(view, position)
-        return None, position + size
-    if kind == _STRUCT:
-        return _struct(view, position, depth + 1)
-    if kind in (_LIST, _SET):
-        size, inner = view[position] >> 4, view[position] & 0x0F
-        position += 1
-        if size == 15:
-            size, position = _varint(view, position)
-        for _ in range(size):
-            position = position + 1 if inner in (_TRUE, _FALSE) else _value(view, position, inner, depth + 1)[1]
-        return None, position
-    raise ValueError(f"type {kind}")  # maps do not stand in page headers

@@ -14,6 +14,7 @@ from service.state.settings import Settings
 from service.state.store import translated
 
 from .archive import exactly, member, opened
+from .items import shown
 from .npy_header import Header, read_header
 
 _CHUNK_BYTES: Final = 2**22
@@ -69,7 +70,8 @@ def ingest_predictions(
             names = archive.namelist()
             if "predictions.npy" not in names:
                 raise InvalidProbe(
-                    f"the npz has {names[:5]}; wanted is an array `predictions` of shape ({items}, {classes})"
+                    f"the npz has [{', '.join(map(shown, names[:5]))}]; wanted is an array `predictions` of shape "
+                    f"({items}, {classes})"
                 )
             info = archive.getinfo("predictions.npy")
             with member(archive, info) as stream:

@@ -1,0 +1,96 @@
+"""Where the column chunks of a Parquet file lie, read from its footer without pyarrow.
+
+pyarrow's `ColumnChunkMetaData` ends the whole process on some damaged footers (an error of its C++ part that its
+Python part lets through, as for statistics of a wrong size), so it is never made from an upload.
+"""
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from service.state.errors import InvalidProbe, TooLarge
+
+from . import thrift
+
+_MAGIC: Final = b"PAR1"
+_MAX_FOOTER_BYTES: Final = 2**24
+_GROUPS: Final = 4  # of FileMetaData
+_COLUMNS, _ROWS = 1, 3  # of RowGroup
+_META: Final = 3  # of ColumnChunk
+_COMPRESSED, _DATA, _DICTIONARY = 7, 9, 11  # of ColumnMetaData
+_WANTED: Final[thrift.Wanted] = {
+    _GROUPS: {
+        _COLUMNS: {_META: {_COMPRESSED: None, _DATA: None, _DICTIONARY: None}},
+        _ROWS: None,
+    }
+}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A column's part of a row group.
+
+    Attributes
+    ----------
+    begin, end
+        Bytes of the file.
+    """
+
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group's number of rows, and its columns in the order of the schema's leaves."""
+
+    rows: int
+    chunks: list[Chunk]
+
+
+def row_groups(source: Path) -> list[RowGroup]:
+    """What the footer says of a file that pyarrow could open.
+
+    Raises
+    ------
+    InvalidProbe
+        The footer is damaged.
+    TooLarge
+        It has more than 16 MiB.
+    """
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        end = len(view) - 8
+        length = int.from_bytes(view[max(end, 0) : end + 4], "little")
+        if view[end + 4 :] != _MAGIC or not 0 < length <= end:
+            raise InvalidProbe("the file is not readable Parquet: its footer is not where it should be")
+        if length > _MAX_FOOTER_BYTES:
+            raise TooLarge(
+                f"the file's footer has {length:,} bytes; at most {_MAX_FOOTER_BYTES:,} are taken. Write larger row "
+                "groups, and only the columns that are needed"
+            )
+        try:
+            footer, position = thrift.struct(view, end - length, _WANTED)
+            if position != end:
+                raise ValueError("bytes behind the footer")
+            return [_group(group) for group in footer[_GROUPS]]
+        except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InvalidProbe("the file is damaged: its footer is not readable") from error
+
+
+def _group(fields: dict[int, Any]) -> RowGroup:
+    return RowGroup(_number(fields[_ROWS]), [_chunk(column[_META]) for column in fields[_COLUMNS]])
+
+
+def _chunk(fields: dict[int, Any]) -> Chunk:
+    begin = _number(fields[_DATA])
+    size = _number(fields[_COMPRESSED])
+    if 0 < (dictionary := _number(fields.get(_DICTIONARY, 0))) < begin:
+        begin = dictionary
+    return Chunk(begin, begin + size)
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int:  # a reader that checks the field's type would pass over it
+        raise TypeError(f"not a number: {value!r}")
+    return value
