@@ -139,6 +139,7 @@ def test_given_labels_stand_in_for_a_config_without_names(
         ({"_attn_implementation": "kernels-community/flash-attn"}, "needs code or parts from elsewhere"),
         ({"problem_type": "multi_label_classification"}, "exactly one of its labels"),
         ({"depths": [1, 100_000]}, "'depths' in config.json is 100000, more than 512"),
+        ({"num_labels": 2**24}, "'num_labels' in config.json is 16777216, more than 20000"),
         ({"embedding_size": 10**9}, "'embedding_size' in config.json is 1000000000"),
         ({"hidden_sizes": [8, 60_000]}, "weights but the files hold"),
         ({"hidden_sizes": [8, 24]}, "another shape than config.json says"),

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from preceptor.contract.files import missing
+from preceptor.contract.labels import MAX_LABELS
 from preceptor.contract.teachers import Modality, Teacher
 from service.state.errors import InvalidProbe
 
@@ -106,7 +107,8 @@ def _refuse_sizes(value: Any, key: str = "") -> None:
         for entry in value:
             _refuse_sizes(entry, key)
     elif isinstance(value, int) and not isinstance(value, bool):
-        most = _MOST_LAYERS if _LAYERS.fullmatch(key) else _MOST
+        # transformers makes a name for each label that is only counted.
+        most = MAX_LABELS if key == "num_labels" else _MOST_LAYERS if _LAYERS.fullmatch(key) else _MOST
         if value > most:
             raise TeacherUnusable(f"{key!r} in config.json is {value}, more than {most}; use a smaller model")
 
