@@ -151,7 +151,7 @@ def _deep(model: onnx.ModelProto, rng: Random) -> None:
     """A condition in a condition in a condition."""
     value = helper.make_tensor_value_info("t", TensorProto.FLOAT, None)
     graph = helper.make_graph([helper.make_node("Identity", ["z"], ["t"])], "inner", [], [value])
-    depth = rng.choice((5, 11, 30, 45))
+    depth = rng.choice((5, 11, 20, 29))
     for _ in range(depth):
         both = {"then_branch": graph, "else_branch": graph} if depth < 12 else {"then_branch": graph}
         graph = helper.make_graph([helper.make_node("If", ["c"], ["t"], **both)], "g", [], [value])

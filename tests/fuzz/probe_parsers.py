@@ -8,11 +8,10 @@ from random import Random
 from typing import Any, Final
 
 import numpy as np
+from pydantic import ValidationError
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.probes import ProbeFormat
-from pydantic import ValidationError
-
 from service.api.strict_json import parsed
 from service.ingest import ingest
 from service.ingest.pictures import check_picture

@@ -154,9 +154,9 @@ def spoil_safetensors(seeds: list[Files], rng: Random) -> Files:
 
 def spoilt_weights(data: bytes, rng: Random) -> bytes:
     """A safetensors file with a spoilt header, or cut, or damaged."""
-    if rng.random() < 0.3:
-        return damaged(data, rng)
     length = int.from_bytes(data[:8], "little")
+    if rng.random() < 0.3 or not _is_object(data[8 : 8 + length]):
+        return damaged(data, rng)
     header = text_of(spoilt(json.loads(data[8 : 8 + length]), rng, _tensor_entry), rng)
     claimed = len(header) if rng.random() < 0.85 else rng.choice((0, 1, 2**31, 2**63, 2**64 - 1, len(data)))
     return claimed.to_bytes(8, "little") + header + data[8 + length :]
