@@ -6,7 +6,7 @@ DATA ?=
 MINUTES ?= 30
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo up test check lint types imports format clean chaos \
+.PHONY: help install demo up test check lint types imports format clean chaos fuzz \
 	bench-transport bench-recommend bench-distill bench-service
 
 help: ## Show the targets
@@ -61,6 +61,9 @@ bench-service: install ## The service under load, beside a bare route
 
 chaos: install ## Mixed jobs while everything is killed; MINUTES=30 by default
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES)
+
+fuzz: install ## Hostile inputs for every parser; make fuzz SECONDS=600
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
 
 clean: ## Remove the virtual environment and the local data
 	rm -rf $(VENV) .preceptor .demo

@@ -43,7 +43,9 @@ def table(campaign: Campaign) -> str:
     """The report as text."""
     rows = rows_of(campaign)
     lines = [f"| {' | '.join(rows[0])} |", "|" + "---|" * len(rows[0])]
-    lines += [f"| {' | '.join(f'{value:,}' if isinstance(value, int) else value for value in row.values())} |" for row in rows]
+    lines += [
+        f"| {' | '.join(f'{value:,}' if isinstance(value, int) else value for value in row.values())} |" for row in rows
+    ]
     for found in campaign.findings.values():
         lines.append(f"\n{found.parser}: {found.outcome}, {found.count} times: {found.signature}")
         lines.append(f"    repeat: --parser '{found.parser}' --seed {found.seed} --case {found.cases[0]}")

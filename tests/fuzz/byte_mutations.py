@@ -4,7 +4,22 @@ from random import Random
 from typing import Final
 
 LARGEST: Final = 4 * 2**20
-_EXTREMES: Final = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
+_EXTREMES: Final = (
+    0,
+    1,
+    2,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**63 - 1,
+    2**64 - 1,
+)
 
 
 def damaged(data: bytes, rng: Random, others: list[bytes] | None = None) -> bytes:

@@ -142,7 +142,8 @@ class Campaign:
     def _start(
         self, name: str, work: Path, first: int, count: int, seconds: float, *, contained: bool = False
     ) -> subprocess.Popen[bytes]:
-        options = {"parser": name, "seed": self.plan.seed, "first": first, "count": count, "seconds": seconds}
+        options: dict[str, object] = {"parser": name, "module": ENTRIES[name].module, "seed": self.plan.seed}
+        options |= {"first": first, "count": count, "seconds": seconds}
         command = [sys.executable, "-m", "tests.fuzz.child", "--work", str(work)]
         command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
         errors = work / f"errors-{threading.get_ident()}"

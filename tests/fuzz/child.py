@@ -78,7 +78,7 @@ def tried(attempt: Callable[[Files, Path], Outcome], files: Files, work: Path, m
 
 def run(arguments: argparse.Namespace, say: Callable[[dict[str, Any]], None]) -> None:
     """Try the cases `first` to `first + count`, or as many as the time allows."""
-    parser = parser_named(arguments.parser)
+    parser = parser_named(arguments.parser, arguments.module)
     seeds = stored_seeds(parser, arguments.work / "seeds" / parser.name.replace(" ", "-"))
     work = Path(tempfile.mkdtemp(dir=arguments.work))
     attempt = parser.attempt
@@ -100,9 +100,10 @@ def run(arguments: argparse.Namespace, say: Callable[[dict[str, Any]], None]) ->
 
 
 def main() -> None:
-    """Entry of the process; see `Campaign` for the arguments."""
+    """Entry of the process; `Campaign` gives the arguments."""
     reader = argparse.ArgumentParser()
     reader.add_argument("--parser", required=True)
+    reader.add_argument("--module", required=True)
     reader.add_argument("--seed", type=int, required=True)
     reader.add_argument("--first", type=int, required=True)
     reader.add_argument("--count", type=int, required=True)

@@ -132,7 +132,9 @@ _SEGMENTS: Final = ("..", ".", "", "%2e%2e", "%00", "%ff", "%F0%9F%90%88", "a" *
 def _spoil_head(head: Head, rng: Random) -> None:
     kind = rng.randrange(10)
     if kind == 0:
-        head["method"] = rng.choice(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "get", ""))
+        head["method"] = rng.choice(
+            ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "get", "")
+        )
     elif kind in (1, 2):
         parts = head["path"].split("/")
         place = rng.randrange(len(parts))
@@ -171,7 +173,9 @@ def spoil_json_request(seeds: list[Files], rng: Random) -> Files:
 
 def _spoilt_body(body: bytes, rng: Random) -> bytes:
     def extra(rng: Random) -> Any:
-        return rng.choice(("{teacher}", "{probe}", "{label_set}", "{done}", "{student}", ["a"] * 20_001, "l" * 201, ["x", "x"]))
+        return rng.choice(
+            ("{teacher}", "{probe}", "{label_set}", "{done}", "{student}", ["a"] * 20_001, "l" * 201, ["x", "x"])
+        )
 
     return text_of(spoilt(json.loads(body), rng, extra), rng)
 
@@ -181,7 +185,9 @@ def spoil_upload(seeds: list[Files], rng: Random) -> Files:
     files = rng.choice(seeds)
     head = _with_head(files, rng, rng.choice((0, 1, 1, 2)))
     others = [other["body"] for other in seeds]
-    body = rng.choice((files["body"], damaged(files["body"], rng, others), damaged(files["body"], rng), rng.choice(others)))
+    body = rng.choice(
+        (files["body"], damaged(files["body"], rng, others), damaged(files["body"], rng), rng.choice(others))
+    )
     return {"head": json.dumps(head).encode(), "body": body}
 
 

@@ -40,7 +40,9 @@ def _data(model: onnx.ModelProto, rng: Random) -> None:
         else:
             tensor.data_location = TensorProto.EXTERNAL
             tensor.ClearField("raw_data")
-            place = rng.choice(("/etc/passwd", "../../x", "weights.bin", "model.onnx", "", "*/_ORT_MEM_ADDR_/*", "\x00"))
+            place = rng.choice(
+                ("/etc/passwd", "../../x", "weights.bin", "model.onnx", "", "*/_ORT_MEM_ADDR_/*", "\x00")
+            )
             tensor.external_data.add(key="location", value=place)
             tensor.external_data.add(key="offset", value=str(rng.choice(_SIZES)))
             tensor.external_data.add(key="length", value=str(rng.choice(_SIZES)))
@@ -167,7 +169,8 @@ def _function(model: onnx.ModelProto, rng: Random) -> None:
     for number in range(count):
         following = (number + 1) % count if rng.random() < 0.5 else number + 1
         calls = [
-            helper.make_node(f"F{following}", ["a"], [name], domain="own") for name in ("d", *(["e"] if count > 2 else []))
+            helper.make_node(f"F{following}", ["a"], [name], domain="own")
+            for name in ("d", *(["e"] if count > 2 else []))
         ]
         if following == count:
             calls = [helper.make_node("Identity", ["a"], ["d"])]

@@ -35,7 +35,7 @@ ENTRIES: Final = {
 }
 
 
-def parser_named(name: str) -> Parser:
-    """The parser of that name."""
-    module = importlib.import_module(f".{ENTRIES[name].module}", __package__)
-    return next(parser for parser in module.PARSERS if parser.name == name)
+def parser_named(name: str, module: str | None = None) -> Parser:
+    """The parser of that name; from another module of this package where one is given."""
+    found = importlib.import_module(f".{module or ENTRIES[name].module}", __package__)
+    return next(parser for parser in found.PARSERS if parser.name == name)

@@ -205,7 +205,9 @@ def _spoil_png(data: bytes, rng: Random) -> bytes:
         place = rng.randrange(len(chunks)) if chunks else 0
         kind = rng.randrange(6)
         if not chunks or kind == 0:
-            name = rng.choice((b"iTXt", b"zTXt", b"iCCP", b"acTL", b"fcTL", b"fdAT", b"PLTE", b"tRNS", b"eXIf", b"gAMA"))
+            name = rng.choice(
+                (b"iTXt", b"zTXt", b"iCCP", b"acTL", b"fcTL", b"fdAT", b"PLTE", b"tRNS", b"eXIf", b"gAMA")
+            )
             chunks.insert(place, (name, rng.choice((b"", noise(rng), b"x\x00\x00" + zlib.compress(bytes(10**6))))))
         elif kind == 1:
             del chunks[place]

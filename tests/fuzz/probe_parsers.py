@@ -116,7 +116,9 @@ def _spoil_json(seeds: list[Files], rng: Random) -> Files:
     return {SOURCE: text_of(spoilt(_BODY, rng), rng)}
 
 
-def _of_format(format: ProbeFormat, seeds: Callable[[], list[bytes]], spoil: Callable[[list[Files], Random], Files]) -> Parser:
+def _of_format(
+    format: ProbeFormat, seeds: Callable[[], list[bytes]], spoil: Callable[[list[Files], Random], Files]
+) -> Parser:
     return Parser(f"probe {format}", lambda: single(seeds()), spoil, partial(_probe, format))
 
 
