@@ -7,6 +7,7 @@ from typing import Final
 from service.state.errors import JobFailed
 
 _LONGEST: Final = 240
+_LONGEST_DETAIL: Final = 1000
 
 
 class TeacherUnusable(JobFailed):
@@ -26,7 +27,7 @@ def reason_of(error: BaseException, folder: Path | None = None, *, doing: str = 
         "loaded" or "run".
     """
     if isinstance(error, TeacherUnusable):
-        return error.detail
+        return error.detail if len(error.detail) <= _LONGEST_DETAIL else error.detail[: _LONGEST_DETAIL - 3] + "..."
     if _is_out_of_memory(error):
         return f"the model needs more memory than a worker may use when it is {doing}; register a smaller model"
     text = _first_line(str(error), folder)
@@ -38,6 +39,11 @@ def reason_of(error: BaseException, folder: Path | None = None, *, doing: str = 
         else "check that the model accepts the input that its preprocessing describes"
     )
     return f"the model could not be {doing} ({said}); {advice}"
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library in Rust gave up (pyo3): its error is no `Exception`, and the process can go on."""
+    return type(error).__module__ == "pyo3_runtime"
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

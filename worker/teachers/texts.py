@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from .rejection import TeacherUnusable
+from .rejection import TeacherUnusable, is_panic
 
 _LARGEST: Final = 64 * 2**20
 _HOW_TO_SAVE: Final = (
@@ -37,7 +37,9 @@ class TextEncoder:
             raise TeacherUnusable(f"{path.name} is larger than {_LARGEST // 2**20} MiB; {_HOW_TO_SAVE}")
         try:
             self._tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except Exception as error:  # tokenizers raises bare Exception
+        except BaseException as error:  # tokenizers raises bare Exception, or panics
+            if not (isinstance(error, Exception) or is_panic(error)):
+                raise
             raise TeacherUnusable(f"{path.name} is not a tokenizer ({str(error)[:160]}); {_HOW_TO_SAVE}") from None
         options = read_options(path.with_name("tokenizer_config.json"))
         limit = self._limit(options, max_length)
@@ -82,7 +84,12 @@ class TextEncoder:
             `input_ids`, `attention_mask`, `token_type_ids`, each of shape (B, L), int64. L is at least 1:
             where a text has no token at all, one padding token stands for it.
         """
-        encodings = self._tokenizer.encode_batch_fast(texts)
+        try:
+            encodings = self._tokenizer.encode_batch_fast(texts)
+        except BaseException as error:
+            if not (isinstance(error, Exception) or is_panic(error)):
+                raise
+            raise TeacherUnusable(f"tokenizer.json cannot be used ({str(error)[:160]}); {_HOW_TO_SAVE}") from None
         arrays = {
             "input_ids": np.array([e.ids for e in encodings], dtype=np.int64),
             "attention_mask": np.array([e.attention_mask for e in encodings], dtype=np.int64),

@@ -16,7 +16,8 @@ from .outputs import run_teacher
 from .rejection import TeacherUnusable, reason_of
 from .samples import sample
 
-# Parsers written in C++ read these files, so a hostile one is read by a process that may die.
+# Parsers written in C++ and Rust read these files, so a hostile one is read by a process that may die. A tokenizer
+# of some bytes can ask for gigabytes (a normaliser's table), and its library then ends the process.
 ISOLATED_KINDS: Final = frozenset({"onnx", "torch_export"})
 
 
@@ -81,14 +82,15 @@ def validate_teacher(
     device, threads
         As for `load_teacher`. An isolated validation runs on the CPU.
     isolate
-        Whether a child process with a memory cap does the work. None: for ONNX and torch.export.
+        Whether a child process with a memory cap does the work. None: for ONNX, torch.export and `transformers`
+        folders of text models.
     memory_bytes
         Address space of that child; None takes a default that grows with the files.
     timeout_seconds
         The child is ended after so long.
     """
     if isolate is None:
-        isolate = teacher.source.kind in ISOLATED_KINDS
+        isolate = teacher.source.kind in ISOLATED_KINDS or _has_tokenizer(teacher)
     if isolate and teacher.source.kind != "predictions":
         from .isolated import validate_isolated
 
@@ -103,6 +105,10 @@ def validate_teacher(
         return _judge(teacher, folder, device, threads)
     except Exception as error:
         return Verdict.rejected(reason_of(error, folder))
+
+
+def _has_tokenizer(teacher: Teacher) -> bool:
+    return teacher.source.kind == "transformers" and teacher.modality == "text"
 
 
 def _judge_predictions(teacher: Teacher) -> Verdict:
