@@ -228,7 +228,7 @@ class Campaign:
                 answers = [message for message in self._messages(child) if message is None or "end" in message]
             finally:
                 _kill(child, 0.0)
-            if answers and answers[0] is not None and answers[0]["outcome"] == "refused":
+            if answers and answers[0] is not None and answers[0]["outcome"] not in BAD:
                 self.rows[name].outcomes["contained"] += 1
                 return
         self._note(name, number, outcome, signature, detail)

@@ -38,7 +38,7 @@ class Parser:
         it raises is a crash.
     contained
         Where the product itself runs the parser in a process that may die: tries the input that way. An input
-        that ended the process is no crash then if it is refused in good order.
+        that ended its process, or hung, is no fault then if it is refused (or taken) in good order.
     memory
         Bytes of resident memory that one input may take.
     """

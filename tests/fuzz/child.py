@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace, say: Callable[[dict[str, Any]], None]) ->
         attempt = parser.contained
     else:
         tried(attempt, seeds[0], work, parser.memory)  # libraries are loaded by the first
-        measure.cap_addresses(max(_ADDRESSES, 2 * parser.memory))
+        measure.cap_addresses(max(_ADDRESSES, parser.memory))
     say({"ready": True})
     deadline = time.monotonic() + arguments.seconds
     for number in range(arguments.first, arguments.first + arguments.count):

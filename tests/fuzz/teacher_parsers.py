@@ -1,6 +1,7 @@
 """The parsers of a teacher's files, and whole validations of teachers."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -27,7 +28,7 @@ torch.set_num_threads(1)
 
 _VECTORS: Final = {"modality": "features", "dimension": 6}
 _SECONDS: Final = 20.0
-_GIB: Final = 2**30
+_CAP: Final = 3 * 2**30
 
 
 def _teacher(kind: str, modality: str, labels: list[str] | None) -> Teacher:
@@ -122,20 +123,30 @@ def _spoil_config(seeds: list[Files], rng: Random) -> Files:
     return {SOURCE: text_of(spoilt(json.loads(rng.choice(seeds)[SOURCE]), rng), rng)}
 
 
+def _text_teacher(files: Files, folder: Path) -> Outcome:
+    """A validation of a text model with this tokenizer."""
+    whole = inputs.transformers_seeds()[1] | {"tokenizer.json": files[SOURCE]}
+    return _validation("transformers", None, whole, folder)
+
+
+def _isolated(kind: str, seeds: Callable[[], list[Files]], spoil: Callable[[list[Files], Random], Files]) -> Parser:
+    """A validation in this process, whose memory is capped; again in a process of its own where this one ends."""
+    attempt, contained = partial(_validation, kind, False), partial(_validation, kind, None)
+    return Parser(kind.replace("_", "."), seeds, spoil, attempt, contained, memory=_CAP)
+
+
 PARSERS: Final = [
     Parser("safetensors", lambda: single(inputs.safetensors_seeds()), inputs.spoil_safetensors, _weights),
     Parser("config.json", _config_seeds, _spoil_config, _config),
-    Parser("tokenizer", lambda: single(inputs.tokenizer_seeds()), inputs.spoil_tokenizer, _tokenizer),
     Parser(
-        "transformers", inputs.transformers_seeds, inputs.spoil_transformers, partial(_validation, "transformers", None),
-        memory=_GIB,
+        "tokenizer",
+        lambda: single(inputs.tokenizer_seeds()),
+        inputs.spoil_tokenizer,
+        _tokenizer,
+        contained=_text_teacher,
+        memory=_CAP,
     ),
-    Parser(
-        "onnx", inputs.onnx_seeds, spoil_onnx, partial(_validation, "onnx", False), partial(_validation, "onnx", True),
-        memory=2 * _GIB,
-    ),
-    Parser(
-        "torch.export", inputs.torch_export_seeds, inputs.spoil_torch_export, partial(_validation, "torch_export", False),
-        partial(_validation, "torch_export", True), memory=2 * _GIB,
-    ),
-]  # fmt: skip
+    _isolated("transformers", inputs.transformers_seeds, inputs.spoil_transformers),
+    _isolated("onnx", inputs.onnx_seeds, spoil_onnx),
+    _isolated("torch_export", inputs.torch_export_seeds, inputs.spoil_torch_export),
+]

@@ -1,4 +1,4 @@
-"""A short campaign with a fixed seed, and a proof that a campaign finds faults. `python -m tests.fuzz` is the long one."""
+"""A short campaign with a fixed seed, and a proof that one finds faults. `python -m tests.fuzz` is the long one."""
 
 import pytest
 
