@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.distill import report, run, step_cost
+from benchmarks.distill import cached, report, run, step_cost
 from benchmarks.report import Report
 
 _ROOT = Path(__file__).parents[2]
@@ -42,6 +42,7 @@ def main() -> int:
     if not asked.report_only:
         run.measure(wanted, asked.kept)
     out = Report("benchmarks.distill", ("torch", "numpy", "POT", "scikit-learn", "transformers"))
+    cached.measure(out)
     step_cost.measure(out, rounds=3 if _flag("FAST") else 7, side=64)
     holds = report.report(run.read(wanted, asked.kept), out, _ROOT / "benchmarks" / "results" / "distill.json")
     return 1 if _flag("STRICT") and not holds else 0

@@ -50,7 +50,7 @@ def situations_of(each: int) -> tuple[str, ...]:
     return ("names", "unlabelled", "few labels" if each <= FEW else "labelled")
 
 
-def fit(examples: Sequence[tuple[Mapping[str, Sequence[float]], Vector]], members: Sequence[str]) -> dict[str, float]:
+def fit(examples: Sequence[tuple[Mapping[str, Vector], Vector]], members: Sequence[str]) -> dict[str, float]:
     """Non-negative weights that bring the blend nearest to the standardised truth.
 
     Parameters

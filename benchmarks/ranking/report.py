@@ -100,24 +100,28 @@ def _ceiling(accuracy: Vector) -> float:
     return float(np.mean([weightedtau(accuracy[a], accuracy[b]).statistic for a, b in pairs]))
 
 
-def _examples(tasks: list[Measured], loss: str, grid: Grid) -> Iterator[tuple[int, Scores, Vector]]:
-    for number, task in enumerate(tasks):
+def _examples(tasks: list[Measured], loss: str, grid: Grid) -> Iterator[tuple[Measured, Scores, Vector]]:
+    for task in tasks:
         if loss in task.accuracy:
             for each in grid.sizes:
                 for scores in task.probes[each]:
-                    yield number, scores, task.truth(loss)
+                    yield task, scores, task.truth(loss)
+
+
+def _fitted(examples: list[tuple[Measured, Scores, Vector]], situation: str) -> dict[str, float]:
+    """Weights that order whole zoos, and the teachers of one size in them: else the largest would teach too much."""
+    rows: list[tuple[dict[str, Vector], Vector]] = []
+    for task, scores, truth in examples:
+        if situation in blend.situations_of(scores.each):
+            for mask in (SLICES["all"](task)[0], task.matched):
+                rows.append(({name: np.asarray(v)[mask] for name, v in scores.values.items()}, truth[mask]))
+    return blend.fit(rows, blend.MEMBERS[situation])
 
 
 def _left_out(tasks: list[Measured], loss: str, grid: Grid, situation: str) -> list[dict[str, float]]:
     """Weights for every task, fitted on the others."""
     examples = list(_examples(tasks, loss, grid))
-    return [
-        blend.fit(
-            [(s.values, t) for number, s, t in examples if number != left and situation in blend.situations_of(s.each)],
-            blend.MEMBERS[situation],
-        )
-        for left in range(len(tasks))
-    ]
+    return [_fitted([one for one in examples if one[0] is not task], situation) for task in tasks]
 
 
 def _static(tasks: list[Measured], loss: str, left: int) -> Vector:
@@ -201,7 +205,7 @@ def _targets(
         out.target(f"names alone minus {control}: low end", 0.0, low)
 
 
-def _deviation(examples: list[tuple[int, Scores, Vector]], member: str) -> float:
+def _deviation(examples: list[tuple[Measured, Scores, Vector]], member: str) -> float:
     """Median deviation of an estimator over a zoo."""
     return float(np.median([np.std(scores.values[member]) for _, scores, _ in examples]))
 
@@ -215,8 +219,7 @@ def _write_weights(
     examples = list(_examples(tasks, loss, grid))
     situations: dict[str, Any] = {}
     for situation, name in SITUATIONS.items():
-        mine = [(s.values, t) for _, s, t in examples if situation in blend.situations_of(s.each)]
-        weights = blend.fit(mine, blend.MEMBERS[situation])
+        weights = _fitted(examples, situation)
         each = blend.FEW if situation == "few labels" else MAIN
         evidence = {
             which: {key: round(value, 3) for key, value in mean(found[which, each, loss][name]).items() if key in NAMES}
