@@ -3,7 +3,6 @@
 import asyncio
 import atexit
 import json
-import os
 import shutil
 import tempfile
 from functools import cache
@@ -113,10 +112,10 @@ def _application() -> Application:
 
 def _request(files: Files, folder: Path) -> Outcome:
     application = _application()
-    before = set(os.listdir(application.staging))
+    before = set(application.staging.iterdir())
     status, headers, body = application.ask(files)
-    if extra := set(os.listdir(application.staging)) - before:
-        raise LeftBehind(f"left in the staging folder: {sorted(extra)[:5]}")
+    if extra := set(application.staging.iterdir()) - before:
+        raise LeftBehind(f"left in the staging folder: {sorted(path.name for path in extra)[:5]}")
     head = json.loads(files["head"])
     told = f"{head['method']} {head['path'][:60]}: {status}"
     if status >= 500 and status not in (503, 507):

@@ -14,7 +14,8 @@ from .json_mutations import STRINGS
 _SIZES: Final = (0, 1, -1, 2, 7, 2**20, 2**31 - 1, 2**31, 2**40, 2**62, -(2**63))
 _OPERATORS: Final = (
     "Loop", "Scan", "If", "ConstantOfShape", "Expand", "Tile", "Range", "NonZero", "Resize", "RandomNormal", "Gather",
-    "ReduceSum", "LSTM", "Conv", "ConvTranspose", "Einsum", "TopK", "OneHot", "Pad", "Reshape", "Concat", "Shape", "Cast",
+    "ReduceSum", "LSTM", "Conv", "ConvTranspose", "Einsum", "TopK", "OneHot", "Pad", "Reshape", "Concat",
+    "Shape", "Cast",
     "StringNormalizer", "ATen", "SequenceEmpty", "SplitToSequence", "Optional", "DequantizeLinear", "MatMul", "Softmax",
     "GroupNormalization", "LayerNormalization", "Attention", "MaxPool", "Bernoulli", "Multinomial", "DFT", "Compress",
 )  # fmt: skip

@@ -26,7 +26,7 @@ from .case import SOURCE, Files, Outcome, Parser, refuse_leftovers, single
 from .json_mutations import spoilt, text_of
 
 LIMITS: Final = Settings(max_probe_expanded_bytes=2**24, max_item_bytes=2**20, max_image_pixels=2**20)
-_STATUSES: Final = (413, 415, 422)
+_STATUSES: Final = (400, 413, 415, 422)
 
 
 def _refused(error: PreceptorError) -> Outcome:
@@ -97,9 +97,7 @@ def _strict_json(files: Files, folder: Path) -> Outcome:
     try:
         value = parsed(files[SOURCE])
     except PreceptorError as error:
-        assert error.status == 400
-        error.detail.encode()
-        return "refused"
+        return _refused(error)
     # What is read can be stored and answered.
     json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     try:

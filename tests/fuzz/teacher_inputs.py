@@ -237,13 +237,15 @@ def _tokenizer_part(rng: Random) -> Any:
             {"type": "Replace", "pattern": pattern, "content": "a" * 1000},
             {"type": "Replace", "pattern": {"String": ""}, "content": "aa"},
             {"type": "Sequence", "pretokenizers": [], "normalizers": [], "processors": [], "decoders": []},
-            {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 50}] * 6},
+            {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "a"},
+            "content": "a" * 50}] * 6},
             {"type": "Precompiled", "precompiled_charsmap": "AAAA////"},
             {"type": "Precompiled", "precompiled_charsmap": ""},
             {"type": "BertProcessing", "sep": ["x", huge], "cls": ["y", huge]},
             {"type": "FixedLength", "length": rng.choice((0, 1, 2**40))},
             {"type": "Prepend", "prepend": "a" * 5000},
-            {"strategy": {"Fixed": huge}, "direction": "Left", "pad_to_multiple_of": rng.choice((0, huge)), "pad_id": huge,
+            {"strategy": {"Fixed": huge}, "direction": "Left", "pad_to_multiple_of": rng.choice((0, huge)),
+            "pad_id": huge,
              "pad_type_id": huge, "pad_token": "x"},
             {"direction": "Right", "max_length": rng.choice((0, 1, huge)), "strategy": "OnlySecond", "stride": huge},
             {"type": "Unigram", "unk_id": 9, "vocab": [["a", 0.0]], "byte_fallback": True},
@@ -282,7 +284,8 @@ def _program_part(rng: Random) -> Any:
     number = rng.choice((0, -1, 2**31, 2**40, 2**62, 2**63))
     return rng.choice(
         (
-            target, {"as_int": number}, {"as_ints": [number, number]}, {"as_name": "x"}, {"as_tensor": {"name": "p_head_weight"}},
+            target, {"as_int": number}, {"as_ints": [number, number]}, {"as_name": "x"},
+            {"as_tensor": {"name": "p_head_weight"}},
             {"as_expr": {"expr_str": "__import__('os').system('true')", "hint": None}}, {"as_float": 1e308}, number,
             {"as_none": ()}, {"as_bool": True}, {"as_string": "../x"}, {"as_sym_int": {"as_name": "s0"}},
         )

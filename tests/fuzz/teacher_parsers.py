@@ -12,7 +12,6 @@ import torch
 from preceptor.contract.base import now
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.teachers import Teacher, TeacherStatus
-from service.state.errors import PreceptorError
 from worker.teachers.rejection import TeacherUnusable
 from worker.teachers.sources.transformers import check_config
 from worker.teachers.texts import TextEncoder, read_options
@@ -107,8 +106,7 @@ def _tokenizer(files: Files, folder: Path) -> Outcome:
     _written(files, folder)
     try:
         arrays = TextEncoder(folder / SOURCE, max_length=32, pad_id=0).encode(_TEXTS)
-    except PreceptorError as error:
-        assert isinstance(error, TeacherUnusable)
+    except TeacherUnusable as error:
         return _refused(error)
     assert {array.shape[0] for array in arrays.values()} == {len(_TEXTS)}
     assert max(array.shape[1] for array in arrays.values()) <= 4096
