@@ -76,6 +76,14 @@ def create_app(current: Callable[[], SmallService]) -> FastAPI:
 
     app.add_middleware(Observed, current=current)
 
+    @app.get("/health/live")
+    async def live() -> Response:
+        return JSONResponse({"status": "ok", "checks": {}})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(current().metrics, media_type="text/plain")
+
     @app.get("/health/ready")
     async def ready() -> Response:
         if current().workers:

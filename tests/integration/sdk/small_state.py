@@ -66,6 +66,7 @@ class SmallService:
         self.finished = True  # whether new jobs are finished at once
         self.failing = False
         self.workers = True
+        self.metrics = 'preceptor_lane_waiting_jobs{lane="recommend"} 0.0\n'
 
     def fail(self, method: str, path: str, *faults: Fault) -> None:
         """Let the next requests fail, one fault each."""

@@ -79,6 +79,10 @@ class AsyncClient:
         """Versions of the service."""
         return await self._driver.send(health.version())
 
+    async def metrics(self) -> str:
+        """The deployment's numbers, in Prometheus' text format."""
+        return await self._driver.send(health.metrics())
+
     async def close(self) -> None:
         """Close the connections."""
         if self._owned:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import audit, distill, health, jobs, labels, probes, recommend, students, teachers
+from . import audit, distill, doctor, health, jobs, labels, probes, recommend, students, teachers
 from .failures import ReportingGroup
 from .session import KeyOption, UrlOption
 
@@ -50,3 +50,4 @@ jobs.attach(app)
 app.add_typer(students.group, name="students")
 audit.attach(app)
 health.attach(app)
+doctor.attach(app)

@@ -78,6 +78,10 @@ class Client:
         """Versions of the service."""
         return self._driver.send(health.version())
 
+    def metrics(self) -> str:
+        """The deployment's numbers, in Prometheus' text format."""
+        return self._driver.send(health.metrics())
+
     def close(self) -> None:
         """Close the connections."""
         if self._owned:

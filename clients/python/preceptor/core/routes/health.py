@@ -1,4 +1,4 @@
-"""`/health` and `/version`"""
+"""`/health`, `/version` and `/metrics`"""
 
 from dataclasses import replace
 
@@ -26,3 +26,7 @@ def ready() -> Call[Health]:
 
 def version() -> Call[Version]:
     return call("GET", "/version", model(Version))
+
+
+def metrics() -> Call[str]:
+    return call("GET", "/metrics", lambda reply: reply.content.decode(), headers={"Accept": "text/plain"})
