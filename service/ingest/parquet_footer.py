@@ -70,8 +70,9 @@ def row_groups(source: Path) -> list[RowGroup]:
                 "groups, and only the columns that are needed"
             )
         try:
-            footer, position = thrift.struct(view, end - length, _WANTED)
-            if position != end:
+            with memoryview(view) as whole, whole[end - length : end] as part:
+                footer, position = thrift.struct(part, 0, _WANTED)
+            if position != length:
                 raise ValueError("bytes behind the footer")
             return [_group(group) for group in footer[_GROUPS]]
         except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:

@@ -17,6 +17,7 @@ from .parquet_footer import row_groups
 from .thrift import struct
 
 _MAX_PAGE_BYTES: Final = 2**29
+_MAX_HEADER_BYTES: Final = 2**20
 _UNCOMPRESSED, _COMPRESSED = 2, 3  # fields of PageHeader
 _DICTIONARY: Final = 7
 _PAGE_KINDS: Final = {
@@ -112,7 +113,9 @@ def _paths(metadata: Any) -> list[str]:
 def _page(view: mmap.mmap, begin: int, column: str) -> tuple[int, int, bool, int]:
     """Bytes of a page in memory, its number of values, whether it is a dictionary, and where the next begins."""
     try:
-        header, position = struct(view, begin)
+        with memoryview(view) as whole, whole[begin : begin + _MAX_HEADER_BYTES] as part:
+            header, length = struct(part, 0)
+        position = begin + length
         uncompressed, compressed = int(header[_UNCOMPRESSED]), int(header[_COMPRESSED])
         values = next((int(header[kind][count]) for kind, count in _PAGE_KINDS.items() if kind in header), 0)
     except (IndexError, KeyError, TypeError, ValueError) as error:

@@ -1,6 +1,5 @@
 """Reads Thrift's compact protocol, as Parquet writes it: numbers, texts and structs; what is not needed is skipped."""
 
-import mmap
 from typing import Any, Final
 
 TRUE, FALSE, BYTE, I64, DOUBLE, BINARY, LIST, SET, STRUCT = 1, 2, 3, 6, 7, 8, 9, 10, 12
@@ -10,7 +9,7 @@ Wanted = dict[int, "Wanted | None"]
 """The fields of a struct that are wanted; of a field that is a struct or a list of them, those within."""
 
 
-def varint(view: mmap.mmap, position: int) -> tuple[int, int]:
+def varint(view: memoryview, position: int) -> tuple[int, int]:
     """A number without sign, and where what follows begins.
 
     Raises
@@ -29,7 +28,7 @@ def varint(view: mmap.mmap, position: int) -> tuple[int, int]:
     raise ValueError("a number without an end")
 
 
-def struct(view: mmap.mmap, position: int, wanted: Wanted | None = None, depth: int = 0) -> tuple[dict[int, Any], int]:
+def struct(view: memoryview, position: int, wanted: Wanted | None = None, depth: int = 0) -> tuple[dict[int, Any], int]:
     """A struct's fields by number, and where what follows begins.
 
     Parameters
@@ -69,7 +68,7 @@ def struct(view: mmap.mmap, position: int, wanted: Wanted | None = None, depth: 
 
 
 def _value(
-    view: mmap.mmap, position: int, kind: int, depth: int, wanted: Wanted | None, keeps: bool
+    view: memoryview, position: int, kind: int, depth: int, wanted: Wanted | None, keeps: bool
 ) -> tuple[Any, int]:
     if keeps and kind not in (I64, BINARY, STRUCT, LIST):  # another reader would pass over such a field
         raise ValueError(f"type {kind}")
@@ -81,10 +80,12 @@ def _value(
         raw, position = varint(view, position)
         return (raw >> 1) ^ -(raw & 1), position
     if kind == DOUBLE:
+        if position + 8 > len(view):
+            raise ValueError("cut off")
         return None, position + 8
     if kind == BINARY:
         size, position = varint(view, position)
-        return view[position : position + size] if keeps else None, position + size
+        return view[position : position + size].tobytes() if keeps else None, position + size
     if kind == STRUCT:
         return struct(view, position, wanted, depth + 1)
     if kind in (LIST, SET):
@@ -92,11 +93,13 @@ def _value(
     raise ValueError(f"type {kind}")  # maps do not stand in what is read here
 
 
-def _list(view: mmap.mmap, position: int, depth: int, wanted: Wanted | None, keeps: bool) -> tuple[Any, int]:
+def _list(view: memoryview, position: int, depth: int, wanted: Wanted | None, keeps: bool) -> tuple[Any, int]:
     size, inner = view[position] >> 4, view[position] & 0x0F
     position += 1
     if size == 15:
         size, position = varint(view, position)
+    if size > len(view) - position:  # each takes a byte at least
+        raise ValueError(f"a list of {size} elements")
     found: list[Any] | None = [] if keeps else None
     for _ in range(size):
         if inner in (TRUE, FALSE):

@@ -95,3 +95,14 @@ def test_long_names_are_quoted_in_part(refused: Any, tmp_path: Path) -> None:
             source, items=2, classes=2, values="logits", target=tmp_path / "target", settings=Settings(data=tmp_path)
         )
     assert len(caught.value.detail) < 1000
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", [3, 7])
+def test_an_endless_list_in_a_page_header_is_not_walked(refused: Any, kind: int) -> None:
+    # The sizes of doubles were added up without a look at the file's end.
+    data = parquet(VECTORS, use_dictionary=False, compression="none")
+    begin = 4
+    endless = bytes([0x19, 0xF0 | kind]) + b"\xff" * 8 + b"\x7f"
+    error = refused(data[:begin] + endless + data[begin + len(endless) :], "p.parquet")
+    assert "unreadable page header" in error.detail
