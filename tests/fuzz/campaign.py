@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from service.state.embedded import EmbeddedRedis
+
 from . import measure
 from .parsers import ENTRIES
 
@@ -113,9 +115,13 @@ class Campaign:
                 self.rows[parser].next_case = self.plan.first
                 waiting.put(parser)
             deadline = time.monotonic() + self.plan.seconds
-            with ThreadPoolExecutor(self.plan.processes) as pool:
-                for done in [pool.submit(self._serve, waiting, work, deadline) for _ in range(self.plan.processes)]:
-                    done.result()
+            try:
+                with ThreadPoolExecutor(self.plan.processes) as pool:
+                    for done in [pool.submit(self._serve, waiting, work, deadline) for _ in range(self.plan.processes)]:
+                        done.result()
+            finally:
+                for path in work.glob("*/redis/redis.pid"):  # of processes that could not stop theirs
+                    EmbeddedRedis(path.parent).stop()
 
     def _serve(self, waiting: "queue.SimpleQueue[str]", work: Path, deadline: float) -> None:
         while time.monotonic() < deadline:
