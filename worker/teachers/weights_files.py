@@ -36,7 +36,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
             shape = tuple(int(n) for n in entry["shape"])
             begin, end = (int(n) for n in entry["data_offsets"])
             bits = _BITS[entry["dtype"]]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise TeacherUnusable(f"{path.name} describes the tensor {name[:80]!r} wrongly; {_AGAIN}") from None
         if any(n < 0 for n in shape) or not 0 <= begin <= end or math.prod(shape) * bits != (end - begin) * 8:
             raise TeacherUnusable(f"{path.name} describes the tensor {name[:80]!r} wrongly; {_AGAIN}")

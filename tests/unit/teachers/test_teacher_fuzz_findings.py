@@ -12,6 +12,7 @@ from preceptor.contract.teachers import Teacher, TeacherStatus
 from worker.teachers.rejection import TeacherUnusable, reason_of
 from worker.teachers.texts import TextEncoder
 from worker.teachers.validation import validate_teacher
+from worker.teachers.weights_files import read_shapes
 
 Make = Callable[..., Teacher]
 
@@ -65,3 +66,14 @@ def test_a_tokenizer_that_asks_for_gigabytes_ends_no_worker(
 
 def test_a_reason_is_never_long() -> None:
     assert len(reason_of(TeacherUnusable("x" * 20_000))) <= 1000
+
+
+@pytest.mark.parametrize(
+    "entry", ['"shape": [Infinity], "data_offsets": [0, 4]', '"shape": [1], "data_offsets": [0, 1e999]']
+)
+def test_infinite_sides_and_offsets_of_a_tensor_are_refused(tmp_path: Path, entry: str) -> None:
+    header = f'{{"a": {{"dtype": "F32", {entry}}}}}'.encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(TeacherUnusable, match="describes the tensor 'a' wrongly"):
+        read_shapes(path)
