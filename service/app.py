@@ -20,16 +20,20 @@ from service.api import (
     recommendations,
     students,
     teachers,
+    webhooks,
 )
 from service.api.authenticated import Authenticated, keys_are_asked_for
 from service.api.body_limit import BodyLimit
 from service.api.methods import Methods
 from service.api.observed import Observed
+from service.egress import Egress
 from service.state.background import ended
 from service.state.settings import Settings
 from service.state.state import State
+from service.webhooks.dispatcher import Dispatcher
+from service.webhooks.post import Post
 
-_ROUTERS = (label_sets, teachers, probes, recommendations, distillations, jobs, students, audit, health)
+_ROUTERS = (label_sets, teachers, probes, recommendations, distillations, jobs, students, audit, webhooks, health)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -37,14 +41,15 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with State(settings) as state:
+        async with State(settings) as state, Post(Egress.of(settings.egress_allow)) as post:
             app.state.preceptor = state
             app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)
             reaper = asyncio.create_task(state.reap_for_ever(), name="reaper")
+            delivering = asyncio.create_task(Dispatcher(state, post).run_for_ever(), name="webhooks")
             try:
                 yield
             finally:
-                await ended(reaper)
+                await ended(reaper, delivering)
 
     app = FastAPI(
         title="Preceptor",

@@ -16,6 +16,7 @@ from service.state.state import State
 from . import problems
 
 _OPEN: Final = frozenset({"/health/live", "/health/ready"})
+_WEBHOOKS: Final = "/v1/webhooks"
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="preceptor"'}
 
@@ -55,8 +56,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def needed(method: str) -> Scope:
-    """The scope that a method needs."""
+def needed(method: str, path: str) -> Scope:
+    """The scope that a request needs.
+
+    Webhooks are the operator's: they make the service connect to elsewhere, and their addresses are often secrets.
+    """
+    if path == _WEBHOOKS or path.startswith(f"{_WEBHOOKS}/"):
+        return "admin"
     if method in _READING:
         return "read"
     return "admin" if method == "DELETE" else "write"
@@ -97,7 +103,7 @@ async def _caller(scope: Connection) -> Caller:
         raise Unauthenticated(
             "The API key is not known, has expired or was revoked. Ask the operator for another", headers=_CHALLENGE
         )
-    wanted = needed(scope["method"])
+    wanted = needed(scope["method"], scope["path"])
     if not key.allows(wanted):
         raise Forbidden(f"The API key {key.name!r} has the scope {key.scope!r}; this needs {wanted!r}")
     return Caller(key.id, key.max_jobs)

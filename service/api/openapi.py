@@ -18,6 +18,7 @@ TAGS: Final = [
     {"name": "jobs", "description": "All jobs: where they stand, their events, their cancellation"},
     {"name": "audit", "description": "What was recommended, and what distilling from it gained"},
     {"name": "students", "description": "Distilled students, their files, their promotion to teachers"},
+    {"name": "webhooks", "description": "Addresses that hear of the end of jobs"},
     {"name": "health", "description": "For operators: liveness, readiness, metrics, versions"},
 ]
 _SECURITY: Final = "An API key, where the service asks for one. Minted by `python -m service.keys`"

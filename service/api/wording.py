@@ -9,6 +9,7 @@ from preceptor.contract import ids
 from preceptor.contract.distillations import Architecture
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.teachers import FileName, HubSource, Name, Tag, TimmSource
+from preceptor.contract.webhooks import URL_PATTERN
 
 KEY_PATTERN: Final = r"^[\x21-\x7e]+$"
 """What an Idempotency-Key consists of."""
@@ -33,6 +34,8 @@ _WORDS: Final[dict[str, str]] = {
     _pattern(ids.RecommendationId): "that is not the id of a recommendation (rec_...)",
     _pattern(ids.DistillationId): "that is not the id of a distillation (dst_...)",
     _pattern(ids.StudentId): "that is not the id of a student (stu_...)",
+    _pattern(ids.WebhookId): "that is not the id of a webhook (whk_...)",
+    _pattern(ids.MessageId): "that is not the id of a message (msg_...)",
     _pattern(ids.JobId): "that is not the id of a job (rec_..., dst_... or val_...)",
     _pattern(FileName): "that is not a file name here: letters, digits, '.', '_' and '-', at most 128, the first a "
     "letter or digit",
@@ -43,6 +46,8 @@ _WORDS: Final[dict[str, str]] = {
     _property(HubSource, "repository"): "that is not the name of a repository: owner/name",
     _property(HubSource, "revision"): "that is not a full commit hash (40 hexadecimal digits): a branch or a tag can "
     "change under you",
+    URL_PATTERN: "that is not an address for a webhook: http:// or https://, a host name in ASCII or an address, "
+    "and maybe a port, a path and a query; no user name or password, and no fragment",
     KEY_PATTERN: "a key is 1 to 255 printable ASCII characters without spaces; a UUID does well",
     EVENT_ID_PATTERN: "that is not the id of an event; take it from the stream, or leave it out to start at the first",
     CURSOR_PATTERN: "that is not a cursor; take it from a page's `next`",

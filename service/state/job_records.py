@@ -104,7 +104,7 @@ class JobRecords:
             outcome.fence or 0,
             outcome.deliveries,
             self._settings.event_seconds,
-            more_keys=[redis_keys.UNSWEPT],
+            more_keys=[redis_keys.UNSWEPT, redis_keys.UNANNOUNCED],
         )
         await self.sweep(id, outcome)
         with translated():

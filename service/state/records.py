@@ -15,8 +15,8 @@ from .connection import RedisClient, translated
 from .errors import InvalidRequest, StateUnavailable
 from .store import Store
 
-Collection = Literal["teachers", "probes", "label-sets", "students", "audits"]
-COLLECTIONS: Final[tuple[Collection, ...]] = ("teachers", "probes", "label-sets", "students", "audits")
+Collection = Literal["teachers", "probes", "label-sets", "students", "audits", "webhooks"]
+COLLECTIONS: Final[tuple[Collection, ...]] = ("teachers", "probes", "label-sets", "students", "audits", "webhooks")
 
 _SCAN: Final = 200
 """Documents read at once while a filter is applied."""
@@ -142,6 +142,11 @@ class Records(Generic[DocumentT]):
         if text is None:
             await self._ensure_index()
             text = await self._raw(id)
+        return None if text is None else self._model.model_validate_json(text)
+
+    async def stored(self, id: str) -> DocumentT | None:
+        """A document as the store has it, whatever the index says."""
+        text = await self._store.get(self._document_key(id))
         return None if text is None else self._model.model_validate_json(text)
 
     async def get_many(self, ids: list[str]) -> dict[str, DocumentT]:

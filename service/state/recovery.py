@@ -184,6 +184,7 @@ class Recovery(Deliveries):
                 for key in order_keys(stored.kind):
                     pipeline.zadd(key, {member_of(stored): 0})
                 pipeline.zadd(redis_keys.ENDED, {stored.id: outcome.finished_at_ms})
+                pipeline.sadd(redis_keys.UNANNOUNCED, stored.id)
                 await pipeline.execute()
         return True
 

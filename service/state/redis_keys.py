@@ -23,6 +23,12 @@ ENDED: Final = PREFIX + "jobs:ended"
 UNSWEPT: Final = PREFIX + "jobs:unswept"
 """Set of the ids of ended jobs whose leftovers in the store are still to be removed."""
 
+UNANNOUNCED: Final = PREFIX + "webhooks:unannounced"
+"""Set of the ids of ended jobs whose webhooks have not been looked up yet."""
+
+DUE: Final = PREFIX + "webhooks:due"
+"""Sorted set of `<webhook>:<message>`: what is to be delivered, by the time (ms) when it may be tried."""
+
 SERVER: Final = PREFIX + "server"
 """The run id of the Redis server that the index was last compared with the store on."""
 
@@ -43,6 +49,11 @@ def record(collection: str) -> str:
 def order(collection: str) -> str:
     """Sorted set of `<created ms>:<id>`, all of score 0, for cursor pagination."""
     return f"{PREFIX}{collection}:order"
+
+
+def webhook_deliveries(webhook: str) -> str:
+    """Sorted set of `<created ms>:<message>`, all of score 0: the deliveries of a webhook."""
+    return f"{PREFIX}webhooks:{webhook}:deliveries"
 
 
 def changes(collection: str) -> str:

@@ -152,7 +152,7 @@ return {now, tonumber(redis.call('HGET', job, 'deliveries'))}
 """
 )
 
-# KEYS: ..., unswept. ARGV: ..., status, error, finished_at, result fence, deliveries, event ttl s.
+# KEYS: ..., unswept, unannounced. ARGV: ..., status, error, finished_at, result fence, deliveries, event ttl s.
 # The store says how the job has ended, so this asks for no fence. It raises it: whoever still works on the job stops.
 SETTLE: Final = (
     _HEAD
@@ -170,6 +170,7 @@ redis.call('ZREM', leases, id)
 redis.call('ZREM', delayed, id)
 redis.call('ZADD', ended, ARGV[5], id)
 redis.call('SADD', KEYS[9], id)
+redis.call('SADD', KEYS[10], id)
 count('jobs_ended', ARGV[3])
 if ARGV[4] ~= '' then count('job_failures', string.match(cjson.decode(ARGV[4]).type, '[%w-]*$')) end
 emit('status', cjson.encode({status = ARGV[3]}))
@@ -282,4 +283,24 @@ return #keys
 # KEYS: revision, changes. ARGV: document id.
 CHANGED: Final = """
 redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[1]), ARGV[1])
+"""
+
+# KEYS: due. ARGV: how many at most, lease ms. Whoever takes a delivery has it until its lease runs out.
+CLAIM: Final = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local members = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
+for _, member in ipairs(members) do redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), member) end
+return {now + tonumber(ARGV[2]), members}
+"""
+
+# KEYS: due. ARGV: member, end of the lease, next time or ''. Refused where another has taken the delivery since.
+UNCLAIM: Final = """
+if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '0') ~= tonumber(ARGV[2]) then return 0 end
+if ARGV[3] == '' then
+  redis.call('ZREM', KEYS[1], ARGV[1])
+else
+  redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+end
+return 1
 """

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.egress import Egress
 
 MiB = 2**20
 GiB = 2**30
@@ -27,6 +29,11 @@ class Settings(BaseSettings):
         default=None,
         validation_alias=AliasChoices("PRECEPTOR_REDIS_URL", "REDIS_URL"),
         description="Redis 7.0 or later, or Valkey. An embedded server where unset",
+    )
+    egress_allow: str | None = Field(
+        default=None,
+        description="Where webhooks may go besides public addresses: host names and networks (`10.0.0.0/8`), with "
+        "commas between them",
     )
     host: str = Field(default="127.0.0.1", description="Address that the service listens on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8321, description="Port; 0 takes a free one")
@@ -73,6 +80,12 @@ class Settings(BaseSettings):
     event_seconds: int = Field(default=7 * 24 * 3600, description="How long a finished job's events are kept")
     max_cached_bytes: int = Field(default=64 * MiB, description="Largest value that goes into the Redis cache")
     drain_seconds: float = Field(default=30.0, description="How long a stopping worker may take to hand back its job")
+
+    @field_validator("egress_allow")
+    @classmethod
+    def _egress_can_be_read(cls, value: str | None) -> str | None:
+        Egress.of(value)
+        return value
 
     @property
     def store_url(self) -> str:

@@ -33,6 +33,7 @@ from .recent import Recent
 from .records import Records
 from .settings import Settings
 from .store import Store
+from .webhooks import Webhooks
 from .workplace import Workplace, remove_abandoned
 
 _REBUILD_SECONDS: Final = 15
@@ -68,6 +69,7 @@ class State:
         self.students = Records("students", Student, self.store, self.client, self.ensure_index)
         self.audits = Records("audits", AuditEntry, self.store, self.client, self.ensure_index)
         self.jobs = Jobs(self.store, self.client, self.lanes, settings, self.ensure_index, self.students.delete)
+        self.webhooks = Webhooks(self.store, self.client, self.jobs, self.ensure_index)
         self.recent = Recent()
         self.api_keys = ApiKeys(self.store)
         self.events = EventLog(self.client)
@@ -116,8 +118,9 @@ class State:
                 if await self.client.exists(redis_keys.MARKER):
                     return
             counts: dict[str, int] = {}
-            for records in (self.teachers, self.probes, self.label_sets, self.students):
+            for records in (self.teachers, self.probes, self.label_sets, self.students, self.audits):
                 counts[records.collection] = await records.reindex()
+            counts["webhooks"] = await self.webhooks.restore()
             counts["ended_jobs"], counts["requeued_jobs"] = await self.jobs.restore()
             with translated():
                 await self.client.set(redis_keys.MARKER, secrets.token_hex(8))
@@ -131,6 +134,7 @@ class State:
             if known == server:
                 return
         async with self._rebuilding, self._rebuild_lock():
+            await self.webhooks.restore()
             ended, queued = await self.jobs.restore()
             with translated():
                 await self.client.set(redis_keys.SERVER, server)
@@ -215,6 +219,7 @@ class State:
             log.warning("jobs re-queued: their worker fell silent", jobs=requeued)
         if expired := await self.jobs.expire():
             log.info("ended jobs removed after their retention", jobs=expired)
+        await self.webhooks.announce()
         with translated():
             await self._purge(keys=[redis_keys.EXPIRING], args=[_EXPIRED_AT_ONCE])
         self._reaped = time.monotonic()

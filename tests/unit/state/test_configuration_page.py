@@ -38,6 +38,8 @@ def test_the_named_variable_is_the_one_that_is_read(name: str, monkeypatch: pyte
             given = "json"
         elif name == "auth":
             given = "off"
+        elif name == "egress_allow":
+            given = "10.0.0.0/8"
         else:
             given = "/elsewhere"
         monkeypatch.setenv(variable, str(given))

@@ -20,6 +20,8 @@ DISTILLATION: Final = "dst"
 VALIDATION: Final = "val"
 STUDENT: Final = "stu"
 REQUEST: Final = "req"
+WEBHOOK: Final = "whk"
+MESSAGE: Final = "msg"
 
 TeacherId = Annotated[str, StringConstraints(pattern=f"^{TEACHER}_{_BODY}$")]
 LabelSetId = Annotated[str, StringConstraints(pattern=f"^{LABEL_SET}_{_BODY}$")]
@@ -27,6 +29,8 @@ ProbeId = Annotated[str, StringConstraints(pattern=f"^{PROBE}_{_BODY}$")]
 RecommendationId = Annotated[str, StringConstraints(pattern=f"^{RECOMMENDATION}_{_BODY}$")]
 DistillationId = Annotated[str, StringConstraints(pattern=f"^{DISTILLATION}_{_BODY}$")]
 StudentId = Annotated[str, StringConstraints(pattern=f"^{STUDENT}_{_BODY}$")]
+WebhookId = Annotated[str, StringConstraints(pattern=f"^{WEBHOOK}_{_BODY}$")]
+MessageId = Annotated[str, StringConstraints(pattern=f"^{MESSAGE}_{_BODY}$")]
 JobId = Annotated[str, StringConstraints(pattern=f"^({RECOMMENDATION}|{DISTILLATION}|{VALIDATION})_{_BODY}$")]
 
 

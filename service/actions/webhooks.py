@@ -1,0 +1,91 @@
+"""Create webhooks, look at them, send their messages again."""
+
+from urllib.parse import urlsplit
+
+from preceptor.contract.problem import FieldError
+from preceptor.contract.webhooks import CreatedWebhook, Webhook, WebhookBody, WebhookDelivery
+from service.egress import Egress
+from service.state.errors import Conflict, InvalidRequest, NotFound
+from service.state.state import State
+from service.state.webhook_deliveries import message_of
+from service.state.webhooks import StoredWebhook, event_of
+
+
+async def create(state: State, id: str, body: WebhookBody) -> CreatedWebhook:
+    """A new webhook, with its secret.
+
+    Raises
+    ------
+    InvalidRequest
+        The address leads, by itself, to where the service may not connect. A name is looked up at each delivery.
+    """
+    parts = urlsplit(body.url)
+    refusal = Egress.of(state.settings.egress_allow).refuses(parts.hostname or "")
+    if refusal is None and not _has_a_port(body.url):
+        refusal = "a port is at most 65535"
+    if refusal is not None:
+        raise InvalidRequest(f"/url: {refusal}", errors=[FieldError(pointer="/url", detail=refusal)])
+    stored = await state.webhooks.create(id, body)
+    return CreatedWebhook.model_validate(stored.model_dump())
+
+
+async def get(state: State, id: str) -> StoredWebhook:
+    """A webhook.
+
+    Raises
+    ------
+    NotFound
+    """
+    webhook = await state.webhooks.records.get(id)
+    if webhook is None:
+        raise NotFound(f"There is no webhook {id}. GET /v1/webhooks lists them")
+    return webhook
+
+
+def shown(webhook: StoredWebhook) -> Webhook:
+    """A webhook without its secret."""
+    return Webhook.model_validate(webhook.model_dump(exclude={"secret"}))
+
+
+async def delivery(state: State, id: str, message: str) -> WebhookDelivery:
+    """One delivery.
+
+    Raises
+    ------
+    NotFound
+    """
+    await get(state, id)
+    found = await state.webhooks.deliveries.get(id, message)
+    if found is None:
+        raise NotFound(f"The webhook {id} has no delivery {message}. Deliveries are kept for 30 days")
+    return found
+
+
+async def replay(state: State, id: str, job: str) -> WebhookDelivery:
+    """Deliver the message about a job again; also where it ended before the webhook was made.
+
+    Raises
+    ------
+    NotFound
+        There is no such webhook or job.
+    Conflict
+        The job has not ended, or the webhook is disabled.
+    """
+    webhook = await get(state, id)
+    if webhook.disabled_at is not None:
+        raise Conflict(f"The webhook {id} is disabled: its address answered 410. Delete it and create another")
+    summary = await state.jobs.get(job)
+    if summary is None:
+        raise NotFound(f"There is no job {job}. GET /v1/jobs lists them")
+    if not summary.status.terminal:
+        raise Conflict(f"The job {job} is {summary.status.value}; there is no message before it has ended")
+    message = message_of(summary, event_of(summary.status))
+    return await state.webhooks.deliveries.replay(id, message, await state.webhooks.now())
+
+
+def _has_a_port(url: str) -> bool:
+    try:
+        urlsplit(url).port  # noqa: B018  Reading it checks it.
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,119 @@
+"""Posts one message to an address that comes from outside: only where that may lead, only for so long."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Final, NamedTuple, Self, cast
+
+import httpcore2
+
+from service.egress import Egress, Refused, Resolve, resolve
+
+TIMEOUT_SECONDS: Final = 15.0
+"""For everything: the name, the connection, TLS, the request, the answer."""
+
+_READ_AT_MOST: Final = 4096
+_CONNECTIONS: Final = 64
+
+
+class Outcome(NamedTuple):
+    """What came of an attempt: a status, or the reason why there is none."""
+
+    status: int | None
+    error: str | None
+
+
+class GuardedNetwork(httpcore2.AsyncNetworkBackend):
+    """Connections to checked addresses. HTTP above goes on with the name: for `Host`, and as TLS server name."""
+
+    def __init__(self, egress: Egress, look_up: Resolve = resolve) -> None:
+        self._egress = egress
+        self._look_up = look_up
+        self._network = cast(httpcore2.AsyncNetworkBackend, httpcore2.AnyIOBackend())
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  The interface has it.
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect to the first address of a host that answers.
+
+        Raises
+        ------
+        Refused
+            Before anything was sent: the host, or one of its addresses, is not permitted.
+        """
+        failure: Exception = httpcore2.ConnectError("no address answers")
+        for address in await self._egress.addresses(host, port, self._look_up):
+            try:
+                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+
+class Post:
+    """Sends messages. No redirect is followed, no proxy is asked, no connection is used twice.
+
+    Parameters
+    ----------
+    look_up
+        Resolves names.
+    ssl_context
+        What servers are trusted; the system's authorities where absent.
+    """
+
+    def __init__(
+        self,
+        egress: Egress,
+        *,
+        look_up: Resolve = resolve,
+        ssl_context: ssl.SSLContext | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> None:
+        self._timeout = timeout
+        self._agent = f"preceptor/{version('preceptor-server')}"
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=ssl_context,
+            max_connections=_CONNECTIONS,
+            max_keepalive_connections=0,
+            network_backend=GuardedNetwork(egress, look_up),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.aclose()
+
+    async def send(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
+        """Post JSON. Never raises for what the other side does."""
+        sent = {"User-Agent": self._agent, "Content-Type": "application/json", "Accept-Encoding": "identity", **headers}
+        status: int | None = None
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._pool.stream("POST", url, headers=list(sent.items()), content=body) as response,
+            ):
+                status = response.status
+                await _skim(response)
+        except Refused as error:
+            return Outcome(None, f"refused: {error}")
+        except TimeoutError:
+            return Outcome(status, None if status else f"no answer within {self._timeout:g} s")
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError) as error:
+            return Outcome(status, None if status else f"{type(error).__name__}: {str(error)[:200]}")
+        return Outcome(status, None)
+
+
+async def _skim(response: httpcore2.Response) -> None:
+    """Read the beginning of an answer, so that a server which writes a short one is not cut off."""
+    read = 0
+    async for chunk in response.aiter_stream():
+        read += len(chunk)
+        if read >= _READ_AT_MOST:
+            return
