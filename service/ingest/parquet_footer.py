@@ -19,11 +19,22 @@ _GROUPS: Final = 4  # of FileMetaData
 _COLUMNS, _ROWS = 1, 3  # of RowGroup
 _META: Final = 3  # of ColumnChunk
 _COMPRESSED, _DATA, _DICTIONARY = 7, 9, 11  # of ColumnMetaData
+# pyarrow reads the elements of these lists as what they should be, whatever type the list gives them: where that is
+# another, it would see another file than we do.
+_STRUCTS: Final[dict[str, tuple[int, ...]]] = {"file": (2, 5, 7), "group": (4,), "column": (8, 13)}
+_ENCODINGS, _PATH = 2, 3  # of ColumnMetaData: numbers and texts
 _WANTED: Final[thrift.Wanted] = {
+    **{field: {} for field in _STRUCTS["file"]},
     _GROUPS: {
-        _COLUMNS: {_META: {_COMPRESSED: None, _DATA: None, _DICTIONARY: None}},
+        **{field: {} for field in _STRUCTS["group"]},
+        _COLUMNS: {
+            _META: {
+                **{field: {} for field in _STRUCTS["column"]},
+                **dict.fromkeys((_ENCODINGS, _PATH, _COMPRESSED, _DATA, _DICTIONARY)),
+            }
+        },
         _ROWS: None,
-    }
+    },
 }
 
 
@@ -74,21 +85,31 @@ def row_groups(source: Path) -> list[RowGroup]:
                 footer, position = thrift.struct(part, 0, _WANTED)
             if position != length:
                 raise ValueError("bytes behind the footer")
+            _check_lists(footer, _STRUCTS["file"], dict)
             return [_group(group) for group in footer[_GROUPS]]
         except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise InvalidProbe("the file is damaged: its footer is not readable") from error
 
 
 def _group(fields: dict[int, Any]) -> RowGroup:
+    _check_lists(fields, _STRUCTS["group"], dict)
     return RowGroup(_number(fields[_ROWS]), [_chunk(column[_META]) for column in fields[_COLUMNS]])
 
 
 def _chunk(fields: dict[int, Any]) -> Chunk:
+    _check_lists(fields, _STRUCTS["column"], dict)
+    _check_lists(fields, (_ENCODINGS,), int)
+    _check_lists(fields, (_PATH,), bytes)
     begin = _number(fields[_DATA])
     size = _number(fields[_COMPRESSED])
     if 0 < (dictionary := _number(fields.get(_DICTIONARY, 0))) < begin:
         begin = dictionary
     return Chunk(begin, begin + size)
+
+
+def _check_lists(fields: dict[int, Any], numbers: tuple[int, ...], kind: type) -> None:
+    if not all(type(element) is kind for number in numbers for element in fields.get(number, ())):
+        raise TypeError("a list of another type")
 
 
 def _number(value: Any) -> int:

@@ -55,9 +55,11 @@ def struct(view: memoryview, position: int, wanted: Wanted | None = None, depth:
             raw, position = varint(view, position)
             number = (raw >> 1) ^ -(raw & 1)
         keeps = wanted is not None and number in wanted
-        value, position = _value(
-            view, position, kind & 0x0F, depth, wanted[number] if wanted and keeps else None, keeps
-        )
+        kind &= 0x0F
+        if keeps and kind not in (I64, BINARY, STRUCT, LIST):  # another reader would pass over such a field
+            raise ValueError(f"type {kind}")
+        within = wanted[number] if wanted is not None and keeps else None
+        value, position = _value(view, position, kind, depth, within, keeps)
         if wanted is None:
             fields[number] = value
         elif keeps:
@@ -70,8 +72,6 @@ def struct(view: memoryview, position: int, wanted: Wanted | None = None, depth:
 def _value(
     view: memoryview, position: int, kind: int, depth: int, wanted: Wanted | None, keeps: bool
 ) -> tuple[Any, int]:
-    if keeps and kind not in (I64, BINARY, STRUCT, LIST):  # another reader would pass over such a field
-        raise ValueError(f"type {kind}")
     if kind in (TRUE, FALSE):
         return kind == TRUE, position
     if kind == BYTE:

@@ -106,3 +106,14 @@ def test_an_endless_list_in_a_page_header_is_not_walked(refused: Any, kind: int)
     endless = bytes([0x19, 0xF0 | kind]) + b"\xff" * 8 + b"\x7f"
     error = refused(data[:begin] + endless + data[begin + len(endless) :], "p.parquet")
     assert "unreadable page header" in error.detail
+
+
+@pytest.mark.parametrize("kind", [3, 5, 8, 9])
+def test_a_footer_whose_list_gives_its_elements_another_type(refused: Any, kind: int) -> None:
+    data = parquet(VECTORS)
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = bytearray(data[-8 - length : -8])
+    place = footer.index(b"\x19") + 1  # the list of the schema's elements
+    footer[place] = footer[place] & 0xF0 | kind
+    error = refused(data[: -8 - length] + bytes(footer) + data[-8:], "p.parquet")
+    assert "its footer is not readable" in error.detail
