@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+import torch
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
@@ -33,6 +34,7 @@ from worker.assessment.estimators.registry import ESTIMATORS
 from worker.jobs.consumer import Consumer, Task
 from worker.jobs.context import JobContext
 from worker.jobs.figures import WorkerFigures
+from worker.transport.sinkhorn import sinkhorn
 from worker.transport.tally import SOLVED
 
 pytestmark = pytest.mark.anyio
@@ -202,8 +204,18 @@ async def test_transport_problems_are_counted_where_they_are_solved(settings: Se
     async with State(settings) as state:
         await WorkerFigures(state, "recommend", "here-1").publish()
     series = await scraped(settings)
-    assert at(series, "ot_items_total", solver="sinkhorn") >= 11
+    before = at(series, "ot_items_total", solver="sinkhorn")
+    assert before >= 11
     assert at(series, "ot_unconverged_items_total") == 0
+    p, q = torch.from_numpy(soft), torch.from_numpy(soft[::-1].copy())
+    unfinished = sinkhorn(p, q, torch.from_numpy(random.uniform(size=(3, 3))), eps=1e-3, tol=1e-12, max_iterations=1)
+    missed = int((~unfinished.converged).sum())
+    assert missed > 0
+    async with State(settings) as state:
+        await WorkerFigures(state, "recommend", "here-1").publish()
+    series = await scraped(settings)
+    assert at(series, "ot_items_total", solver="sinkhorn") == before + 11
+    assert at(series, "ot_unconverged_items_total") == missed
 
 
 async def test_what_redis_did_not_take_is_added_later(settings: Settings, redis_server: EmbeddedRedis) -> None:
