@@ -159,7 +159,7 @@ class Dispatcher:
                 "status": "succeeded" if delivered else "pending" if again else "failed",
                 "attempts": [*delivery.attempts, attempt][-_KEPT_ATTEMPTS:],
                 "tries": tries,
-                "next_attempt_at": moment + timedelta(seconds=pause) if again else None,
+                "next_attempt_at": moment + timedelta(milliseconds=round(pause * 1000)) if again else None,
             }
         )
 

@@ -41,13 +41,16 @@ class Receiver:
     ----------
     answers
         Statuses, whole answers as bytes, or None: no answer at all.
-    unread
-        Bytes of the last answer that the sender did not take.
+    heard
+        Set at each request.
+    taken
+        Bytes of a long answer that the sender, or the system for it, has taken.
     """
 
     port: int = 0
     answers: list[int | bytes | None] = field(default_factory=list[Any])
     received: list[Received] = field(default_factory=list[Received])
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
     connections: int = 0
     taken: int = 0
 
@@ -58,6 +61,7 @@ class Receiver:
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:]) if name}
             body = await reader.readexactly(int(headers["content-length"]))
             self.received.append(Received(head[0].split(" ")[1], headers, body))
+            self.heard.set()
             answer = self.answers.pop(0) if self.answers else 204
             if answer is None:
                 await reader.read()
@@ -73,6 +77,13 @@ class Receiver:
             pass
         finally:
             writer.close()
+
+    async def hears(self, count: int) -> None:
+        """Wait for so many requests in all."""
+        async with asyncio.timeout(60):
+            while len(self.received) < count:
+                self.heard.clear()
+                await self.heard.wait()
 
     @property
     def url(self) -> str:

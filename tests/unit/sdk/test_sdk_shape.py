@@ -63,7 +63,7 @@ async def test_both_clients_offer_the_same() -> None:
     for name, namespace in vars(blocking).items():
         if not name.startswith("_"):
             pairs.append((type(namespace), type(getattr(asynchronous, name))))
-    assert len(pairs) == 9
+    assert len(pairs) == 10
     for ours, theirs in pairs:
         assert surface(ours) == surface(theirs), ours
     blocking.close()

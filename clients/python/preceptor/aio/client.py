@@ -17,6 +17,7 @@ from .jobs import AsyncJobs
 from .resources import AsyncDistillations, AsyncLabelSets, AsyncProbes, AsyncRecommendations
 from .students import AsyncStudents
 from .teachers import AsyncTeachers
+from .webhooks import AsyncWebhooks
 
 
 class AsyncClient:
@@ -61,6 +62,7 @@ class AsyncClient:
         self.distillations = AsyncDistillations(self._driver)
         self.jobs = AsyncJobs(self._driver)
         self.students = AsyncStudents(self._driver)
+        self.webhooks = AsyncWebhooks(self._driver)
 
     @property
     def base_url(self) -> str:

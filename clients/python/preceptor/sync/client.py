@@ -16,6 +16,7 @@ from .jobs import Jobs
 from .resources import Distillations, LabelSets, Probes, Recommendations
 from .students import Students
 from .teachers import Teachers
+from .webhooks import Webhooks
 
 
 class Client:
@@ -60,6 +61,7 @@ class Client:
         self.distillations = Distillations(self._driver)
         self.jobs = Jobs(self._driver)
         self.students = Students(self._driver)
+        self.webhooks = Webhooks(self._driver)
 
     @property
     def base_url(self) -> str:
