@@ -31,6 +31,8 @@ from service.state.settings import Settings
 T = TypeVar("T")
 _CELL: Final = 70
 """Characters of a cell with examples."""
+_TEAM: Final = 3
+"""At most so many teachers; a team gained more than the first alone (docs/research/distillation.md)."""
 _STUDENTS: Final[dict[Modality, tuple[Literal["bow", "cnn"], int]]] = {"text": ("bow", 20), "image": ("cnn", 12)}
 """Built-in student and epochs by modality."""
 
@@ -108,13 +110,16 @@ class Demo:
         result = self._timed(f"{task['slug']}: ranking with a probe", lambda: ranked.wait(120))
         show_ranking(self._session, result, 1)
 
-        out.print(f"\nDistilling from {result.ranking[0].name!r} (rank 1), {self._seeds} seeds with and without it:")
+        team = [member.name for member in result.team[:_TEAM]]
+        whom = f"{team[0]!r} (rank 1)" if len(team) == 1 else f"the team of {', '.join(map(repr, team))}"
+        out.print(f"\nDistilling from {whom}, {self._seeds} seeds with and without:")
         student, epochs = _STUDENTS[task["modality"]]
         job = client.distillations.create(
             data=labelled,
             transfer=transfer,
             test=test,
             recommendation=ranked,
+            team=_TEAM,
             student=student,
             training={"epochs": epochs, "seeds": self._seeds},
             name=f"{task['slug']} student",

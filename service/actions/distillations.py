@@ -54,9 +54,9 @@ async def _ranking(state: State, recommendation: str) -> RecommendationResult:
 
 
 def _first_of(result: RecommendationResult | None, recommendation: str, team: int) -> list[str]:
-    rows = [] if result is None else [*result.team, *result.ranking]
-    # The team first: its members complement one another. Who is asked for beyond comes by rank.
-    ids = list(dict.fromkeys(row.teacher for row in rows if row.teacher is not None))[:team]
+    # The team's members complement one another; where it has fewer, more would add nothing.
+    rows = [] if result is None else (result.team or result.ranking)
+    ids = [row.teacher for row in rows if row.teacher is not None][:team]
     if not ids:
         raise Conflict(f"{recommendation} ranked no registered teacher, so there is none to distil from")
     return ids

@@ -19,10 +19,7 @@ async def create(state: State, id: str, body: WebhookBody) -> CreatedWebhook:
     InvalidRequest
         The address leads, by itself, to where the service may not connect. A name is looked up at each delivery.
     """
-    parts = urlsplit(body.url)
-    refusal = Egress.of(state.settings.egress_allow).refuses(parts.hostname or "")
-    if refusal is None and not _has_a_port(body.url):
-        refusal = "a port is at most 65535"
+    refusal = _refusal(body.url, Egress.of(state.settings.egress_allow))
     if refusal is not None:
         raise InvalidRequest(f"/url: {refusal}", errors=[FieldError(pointer="/url", detail=refusal)])
     stored = await state.webhooks.create(id, body)
@@ -83,9 +80,14 @@ async def replay(state: State, id: str, job: str) -> WebhookDelivery:
     return await state.webhooks.deliveries.replay(id, message, await state.webhooks.now())
 
 
-def _has_a_port(url: str) -> bool:
+def _refusal(url: str, egress: Egress) -> str | None:
+    """Why an address of the right form can still be none."""
     try:
-        urlsplit(url).port  # noqa: B018  Reading it checks it.
+        parts = urlsplit(url)
     except ValueError:
-        return False
-    return True
+        return "between the brackets there must be an IPv6 address"
+    try:
+        parts.port  # noqa: B018  Reading it checks it.
+    except ValueError:
+        return "a port is at most 65535"
+    return egress.refuses(parts.hostname or "")

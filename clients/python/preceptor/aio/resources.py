@@ -191,7 +191,7 @@ class AsyncDistillations:
         data, transfer, test
             Probes: labelled to train on; unlabelled, where only the teachers speak; labelled to measure on.
         teachers, recommendation
-            One of the two: the teachers, or a finished recommendation whose first `team` teachers are taken.
+            One of the two: the teachers, or a finished recommendation, of whose team the first `team` are taken.
         student
             A model of the contract, or the name of a built-in one.
         """

@@ -66,6 +66,10 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
     tied = [entry.name for entry in result.ranking if entry.certainty and entry.certainty.ties == 1]
     if len(tied) > 1:
         out.print(f"This probe cannot tell these apart: {plain(some(tied, 10) or '')}. More labelled items may.")
+    if explain and len(result.team) > 1:
+        out.print(
+            f"A team of {plain(some([member.name for member in result.team], 10) or '')} would serve more classes."
+        )
     for entry in result.ranking[:explain]:
         _show_plan(session, entry)
     if result.uncovered and not any(all(name in note for name in result.uncovered) for note in result.warnings):

@@ -198,7 +198,7 @@ class DistillationBody(Body):
     Attributes
     ----------
     teachers, recommendation
-        The teachers, or a finished recommendation whose first `team` teachers are taken.
+        The teachers, or a finished recommendation, of whose team the first `team` teachers are taken.
     data
         A labelled probe to train on.
     transfer
