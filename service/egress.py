@@ -5,7 +5,6 @@ resolved once, all its addresses are checked, and the connection goes to a check
 give another one (DNS rebinding).
 """
 
-import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable
@@ -20,9 +19,13 @@ from ipaddress import (
 )
 from typing import Final, Self
 
+import anyio
+import anyio.to_thread
+
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
+_LOOK_UPS: Final = 32
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
@@ -64,13 +67,23 @@ def is_public(address: Address) -> bool:
     return address in _GLOBAL_UNICAST and not any(address in network for network in _NOT_PUBLIC_6)
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host, by the system's resolver."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise Refused(f"the name {host!r} cannot be resolved") from error
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+class Resolver:
+    """The system's resolver, in threads of its own: a name server that hangs must not take those of the service."""
+
+    def __init__(self) -> None:
+        self._threads = anyio.CapacityLimiter(_LOOK_UPS)
+
+    async def __call__(self, host: str, port: int) -> list[str]:
+        """The addresses of a host. Who is cancelled leaves the thread to itself."""
+
+        def look_up() -> list[str]:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+        try:
+            return await anyio.to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=self._threads)
+        except (OSError, UnicodeError) as error:
+            raise Refused(f"the name {host!r} cannot be resolved") from error
 
 
 @dataclass(frozen=True)
@@ -119,7 +132,7 @@ class Egress:
         """Whether a connection to an address may be made."""
         return is_public(address) or any(address in network for network in self.networks)
 
-    async def addresses(self, host: str, port: int, look_up: Resolve = resolve) -> list[str]:
+    async def addresses(self, host: str, port: int, look_up: Resolve) -> list[str]:
         """The addresses to connect to, in the resolver's order.
 
         Raises

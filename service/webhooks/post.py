@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Self, cast
 
 import httpcore2
 
-from service.egress import Egress, Refused, Resolve, resolve
+from service.egress import Egress, Refused, Resolve, Resolver
 
 TIMEOUT_SECONDS: Final = 15.0
 """For everything: the name, the connection, TLS, the request, the answer."""
@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
 class GuardedNetwork(httpcore2.AsyncNetworkBackend):
     """Connections to checked addresses. HTTP above goes on with the name: for `Host`, and as TLS server name."""
 
-    def __init__(self, egress: Egress, look_up: Resolve = resolve) -> None:
+    def __init__(self, egress: Egress, look_up: Resolve) -> None:
         self._egress = egress
         self._look_up = look_up
         self._network = cast(httpcore2.AsyncNetworkBackend, httpcore2.AnyIOBackend())
@@ -62,7 +62,7 @@ class Post:
     Parameters
     ----------
     look_up
-        Resolves names.
+        Resolves names; the system's resolver where absent.
     ssl_context
         What servers are trusted; the system's authorities where absent.
     """
@@ -71,7 +71,7 @@ class Post:
         self,
         egress: Egress,
         *,
-        look_up: Resolve = resolve,
+        look_up: Resolve | None = None,
         ssl_context: ssl.SSLContext | None = None,
         timeout: float = TIMEOUT_SECONDS,
     ) -> None:
@@ -81,7 +81,7 @@ class Post:
             ssl_context=ssl_context,
             max_connections=_CONNECTIONS,
             max_keepalive_connections=0,
-            network_backend=GuardedNetwork(egress, look_up),
+            network_backend=GuardedNetwork(egress, look_up or Resolver()),
         )
 
     async def __aenter__(self) -> Self:

@@ -45,7 +45,7 @@ EXPLAINED = [
         "no worker runs in this test; 503 with the reason is the declared answer",
     ),
     Explained(
-        "GET /v1/[a-z-]+",
+        "GET /v1/[a-z-]+(/{id}/deliveries)?",
         ACCEPTANCE,
         "is not a cursor of this service",
         "a cursor is opaque: the schema can give its alphabet, not which strings were handed out",
@@ -98,6 +98,12 @@ EXPLAINED = [
         ACCEPTANCE,
         r"modality is '.*' but source.preprocessing is for|labels are needed",
         "the source and the rest must agree",
+    ),
+    Explained(
+        "POST /v1/webhooks",
+        ACCEPTANCE,
+        "is not a public address|must be an IPv6 address|a port is at most 65535",
+        "where an address leads, the schema cannot tell",
     ),
     Explained(
         "POST /v1/probes|PUT /v1/teachers/{id}/predictions/{probe}",
@@ -168,6 +174,10 @@ def test_requests_about_what_is_there(
         "/v1/label-sets/{id}": {"id": seeds.label_set},
         "/v1/teachers/{id}/predictions/{probe}": {"id": seeds.box, "probe": seeds.probe},
         "/v1/teachers/{id}/files/{name}": {"id": seeds.teacher, "name": "model.onnx"},
+        "/v1/webhooks/{id}": {"id": seeds.webhook},
+        "/v1/webhooks/{id}/deliveries": {"id": seeds.webhook},
+        "/v1/webhooks/{id}/deliveries/{message}": {"id": seeds.webhook, "message": seeds.message},
+        "/v1/webhooks/{id}/replay": {"id": seeds.webhook},
     }
     config = ""
     for path, names in ids.items():
@@ -175,7 +185,7 @@ def test_requests_about_what_is_there(
         config += "".join(f'"path.{name}" = "{id}"\n' for name, id in names.items())
     chosen = [part for path in ids for part in ("--include-path", path)]
     report = run(url, tmp_path, config, ["--phases", "coverage,fuzzing", "-n", "4", *chosen])
-    assert report["operations"]["tested"] == 10
+    assert report["operations"]["tested"] == 15
     rates = report["valid_rates"]
     for operation in ("GET /v1/students/{id}/artifacts/{name}", "GET /v1/recommendations/{id}"):
         assert sum(phase["accepted"] for phase in rates[operation].values()) > 0, rates[operation]

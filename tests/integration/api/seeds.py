@@ -10,7 +10,7 @@ import numpy as np
 
 from preceptor.contract.base import now
 from preceptor.contract.distillations import Student
-from preceptor.contract.ids import DISTILLATION, PROBE, RECOMMENDATION, STUDENT, TEACHER, new_id
+from preceptor.contract.ids import DISTILLATION, PROBE, RECOMMENDATION, STUDENT, TEACHER, WEBHOOK, new_id
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.probes import Probe
 from preceptor.contract.recommendations import (
@@ -20,10 +20,12 @@ from preceptor.contract.recommendations import (
     Timings,
 )
 from preceptor.contract.teachers import PredictionsSource, StoredFile, TeacherBody
+from preceptor.contract.webhooks import WebhookBody
 from service.actions import teachers
 from service.state import label_sets, layout
 from service.state.settings import Settings
 from service.state.state import State
+from service.state.webhook_deliveries import message_of
 
 ARTIFACT = bytes(range(256)) * 40
 
@@ -39,6 +41,8 @@ class Seeds:
     student: str
     done: str
     queued: str
+    webhook: str
+    message: str
 
 
 def plant(settings: Settings) -> Seeds:
@@ -93,9 +97,16 @@ async def _plant(settings: Settings) -> Seeds:
         done = await state.jobs.submit(new_id(RECOMMENDATION), "recommendation", ask)
         await finish(state, done.id)
         queued = await state.jobs.submit(new_id(RECOMMENDATION), "recommendation", ask)
+        # Not one that may be reached: what is sent to it goes nowhere.
+        webhook = await state.webhooks.create(new_id(WEBHOOK), WebhookBody(url="http://10.0.0.1/"))
+        ended = await state.jobs.get(done.id)
+        assert ended is not None
+        note = message_of(ended, "job.succeeded")
+        message = await state.webhooks.deliveries.create(webhook.id, note)
         return Seeds(
             label_set=label_set.id, probe=probe.id, teacher=teacher.id, box=box.id,
             student=await _student(state, onnx), done=done.id, queued=queued.id,
+            webhook=webhook.id, message=message.id,
         )  # fmt: skip
 
 

@@ -106,6 +106,8 @@ def test_a_repeated_creation_makes_one(http: httpx2.Client) -> None:
         {"url": "http://10.0.0.1/"},
         {"url": "http://[::1]/"},
         {"url": "http://[::g]/"},
+        {"url": "http://[5a.d7d.]/"},
+        {"url": "http://[1.2.3.4]/"},
         {"url": "http://169.254.169.254/latest/meta-data/"},
         {"url": "http://167772161/"},
         {"url": PUBLIC, "events": []},

@@ -17,7 +17,7 @@ def test_the_whole_namespace(settings: Settings) -> None:
         made = client.webhooks.create(URL, ["job.failed"], "nobody listens")
         assert made.secret.startswith("whsec_")
         assert client.webhooks.get(made.id).events == ["job.failed"]
-        assert [webhook.id for webhook in client.webhooks.list()] == [made.id]
+        assert [webhook.id for webhook in client.webhooks.list()] == [made.id, seeds.webhook]
         with pytest.raises(ConflictError, match="has ended"):
             client.webhooks.replay(made, seeds.queued)
         sent = client.webhooks.replay(made, client.jobs.get(seeds.done))

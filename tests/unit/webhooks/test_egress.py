@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
-from service.egress import Egress, Refused, is_public, resolve
+from service.egress import Egress, Refused, Resolver, is_public
 from service.state.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +78,7 @@ def test_no_spelling_of_a_private_address_passes(host: str) -> None:
 @given(spellings())
 async def test_nor_does_it_when_it_is_resolved(host: str) -> None:
     with pytest.raises(Refused, match="not a public address"):
-        await Egress().addresses(host, 80)
+        await Egress().addresses(host, 80, Resolver())
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost.", "a.localhost", "A.LocalHost."])
@@ -119,9 +119,9 @@ async def test_a_name_that_cannot_be_resolved(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     with pytest.raises(Refused, match="cannot be resolved"):
-        await resolve("nothing.invalid", 80)
+        await Resolver()("nothing.invalid", 80)
     with pytest.raises(Refused, match="cannot be resolved"):
-        await resolve("a." + "x" * 70, 80)
+        await Resolver()("a." + "x" * 70, 80)
 
     async def none(host: str, port: int) -> list[str]:
         return []
