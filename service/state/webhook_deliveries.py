@@ -1,7 +1,6 @@
 """Deliveries to webhooks: in the store each one, with its attempts; in Redis when each is due and who tries it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, cast
 
@@ -151,17 +150,21 @@ class WebhookDeliveries:
 
     async def reindex(self) -> None:
         """Put every stored delivery into the index, and what is pending among what is due."""
-        async for delivery in self._all():
-            await self._index(delivery)
+        some: list[str] = []
+        async for key in self._store.list("webhooks/"):
+            if "/deliveries/" in key:
+                some.append(key)
+                if len(some) == _READ_AT_ONCE:
+                    await asyncio.gather(*(self._index_stored(key) for key in some))
+                    some.clear()
+        await asyncio.gather(*(self._index_stored(key) for key in some))
 
     # --- inside ---
 
-    async def _all(self) -> AsyncIterator[WebhookDelivery]:
-        async for key in self._store.list("webhooks/"):
-            if "/deliveries/" in key:
-                text = await self._store.get(key)
-                if text is not None:
-                    yield WebhookDelivery.model_validate_json(text)
+    async def _index_stored(self, key: str) -> None:
+        text = await self._store.get(key)
+        if text is not None:
+            await self._index(WebhookDelivery.model_validate_json(text))
 
     async def _write(self, delivery: WebhookDelivery) -> None:
         await self._store.put(_key(delivery.webhook, delivery.id), delivery.model_dump_json().encode())

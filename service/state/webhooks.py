@@ -95,9 +95,13 @@ class Webhooks:
         if not ids:
             return 0
         webhooks = [webhook async for webhook in self.records.all()]
+        if not webhooks:
+            with translated():
+                await cast(Any, self._client).srem(redis_keys.UNANNOUNCED, *ids)
+            return len(ids)
         oldest = (await self.now()).timestamp() * 1000 - KEPT_MS
         for id in ids:
-            job = await self._jobs.get(id) if webhooks else None
+            job = await self._jobs.get(id)
             # What ended longer ago was announced in its time: its delivery is no longer kept.
             if job is not None and job.finished_at is not None and job.finished_at.timestamp() * 1000 > oldest:
                 for webhook in webhooks:

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Final, NamedTuple, Self, cast
+from urllib.parse import urlsplit
 
 import httpcore2
 
@@ -12,6 +13,9 @@ from service.egress import Egress, Refused, Resolve, Resolver
 
 TIMEOUT_SECONDS: Final = 15.0
 """For everything: the name, the connection, TLS, the request, the answer."""
+
+_CONNECT_SECONDS: Final = 4.0
+"""For one address; where it does not answer there is time for another."""
 
 _READ_AT_MOST: Final = 4096
 _CONNECTIONS: Final = 64
@@ -50,7 +54,7 @@ class GuardedNetwork(httpcore2.AsyncNetworkBackend):
         failure: Exception = httpcore2.ConnectError("no address answers")
         for address in await self._egress.addresses(host, port, self._look_up):
             try:
-                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await self._network.connect_tcp(address, port, _CONNECT_SECONDS, local_address, socket_options)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
         raise failure
@@ -92,7 +96,15 @@ class Post:
 
     async def send(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
         """Post JSON. Never raises for what the other side does."""
-        sent = {"User-Agent": self._agent, "Content-Type": "application/json", "Accept-Encoding": "identity", **headers}
+        # Written here: httpcore2 leaves out the brackets of an IPv6 address.
+        host = urlsplit(url).netloc
+        sent = {
+            "Host": host,
+            "User-Agent": self._agent,
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            **headers,
+        }
         status: int | None = None
         try:
             async with (

@@ -103,6 +103,7 @@ def test_a_repeated_creation_makes_one(http: httpx2.Client) -> None:
         {"url": "https://example.com:99999/"},
         {"url": "//example.com/"},
         {"url": "https:///x"},
+        {"url": "https://example.com./"},
         {"url": "http://10.0.0.1/"},
         {"url": "http://[::1]/"},
         {"url": "http://[::g]/"},

@@ -257,6 +257,34 @@ async def test_the_name_is_resolved_once_and_still_named(receiver: Receiver) -> 
     assert receiver.connections == 1
 
 
+async def test_the_next_address_where_the_first_does_not_answer(receiver: Receiver) -> None:
+    async def two(host: str, port: int) -> list[str]:
+        return ["127.0.0.2", "127.0.0.1"]
+
+    async with Post(Egress.of("127.0.0.0/8"), look_up=two) as post:
+        assert await post.send(f"http://two.test:{receiver.port}/", {}, b"{}") == Outcome(204, None)
+
+
+@pytest.mark.parametrize("path", ["", "/", "?a=b", "/x?y=/z&q=%20"])
+async def test_the_target_is_sent_as_it_was_given(receiver: Receiver, path: str) -> None:
+    async with Post(Egress.of("127.0.0.1")) as post:
+        assert (await post.send(f"http://127.0.0.1:{receiver.port}{path}", {}, b"{}")).status == 204
+    assert receiver.received[0].target == ("/" if not path.startswith("/") else "") + path
+
+
+async def test_an_address_of_version_6(receiver: Receiver) -> None:
+    try:
+        server = await asyncio.start_server(receiver.serve, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    url = f"http://[::1]:{server.sockets[0].getsockname()[1]}/"
+    async with server, Post(Egress.of("::1")) as post:
+        assert (await post.send(url, {}, b"{}")).status == 204
+        assert f"http://{receiver.received[0].headers['host']}/" == url
+    async with Post(Egress()) as guarded:
+        assert "::1 is not a public address" in ((await guarded.send(url, {}, b"{}")).error or "")
+
+
 @pytest.mark.parametrize(
     "url",
     ["http://10.0.0.1/", "http://[::ffff:10.0.0.1]/", "http://0xa000001/", "http://a:99999/"],

@@ -15,7 +15,7 @@ DeliveryStatus = Literal["pending", "succeeded", "failed"]
 
 _NAME: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 URL_PATTERN: Final = (
-    rf"^https?://({_NAME}(\.{_NAME})*\.?|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{{0,4}})?"
+    rf"^https?://({_NAME}(\.{_NAME})*|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{{0,4}})?"
     r"(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?(\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?$"
 )
 """What `WebhookUrl` admits: there is no place for a user name, a password or a fragment."""
