@@ -62,10 +62,10 @@ def measure(report: Report, asked: int) -> None:
             probe = client.probes.upload(_probe(), format="parquet").id
             with httpx2.Client(base_url=stack.url, timeout=300) as http:
                 report.row("probe", case, "nothing cached", seconds=_ask(http, probe, "prediction_transport")[0])
-                for method in ("prediction_transport", "alignment", "leep", "logme"):
+                for method in ("auto", "prediction_transport", "alignment", "leep", "logme"):
                     asks = [_ask(http, probe, method) for _ in range(asked)]
                     p50 = float(np.median([spent for spent, _ in asks]))
                     stages = {name: round(value * 1e3) for name, value in asks[-1][1].items() if value >= 0.0005}
                     report.row("probe", case, method, p50_s=p50, stages_ms=stages)
-                    if method == "prediction_transport":
-                        report.target(f"probe, {_TEACHERS} cached teachers: p50 s", 1.0, p50, at_most=True)
+                    if method in ("auto", "prediction_transport"):
+                        report.target(f"probe, {_TEACHERS} cached teachers, {method}: p50 s", 1.0, p50, at_most=True)
