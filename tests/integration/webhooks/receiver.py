@@ -40,7 +40,7 @@ class Receiver:
     Attributes
     ----------
     answers
-        Statuses, whole answers as bytes, or None: no answer at all.
+        Statuses, whole answers as bytes, an event to wait for before a 500, or None: no answer at all.
     heard
         Set at each request.
     taken
@@ -48,7 +48,7 @@ class Receiver:
     """
 
     port: int = 0
-    answers: list[int | bytes | None] = field(default_factory=list[Any])
+    answers: list[int | bytes | asyncio.Event | None] = field(default_factory=list[Any])
     received: list[Received] = field(default_factory=list[Received])
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     connections: int = 0
@@ -63,6 +63,9 @@ class Receiver:
             self.received.append(Received(head[0].split(" ")[1], headers, body))
             self.heard.set()
             answer = self.answers.pop(0) if self.answers else 204
+            if isinstance(answer, asyncio.Event):
+                await answer.wait()
+                answer = 500
             if answer is None:
                 await reader.read()
             elif isinstance(answer, bytes):

@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 
 from preceptor.contract.webhooks import WebhookMessage
+from service.actions import webhooks as actions
 from service.egress import Egress
 from service.state import redis_keys
 from service.state.background import ended
@@ -194,9 +195,14 @@ async def test_an_attempt_that_outlives_its_claim_changes_nothing(
 ) -> None:
     webhook, _ = await make(receiver.url)
     receiver.answers = [500, 204]
-    await end()
+    job = await end()
     await state.reap()
     (claim,) = await state.webhooks.deliveries.claim(1, 60_000)
+    assert await state.webhooks.deliveries.holds(claim)
+    await state.client.sadd(redis_keys.UNANNOUNCED, job)
+    await state.reap()  # Announced twice, and compared with the store: it stays claimed.
+    await state.webhooks.restore()
+    assert await state.webhooks.deliveries.claim(1, 60_000) == []
     await make_due(state)
     assert not await state.webhooks.deliveries.holds(claim)
     await state.webhooks.deliveries.release(claim, None)  # The late one has no say.
@@ -204,6 +210,38 @@ async def test_an_attempt_that_outlives_its_claim_changes_nothing(
     assert await dispatcher.round() == 1
     items, _ = await state.webhooks.deliveries.page(webhook, None, 50)
     assert [item.tries for item in items] == [2]
+
+
+async def test_a_replay_during_an_attempt_begins_anew(
+    state: State, dispatcher: Dispatcher, receiver: Receiver, make: Make, end: End
+) -> None:
+    webhook, _ = await make(receiver.url)
+    go_on = asyncio.Event()
+    receiver.answers = [go_on]
+    job = await end()
+    await state.reap()
+    attempt = asyncio.create_task(dispatcher.round())
+    await receiver.hears(1)
+    await actions.replay(state, webhook, job)
+    go_on.set()
+    assert await attempt == 1
+    assert await dispatcher.round() == 1
+    items, _ = await state.webhooks.deliveries.page(webhook, None, 50)
+    assert [(item.status, item.tries) for item in items] == [("succeeded", 1)]
+
+
+async def test_what_was_delivered_is_not_sent_again(
+    state: State, dispatcher: Dispatcher, receiver: Receiver, make: Make, end: End
+) -> None:
+    webhook, _ = await make(receiver.url)
+    await end()
+    await state.reap()
+    assert await dispatcher.round() == 1
+    items, _ = await state.webhooks.deliveries.page(webhook, None, 50)
+    await state.client.zadd(redis_keys.DUE, {f"{webhook}:{items[0].id}": 1})  # Redis has lost that it is over.
+    assert await dispatcher.round() == 1
+    assert await state.client.zcard(redis_keys.DUE) == 0
+    assert len(receiver.received) == 1
 
 
 async def test_a_webhook_that_hangs_does_not_hold_up_the_others(
