@@ -109,6 +109,19 @@ async def test_redis_is_lost_between_the_end_and_the_delivery(
     assert [item.status for item in items] == ["succeeded"]
 
 
+async def test_who_asks_before_the_reaper_comes_finds_them_again(
+    state: State, dispatcher: Dispatcher, receiver: Receiver, make: Make, end: End
+) -> None:
+    webhook, _ = await make(receiver.url)
+    await end()
+    await state.reap()
+    assert await dispatcher.round() == 1
+    await state.client.flushall()
+    assert await state.webhooks.records.get(webhook) is not None
+    items, _ = await state.webhooks.deliveries.page(webhook, None, 50)
+    assert [item.status for item in items] == ["succeeded"]
+
+
 async def test_a_pause_outlives_redis(state: State, post: Post, receiver: Receiver, make: Make, end: End) -> None:
     webhook, _ = await make(receiver.url)
     receiver.answers = [500]
