@@ -68,6 +68,11 @@ def test_the_main_job(client: Client, zoo: dict[str, Teacher], tmp_path: Path) -
     assert again.timings.caches["outputs"].hits == 4
     assert [row.cost for row in again.ranking] == [row.cost for row in result.ranking]
 
+    brief = client.recommendations.create(probe=labelled.id, tags=[TAG], budget_seconds=1e-6).wait(timeout=60)
+    assert len(brief.ranking) == 1
+    assert brief.ranking[0].name in ("all digits", "wrong names"), "the nearest by names are asked first"
+    assert ["budget of 1e-06 s was used up" in row.reason for row in brief.skipped] == [True] * 3
+
     leep = client.recommendations.create(probe=labelled.id, tags=[TAG], method="leep").wait(timeout=60)
     assert (leep.method, leep.higher_is_better) == ("leep", True)
     scores = [row.score for row in leep.ranking if row.score is not None]

@@ -84,7 +84,9 @@ async def line_up(
     found = None
     began = time.perf_counter()
     keep = body.top_k if data is None else body.shortlist
-    if _in_index(body, student, data) and (data is None or len(entries) > keep):
+    # Under a budget the nearest by names are asked first.
+    search = data is None or len(entries) > keep or body.budget_seconds is not None
+    if search and _in_index(body, student, data):
         known = {entry.key: entry for entry in entries if entry.problem is None}
         failed = [SkippedTeacher(teacher=e.id, name=e.name, reason=e.problem) for e in entries if e.problem]
         if not known:

@@ -136,6 +136,11 @@ class Recommender:
         failed = list(lineup.failed)
         for number, contender in enumerate(lineup.contenders, 1):
             context.check()
+            if scored and _used_up(body, targets, started):
+                failed.append(
+                    skipped(contender, f"the budget of {body.budget_seconds:g} s was used up before its turn")
+                )
+                continue
             try:
                 if targets is None or estimator is None:
                     row = score_labels(contender, student, space, body.mode)
@@ -223,7 +228,7 @@ def _answer(
             + (" and others" if len(uncovered) > 8 else "")
             + ": expect little help there"
         )
-    if method != "label_transport" and lineup.solved is not None:
+    if method != "label_transport" and lineup.considered > len(lineup.contenders):
         warnings.append(
             f"of {lineup.considered} teachers, the {body.shortlist} nearest by names were run on the probe; "
             "`shortlist` sets how many"
@@ -259,6 +264,13 @@ def _answer(
         warnings=warnings,
         timings=timings,
     )
+
+
+def _used_up(body: RecommendationBody, targets: NDArray[np.int64] | None, started: float) -> bool:
+    """Whether no further teacher may be asked."""
+    if body.budget_seconds is None or targets is None:
+        return False
+    return time.perf_counter() - started > body.budget_seconds
 
 
 def _team(

@@ -58,6 +58,10 @@ def recommend(
     top_k: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=1000, help="How many teachers to rank; 10 by default.")
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="With a probe: after so long no further teacher is asked, nearest first."),
+    ] = None,
     explain: Annotated[
         int, typer.Option(metavar="N", min=0, help="For how many teachers to show where the mass comes from.")
     ] = 1,
@@ -77,6 +81,7 @@ def recommend(
         method=method,
         mode=mode,
         top_k=top_k,
+        budget_seconds=budget,
         wait=1 if wait else None,
     )
     finish(session, job, wait=wait, show=lambda result: show_ranking(session, result, explain))

@@ -86,6 +86,12 @@ class RecommendationBody(Body):
     shortlist: Whole = Field(
         default=100, ge=1, le=10_000, description="With a probe, at most so many teachers are run: the nearest by names"
     )
+    budget_seconds: Number | None = Field(
+        default=None,
+        gt=0,
+        le=86_400,
+        description="With a probe, no further teacher is asked once so long was spent; the nearest by names come first",
+    )
     pairs: list[PairCost] | None = Field(default=None, max_length=10_000, description="Ground costs set by hand")
     eps: Number = Field(default=0.05, gt=0, le=10)
     temperature: Number = Field(default=1.0, gt=0, le=100)
