@@ -153,7 +153,7 @@ def _family(key: str) -> str:
         return "docket"
     rest = key.removeprefix(redis_keys.PREFIX)
     known = ("job:", "jobs:", "jobs", "events:", "lane:", "idempotency:", "cache:", "index", "server", "expiring")
-    more = ("teachers", "probes", "label-sets", "students")
+    more = ("teachers", "probes", "label-sets", "students", "audits", "webhooks", "deliveries", "figures")
     return rest.split(":")[0] if rest.startswith((*known, *more)) else f"? {key}"
 
 
