@@ -70,8 +70,9 @@ def fit(examples: Sequence[tuple[Mapping[str, Vector], Vector]], members: Sequen
         targets.append(share * standardised(truth))
     ridge = np.sqrt(_RIDGE) * np.eye(len(members))
     weights, _ = nnls(np.concatenate([*rows, ridge]), np.concatenate([*targets, np.zeros(len(members))]))
-    total = weights.sum()
-    return {name: float(w / total) for name, w in zip(members, weights, strict=True) if w > 0.01 * total}
+    kept = {name: float(w) for name, w in zip(members, weights, strict=True) if w > 0.01 * weights.sum()}
+    total = sum(kept.values())
+    return {name: w / total for name, w in kept.items()}
 
 
 def blended(scores: Mapping[str, Sequence[float]], weights: Mapping[str, float]) -> Vector:
