@@ -12,16 +12,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.distill.cell import Cell
-from preceptor.contract.distillations import (
-    BuiltinStudent,
-    Loss,
-    NoLoss,
-    RelationalLoss,
-    RidgeMapLoss,
-    Training,
-    TransportLoss,
-    UldLoss,
-)
+from preceptor.contract.distillations import BuiltinStudent
+from preceptor.contract.losses import Loss, NoLoss, RelationalLoss, RidgeMapLoss, TransportLoss, UldLoss
+from preceptor.contract.training import Training
 from worker.assessment.auto import labelled_blend
 from worker.assessment.estimators.evidence import Evidence
 from worker.distillation.bench import Bench, prepare

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.distill.arms import Arm, Trial
 from benchmarks.ranking.world import Target, World, drawn, name_cost
-from preceptor.contract.distillations import Loss, NoLoss, RidgeMapLoss, TransportLoss
+from preceptor.contract.losses import Loss, NoLoss, RidgeMapLoss, TransportLoss
 from worker.distillation.request import TeacherSignal, TrainingData
 
 FORMAT = 1

@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from preceptor.contract.distillations import Training, TransportLoss
+from preceptor.contract.losses import TransportLoss
 from preceptor.contract.teachers import Modality, Teacher, TeacherStatus
+from preceptor.contract.training import Training
 from worker.assessment.estimators.evidence import Evidence
 from worker.assessment.estimators.registry import ESTIMATORS
 from worker.distillation.distill import distill

@@ -7,16 +7,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from preceptor.contract.distillations import (
-    BuiltinStudent,
-    DistillationBody,
-    Loss,
-    NoLoss as NoLoss,
-    StudentModel,
-    Training,
-    TransportLoss,
-)
+from preceptor.contract.distillations import BuiltinStudent, DistillationBody, StudentModel
+from preceptor.contract.losses import Loss, NoLoss as NoLoss, TransportLoss
 from preceptor.contract.teachers import Modality
+from preceptor.contract.training import Training
 from worker.teachers.interface import Batch, Items
 
 Float32 = NDArray[np.float32]

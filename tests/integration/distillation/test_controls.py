@@ -9,7 +9,8 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from preceptor.contract.distillations import Training, TransportLoss
+from preceptor.contract.losses import TransportLoss
+from preceptor.contract.training import Training
 from worker.distillation.distill import distill
 from worker.distillation.outcome import Outcome
 from worker.distillation.request import ArrayItems, Recipe, TeacherSignal, TrainingData

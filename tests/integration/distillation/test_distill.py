@@ -14,8 +14,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from preceptor.contract.distillations import RidgeMapLoss, Training, TransportLoss
+from preceptor.contract.losses import RidgeMapLoss, TransportLoss
 from preceptor.contract.teachers import TeacherBody
+from preceptor.contract.training import Training
 from service.state.errors import JobFailed
 from worker.distillation.distill import distill
 from worker.distillation.outcome import Outcome

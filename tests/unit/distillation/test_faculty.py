@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from preceptor.contract.distillations import TransportLoss
+from preceptor.contract.losses import TransportLoss
 from worker.distillation.evaluation import stratified_folds
 from worker.distillation.faculty import coverage, hearing, sureness
 from worker.distillation.losses import Evidence

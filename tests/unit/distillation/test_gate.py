@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from preceptor.contract.distillations import Training
+from preceptor.contract.training import Training
 from worker.distillation.bench import prepare
 from worker.distillation.checkpoints import Ledger
 from worker.distillation.course import choose, plan_of

@@ -5,15 +5,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from preceptor.contract.distillations import (
-    DistillationBody,
-    Loss,
-    NoLoss,
-    RelationalLoss,
-    RidgeMapLoss,
-    TransportLoss,
-    UldLoss,
-)
+from preceptor.contract.distillations import DistillationBody
+from preceptor.contract.losses import Loss, NoLoss, RelationalLoss, RidgeMapLoss, TransportLoss, UldLoss
 from worker.distillation.losses import FAMILIES
 from worker.distillation.request import Recipe, described
 

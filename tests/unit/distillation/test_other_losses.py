@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from preceptor.contract.distillations import RelationalLoss, UldLoss
+from preceptor.contract.losses import RelationalLoss, UldLoss
 from worker.distillation.losses import FAMILIES, Evidence
 from worker.distillation.losses.relational import (
     TEMPERATURES,

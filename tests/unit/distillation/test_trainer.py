@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from preceptor.contract.distillations import EpochMetrics, TransportLoss
+from preceptor.contract.distillations import EpochMetrics
+from preceptor.contract.losses import TransportLoss
 from worker.distillation.checkpoints import Ledger, as_tensor, from_tensor
 from worker.distillation.evaluation import stratified_folds
 from worker.distillation.losses import Evidence, LossTerm

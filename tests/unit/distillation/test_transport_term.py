@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from preceptor.contract.distillations import NoLoss, RidgeMapLoss, TransportLoss
+from preceptor.contract.losses import NoLoss, RidgeMapLoss, TransportLoss
 from worker.distillation.evaluation import stratified_folds
 from worker.distillation.losses import FAMILIES, Evidence, transport
 from worker.distillation.losses.transport import TransportTerm, joint_speaker, softmax

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from preceptor.contract.distillations import RelationalLoss
+from preceptor.contract.losses import RelationalLoss
 
 from ..label_map import softmax_rows, standardised
 from ..request import Float32, Int64, TeacherSignal

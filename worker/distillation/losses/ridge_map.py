@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from preceptor.contract.distillations import RidgeMapLoss
+from preceptor.contract.losses import RidgeMapLoss
 
 from ..faculty import hearing
 from ..label_map import fit_label_map

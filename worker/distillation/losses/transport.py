@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from preceptor.contract.distillations import TransportLoss
+from preceptor.contract.losses import TransportLoss
 from worker.transport.loss import transport_loss
 
 from ..faculty import hearing

@@ -9,7 +9,7 @@ baseline, which shows what matching sureness alone is worth.
 import torch
 from torch import Tensor
 
-from preceptor.contract.distillations import UldLoss
+from preceptor.contract.losses import UldLoss
 
 from .term import Evidence
 

@@ -1,16 +1,17 @@
 """Distillations: train a student from teachers across label sets."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from .base import Answer, Body, Flag, Moment, Number, Whole, tagged
+from .base import Answer, Body, Flag, Moment, Whole, tagged
 from .ids import ProbeId, RecommendationId, StudentId, TeacherId
 from .jobs import Job
 from .labels import LabelSetGiven
+from .losses import Loss, TransportLoss
 from .recommendations import Timings
 from .teachers import StoredFile
+from .training import Training
 
 Architecture = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,119}$")]
 
@@ -57,139 +58,6 @@ class RegisteredStudent(Body):
 StudentModel = Annotated[
     BuiltinStudent | TransformersStudent | TimmStudent | RegisteredStudent, Field(discriminator="kind")
 ]
-
-
-Weight = Annotated[Number, Field(ge=0, le=1000)] | Literal["auto"]
-
-
-class TransportLoss(Body):
-    """`CE + weight(t) * OT_eps(p_T, p_S; C)` (arXiv 2204.11526).
-
-    Attributes
-    ----------
-    weight
-        Weight of the transport term, or `auto`: chosen by cross-validation on the labelled items, with 0
-        (do not distil) among the choices.
-    ground_cost
-        `names`: distance of label names. `joint`: names joined with the evidence of the labelled items,
-        -log P(student class | teacher class).
-    relaxation
-        KL weight of the teacher's marginal; `null` keeps it balanced.
-    """
-
-    name: Literal["transport"] = "transport"
-    weight: Weight = "auto"
-    ground_cost: Literal["joint", "names"] = "joint"
-    eps: Number = Field(default=0.05, gt=0, le=10)
-    temperature: Number = Field(default=1.0, gt=0, le=100)
-    relaxation: Annotated[Number, Field(gt=0, le=1000)] | None = None
-
-
-class RidgeMapLoss(Body):
-    """Cross-entropy to soft labels, through a map from the teacher's outputs to the student's classes.
-
-    The map is a ridge regression, fitted to the labelled items.
-
-    Attributes
-    ----------
-    weight
-        As for `transport`.
-    use_names
-        Whether the map may start from the affinity of the label names; `false` for the plain ridge map.
-    """
-
-    model_config = tagged("name")
-
-    name: Literal["ridge_map"] = "ridge_map"
-    weight: Weight = "auto"
-    use_names: Flag = True
-
-
-class RelationalLoss(Body):
-    """Cross-entropy to a nearest-centre classifier in the teacher's space (after ReFilled, Ye et al., CVPR 2020).
-
-    The centres are those of the labelled items of each student class; no name is looked at.
-
-    Attributes
-    ----------
-    weight
-        As for `transport`.
-    temperature
-        Divides the cosine to a centre; `null`: the one that makes left-out labels likeliest.
-    """
-
-    model_config = tagged("name")
-
-    name: Literal["relational"] = "relational"
-    weight: Weight = "auto"
-    temperature: Annotated[Number, Field(gt=0, le=100)] | None = None
-
-
-class UldLoss(Body):
-    """Distance of sorted predictions (Boizard et al., arXiv 2402.12030): which class is which is not looked at.
-
-    A weak baseline: it moves how sure the student is, not what of.
-
-    Attributes
-    ----------
-    weight
-        As for `transport`.
-    """
-
-    model_config = tagged("name")
-
-    name: Literal["uld"] = "uld"
-    weight: Weight = "auto"
-    temperature: Number = Field(default=1.0, gt=0, le=100)
-
-
-class NoLoss(Body):
-    """No teacher takes part: cross-entropy alone."""
-
-    model_config = tagged("name")
-
-    name: Literal["none"] = "none"
-
-    @property
-    def weight(self) -> float:
-        """Of the teachers' term: 0."""
-        return 0.0
-
-
-def _kind_of_loss(value: Any) -> Any:
-    # Requests without a name are older than the other losses: they mean transport.
-    if isinstance(value, Mapping):
-        return cast("Mapping[str, Any]", value).get("name", "transport")
-    return getattr(value, "name", None)
-
-
-Loss = Annotated[
-    Annotated[TransportLoss, Tag("transport")]
-    | Annotated[RidgeMapLoss, Tag("ridge_map")]
-    | Annotated[RelationalLoss, Tag("relational")]
-    | Annotated[UldLoss, Tag("uld")]
-    | Annotated[NoLoss, Tag("none")],
-    Discriminator(
-        _kind_of_loss,
-        custom_error_type="loss_name",
-        custom_error_message="a loss is an object whose name is transport, ridge_map, relational, uld or none",
-    ),
-]
-"""How a teacher is heard, told by `name`; `transport` where no name stands."""
-
-
-class Training(Body):
-    """How the student is trained."""
-
-    epochs: Whole = Field(default=20, ge=1, le=10_000)
-    batch_size: Whole = Field(default=64, ge=1, le=65_536)
-    learning_rate: Annotated[Number, Field(gt=0, le=10)] | None = Field(
-        default=None, description="The student's own default where absent"
-    )
-    weight_decay: Number = Field(default=0.01, ge=0, le=1)
-    seed: Whole = Field(default=0, ge=0, le=2**31 - 1)
-    seeds: Whole = Field(default=1, ge=1, le=20, description="Repetitions with consecutive seeds, for the interval")
-    time_limit_seconds: Number | None = Field(default=None, gt=0)
 
 
 class DistillationBody(Body):

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ..contract.distillations import StudentModel, Training, TransportLoss
+from ..contract.distillations import StudentModel
 from ..contract.jobs import JobSummary
 from ..contract.labels import LabelSet, LabelSetBody
+from ..contract.losses import TransportLoss
 from ..contract.probes import Probe, ProbeFormat
 from ..contract.recommendations import Method, Mode, PairCost
 from ..contract.teachers import Modality, Teacher
+from ..contract.training import Training
 from ..core.bodies import Labels, identifier, labels_or_id
 from ..core.paging import page_size as checked
 from ..core.routes import distillations, label_sets, probes, recommendations
