@@ -7,19 +7,25 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from preceptor.contract.distillations import EpochMetrics
+from preceptor.contract.training import Training
+from service.state.errors import JobFailed
 from worker.teachers.interface import Batch
 
+from .answers import Agreement, Exam, predict
 from .checkpoints import Ledger, as_tensor, from_tensor
 from .data import Encoded
 from .evaluation import held_out, stratified_folds
-from .losses import FAMILIES, Evidence, LossTerm
+from .losses import FAMILIES, Evidence, TellingTerm, Term
+from .machine import Machine
+from .plan import Plan
 from .progress import Progress
 from .request import Float32, Int64, ItemSource, Recipe, TeacherSignal, TrainingData
+from .steps import Material
 from .students import Blueprint
-from .trainer import Material, Plan, Trained, predict, train
+from .trainer import Measures, Trained, train
 
 HELD_OUT: Final = 0.25
 """Share of the labelled items that is measured on where no test items are given."""
@@ -55,10 +61,10 @@ class Bench:
 
     Attributes
     ----------
-    rows
-        The labelled items that may be trained on.
-    test, test_rows, test_labels
-        What is measured on: these rows of `test`.
+    rows, watched
+        The labelled items that may be trained on; those that an early stop watches.
+    exam
+        What is measured on.
     """
 
     blueprint: Blueprint
@@ -67,11 +73,11 @@ class Bench:
     recipe: Recipe
     labelled: Encoded
     transfer: Encoded | None
-    test: Encoded
+    exam: Exam
     rows: Int64
-    test_rows: Int64
-    test_labels: Int64
+    watched: Int64
     device: torch.device
+    machine: Machine
     progress: Progress
     ledger: Ledger
 
@@ -80,7 +86,7 @@ class Bench:
         """Classes of `rows`."""
         return self.data.labels[self.rows]
 
-    def term(self, rows: Int64) -> LossTerm:
+    def term(self, rows: Int64) -> Term:
         """The teachers' term, from these labelled items alone."""
         labels = self.data.labels
         folds = stratified_folds(labels[rows], FOLDS, self.recipe.training.seed)
@@ -89,15 +95,23 @@ class Bench:
 
     def material(self, rows: Int64) -> Material:
         """Training items: these labelled ones and all transfer items."""
-        return Material(self.labelled, self.data.labels, rows, self.transfer)
+        augmentation = self.recipe.training.augmentation
+        return Material(self.labelled, self.data.labels, rows, self.transfer, augmentation)
 
-    def right(self, model: nn.Module) -> NDArray[np.bool_]:
-        """Whether the model has each test item right, shape (N,)."""
-        return predict(model, self.test, self.test_rows).argmax(axis=1) == self.test_labels
+    def measures(self, term: Term | None, *, reported: bool) -> Measures:
+        """What is asked after each epoch; what is `reported` only if anyone hears of it."""
+        watched = None
+        if len(self.watched):
+            watched = Exam(self.labelled, self.watched, self.data.labels[self.watched])
+        if not reported:
+            return Measures(watched=watched)
+        agreement = None
+        if isinstance(term, TellingTerm) and self.transfer is not None:
+            told = term.told[len(self.labelled) :].cpu().numpy()
+            agreement = Agreement.over(self.transfer, told)
+        return Measures(self.exam, watched, agreement)
 
-    def left_out(
-        self, name: str, rows: Int64, held: Int64, term: LossTerm | None, weight: float, plan: Plan
-    ) -> Float32:
+    def left_out(self, name: str, rows: Int64, held: Int64, term: Term | None, weight: float, plan: Plan) -> Float32:
         """Train on `rows` and answer for `held`: logits, shape (h, S)."""
         known = self.ledger.finished(name)
         if known is None:
@@ -110,6 +124,7 @@ class Bench:
                 watch=self.progress,
                 ledger=self.ledger,
                 name=name,
+                machine=self.machine,
             )
             known = {"logits": torch.from_numpy(predict(trained.model, self.labelled, held))}
             self.ledger.finish(name, known)
@@ -118,7 +133,7 @@ class Bench:
         return known["logits"].numpy()
 
     def run(
-        self, name: str, term: LossTerm | None, weight: float, plan: Plan, *, keep: bool
+        self, name: str, term: Term | None, weight: float, plan: Plan, *, keep: bool
     ) -> tuple[Trained | None, NDArray[np.bool_]]:
         """One whole training on all rows.
 
@@ -130,15 +145,12 @@ class Bench:
         Returns
         -------
         tuple
-            The student where it is kept, and `right` of it.
+            The student where it is kept, and which test items it has right.
         """
         known = self.ledger.finished(name)
         if known is not None:
             self.progress.skip(plan.steps)
             return (self._rebuilt(known) if keep else None), known["right"].numpy()
-
-        def measure(model: nn.Module) -> float:
-            return float(self.right(model).mean())
 
         trained = train(
             self.blueprint,
@@ -147,11 +159,12 @@ class Bench:
             weight,
             plan,
             watch=self.progress,
-            measure=measure if keep else None,
+            measures=self.measures(term, reported=keep),
             ledger=self.ledger,
             name=name,
+            machine=self.machine,
         )
-        right = self.right(trained.model)
+        right = self.exam.right(trained.model)
         left: dict[str, Tensor] = {"right": torch.from_numpy(right)}
         if keep:
             left["history"] = as_tensor([entry.model_dump() for entry in trained.history])
@@ -175,6 +188,7 @@ def prepare(
     device: torch.device,
     progress: Progress,
     ledger: Ledger,
+    machine: Machine | None = None,
 ) -> Bench:
     """Encode all items once, and hold test items out where none were given."""
     progress.say("reading the data")
@@ -189,6 +203,8 @@ def prepare(
     else:
         rows, test_rows = held_out(data.labels, HELD_OUT, recipe.training.seed)
         test, test_labels = labelled, data.labels[test_rows]
+    rows, watched = _watched(rows, data.labels, recipe.training)
+    exam = Exam(test, test_rows, test_labels)
     return Bench(
         blueprint,
         data,
@@ -196,11 +212,25 @@ def prepare(
         recipe,
         labelled,
         transfer,
-        test,
+        exam,
         rows,
-        test_rows,
-        test_labels,
+        watched,
         device,
+        machine or Machine(),
         progress,
         ledger,
     )
+
+
+def _watched(rows: Int64, labels: Int64, training: Training) -> tuple[Int64, Int64]:
+    """The rows to train on, and those that an early stop watches."""
+    if training.early_stopping is None:
+        return rows, rows[:0]
+    try:
+        kept, left = held_out(labels[rows], training.early_stopping.held_out, training.seed)
+    except JobFailed:
+        raise JobFailed(
+            "there is one labelled item a class to train on, so early_stopping has none to watch; leave it out, or "
+            "give more labelled items"
+        ) from None
+    return rows[kept], rows[left]

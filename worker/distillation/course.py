@@ -9,10 +9,11 @@ from .bench import FOLDS, Bench
 from .checkpoints import as_tensor, from_tensor
 from .evaluation import stratified_folds
 from .gate import WEIGHTS, GateDecision, choose_weight
-from .losses import LossTerm, SpeakingTerm
+from .losses import SpeakingTerm, Term
 from .names_gate import decide_by_names
+from .plan import Plan, plan_for
 from .request import Float32, Int64
-from .trainer import Plan, plan_for, train
+from .trainer import train
 
 _GATE_STEPS: Final = 120
 _HEAVY_FOLDS: Final = 3
@@ -37,11 +38,8 @@ def plan_of(bench: Bench, *, auto: bool) -> Plan:
     plan = plan_for(
         len(bench.rows),
         0 if bench.transfer is None else len(bench.transfer),
-        epochs=training.epochs,
-        batch_size=training.batch_size,
-        learning_rate=training.learning_rate or bench.blueprint.learning_rate,
-        weight_decay=training.weight_decay,
-        seed=training.seed,
+        training,
+        bench.blueprint.learning_rate,
     )
     if training.time_limit_seconds is None:
         return plan
@@ -58,12 +56,12 @@ def plan_of(bench: Bench, *, auto: bool) -> Plan:
 
 def _affordable(bench: Bench, plan: Plan, limit: float, auto: bool) -> int:
     """As many steps a run as the limit allows; the same for both arms, so that they stay comparable."""
-    trial = replace(plan, steps=4, steps_per_epoch=4)
+    trial = replace(plan, steps=4, steps_per_epoch=4, patience=None)
     term = bench.term(bench.rows) if bench.teachers else None
     material = bench.material(bench.rows)
     # The first steps of a process pay for much that later ones do not: the second trial counts.
-    train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress)
-    spent = train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress).seconds
+    train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress, machine=bench.machine)
+    spent = train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress, machine=bench.machine).seconds
     runs = bench.recipe.training.seeds * arms_of(bench.recipe.compare)
     steps = runs * plan.steps + (gate_steps(bench, plan) if auto else 0)
     share = _SHARE_OF_LIMIT * limit / (steps * spent / trial.steps)
@@ -72,7 +70,8 @@ def _affordable(bench: Bench, plan: Plan, limit: float, auto: bool) -> int:
 
 def _shorter(bench: Bench, plan: Plan) -> Plan:
     most = _GATE_STEPS if bench.blueprint.light else max(_GATE_STEPS // 2, plan.steps // 3)
-    return replace(plan, steps=min(plan.steps, most))
+    # What is left out of a fold is wanted for the score; nothing is left to watch.
+    return replace(plan, steps=min(plan.steps, most), patience=None)
 
 
 def gate_steps(bench: Bench, plan: Plan) -> int:
@@ -88,7 +87,7 @@ def choose(bench: Bench, plan: Plan) -> GateDecision:
     if not stratified_folds(bench.labels, FOLDS, seed):
         return decide_by_names(bench.teachers, bench.rows, bench.labels, seed)
     light, shorter = bench.blueprint.light, _shorter(bench, plan)
-    terms: dict[str, LossTerm] = {}
+    terms: dict[str, Term] = {}
     bench.progress.begin("choosing the weight of the teachers", arm="gate", epochs=False)
 
     def fit(kept: Int64, left_out: Int64, weight: float) -> Float32:

@@ -5,6 +5,7 @@ a budget they are decoded again for each batch. Augmentation draws from a genera
 (seed, step), so a step sees the same values in a run that was resumed.
 """
 
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -26,11 +27,27 @@ PICTURE_BUDGET: Final = 1 << 30
 _READ: Final = 256
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """How items are changed at random before a student trains on them.
+
+    Attributes
+    ----------
+    generator
+        What the changes are drawn from.
+    mirror
+        Whether pictures are mirrored, every second one.
+    """
+
+    generator: torch.Generator
+    mirror: bool = False
+
+
 class Encoded(Protocol):
     """Items as inputs of a student."""
 
     def __len__(self) -> int: ...
-    def gather(self, rows: Tensor, augment: torch.Generator | None = None) -> Inputs:
+    def gather(self, rows: Tensor, augment: Augmentation | None = None) -> Inputs:
         """The inputs of some rows, in their order; `augment` is None where they are measured on."""
         ...
 
@@ -52,7 +69,7 @@ class EncodedVectors:
     def __len__(self) -> int:
         return len(self.values)
 
-    def gather(self, rows: Tensor, augment: torch.Generator | None = None) -> Inputs:
+    def gather(self, rows: Tensor, augment: Augmentation | None = None) -> Inputs:
         """`features`, shape (B, D), float32."""
         return {"features": self.values[rows.to(self.values.device)]}
 
@@ -77,7 +94,7 @@ class EncodedTexts:
     def __len__(self) -> int:
         return len(self._tokens)
 
-    def gather(self, rows: Tensor, augment: torch.Generator | None = None) -> Inputs:
+    def gather(self, rows: Tensor, augment: Augmentation | None = None) -> Inputs:
         """`input_ids`, `attention_mask` (and `token_type_ids`), shape (B, L), int64, padded at the end."""
         chosen = [self._tokens[row] for row in rows.tolist()]
         longest = max(len(tokens) for tokens in chosen)
@@ -87,7 +104,7 @@ class EncodedTexts:
             ids[position, : len(tokens)] = tokens
             mask[position, : len(tokens)] = 1
         if augment is not None and longest > 1:
-            kept = mask * (torch.rand(mask.shape, generator=augment) >= self.DROPPED)
+            kept = mask * (torch.rand(mask.shape, generator=augment.generator) >= self.DROPPED)
             kept[:, 0] = mask[:, 0]
             mask = kept
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
@@ -155,7 +172,7 @@ class ExactReader:
 class EncodedPictures:
     """Pictures of one size. Augmentation: shifted by up to an eighth of the size.
 
-    No mirroring: it turns some classes (digits, letters, traffic signs) into others.
+    Mirrored on request alone: it turns some classes (digits, letters, traffic signs) into others.
     """
 
     def __init__(self, source: ItemSource, reader: PictureReader, device: torch.device) -> None:
@@ -179,11 +196,14 @@ class EncodedPictures:
             done = end
         return pixels
 
-    def gather(self, rows: Tensor, augment: torch.Generator | None = None) -> Inputs:
+    def gather(self, rows: Tensor, augment: Augmentation | None = None) -> Inputs:
         """`pixel_values`, shape (B, C, H, W), float32, normalised."""
         raw = torch.from_numpy(self._read(rows.tolist())) if self._kept is None else self._kept[rows]
         if augment is not None:
-            raw = shifted(raw, augment)
+            raw = shifted(raw, augment.generator)
+            if augment.mirror:
+                turned = torch.rand(len(raw), generator=augment.generator) < 0.5
+                raw = torch.where(turned[:, None, None, None], raw.flip(3), raw)
         return {"pixel_values": self._reader.finish(raw.to(self._device))}
 
 

@@ -19,12 +19,14 @@ from .course import arms_of, choose, gate_steps, plan_of
 from .evaluation import paired_gain
 from .export import Delivered, export
 from .gate import GateDecision
+from .machine import machine_for
 from .outcome import Control, OnEvent, Outcome, ShouldStop
+from .plan import Plan
 from .progress import Progress
 from .record import repeating_request, settings_of
 from .request import Recipe, TeacherSignal, TrainingData, check
 from .students import Surroundings, blueprint_of
-from .trainer import Plan, Trained
+from .trainer import Trained
 
 
 def distill(
@@ -92,7 +94,8 @@ def distill(
         torch.set_num_threads(1 if blueprint.light else threads)
         ledger = Ledger(checkpoint, fingerprint(request, data, teachers, device))
         progress = Progress(on_event, should_stop)
-        bench = prepare(request, data, teachers, blueprint, torch.device(device), progress, ledger)
+        machine = machine_for(request.training.precision, torch.device(device), light=blueprint.light)
+        bench = prepare(request, data, teachers, blueprint, torch.device(device), progress, ledger, machine)
         return _Job(bench, folder, on_event, started).outcome()
 
 
@@ -138,7 +141,7 @@ class _Job:
         controls = self._controls(plan, seeds, gate.weight, taught) if recipe.compare == "full" else {}
         self._stage("train")
         gain = None if plain is None else paired_gain(taught.right, plain.right, seed=recipe.training.seed)
-        items = len(bench.test_labels)
+        items = len(bench.exam.labels)
         delivered = self._delivered(plan, gate, taught, plain, controls)
         delivered = replace(
             delivered,
@@ -147,7 +150,7 @@ class _Job:
             advice=advice_of(gate, gain, taught.accuracy, items, len(bench.teachers), controls),
         )
         bench.progress.say("writing the student down")
-        samples = bench.test.gather(torch.from_numpy(bench.test_rows[:32]))
+        samples = bench.exam.items.gather(torch.from_numpy(bench.exam.rows[:32]))
         artifacts, teacher = export(bench.blueprint, taught.first.model, delivered, samples, self._folder)
         self._stage("export")
         bench.progress.end()
@@ -227,7 +230,7 @@ class _Job:
             weight=gate.weight,
             history=taught.first.history,
             controls=controls,
-            test_items=len(bench.test_labels),
+            test_items=len(bench.exam.labels),
             settings=settings,
             request=repeating_request(bench.recipe, settings["data"], settings["teachers"]),
         )

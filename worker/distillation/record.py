@@ -7,9 +7,9 @@ from typing import Any, Final
 import torch
 
 from .gate import GateDecision
+from .plan import Plan
 from .request import Recipe, TeacherSignal, TrainingData, described
 from .students import Blueprint
-from .trainer import Plan
 
 _PACKAGES: Final = ("preceptor-server", "torch", "transformers", "numpy", "onnx", "onnxruntime", "safetensors")
 
@@ -45,7 +45,7 @@ def settings_of(
             "steps_per_epoch": plan.steps_per_epoch,
             "batch_size": plan.batch_size,
             "learning_rate": plan.learning_rate,
-            "schedule": "one-cycle",
+            "schedule": plan.schedule,
             "optimiser": "AdamW",
         },
         "gate": {

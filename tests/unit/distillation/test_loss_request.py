@@ -38,8 +38,8 @@ def test_a_loss_is_told_by_its_name(given: Any, meant: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"name": "kl"}, "name is transport, ridge_map, relational, uld or none"),
-        ("transport", "name is transport, ridge_map, relational, uld or none"),
+        ({"name": "kl"}, "name is transport, ridge_map, relational, features, "),
+        ("transport", "name is transport, ridge_map, relational, features, "),
         ({"name": "none", "weight": 1.0}, "Extra inputs"),
         ({"name": "uld", "eps": 0.1}, "Extra inputs"),
         ({"name": "ridge_map", "weight": -1.0}, "greater than or equal to 0"),
@@ -58,6 +58,7 @@ def test_schema_tells_the_losses_apart_by_name() -> None:
         "TransportLoss": False,
         "RidgeMapLoss": True,
         "RelationalLoss": True,
+        "FeaturesLoss": True,
         "UldLoss": True,
         "NoLoss": True,
     }

@@ -13,13 +13,13 @@ from preceptor.contract.distillations import BuiltinStudent, TimmStudent, Transf
 from preceptor.contract.files import missing, refusal
 from preceptor.contract.teachers import Teacher
 from service.state.errors import JobFailed
-from worker.distillation.data import EncodedPictures, ExactReader, shifted
+from worker.distillation.answers import predict
+from worker.distillation.data import Augmentation, EncodedPictures, ExactReader, shifted
 from worker.distillation.export import check_onnx, write_onnx
 from worker.distillation.request import ArrayItems
 from worker.distillation.students import Surroundings, blueprint_of, words as words_module
 from worker.distillation.students.registered import registered_blueprint
 from worker.distillation.students.transformers_folder import picture_preprocessing
-from worker.distillation.trainer import predict
 from worker.teachers.interface import Items
 from worker.teachers.loading import load_teacher
 
@@ -226,7 +226,7 @@ def test_hidden_tokens_are_few_and_never_the_first(tmp_path: Path) -> None:
     encoded = blueprint.encode(WORDS)
     rows = torch.arange(5).repeat(40)
     whole = encoded.gather(rows)["attention_mask"]
-    hidden = encoded.gather(rows, torch.Generator().manual_seed(0))["attention_mask"]
+    hidden = encoded.gather(rows, Augmentation(torch.Generator().manual_seed(0)))["attention_mask"]
     assert (hidden <= whole).all()
     assert (hidden[:, 0] == 1).all()
     assert 0.03 < 1 - hidden.sum().item() / whole.sum().item() < 0.15

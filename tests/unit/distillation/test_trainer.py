@@ -10,22 +10,18 @@ import torch
 
 from preceptor.contract.distillations import EpochMetrics
 from preceptor.contract.losses import TransportLoss
+from preceptor.contract.training import Training
+from worker.distillation.answers import predict
+from worker.distillation.batches import LABELLED, chosen
 from worker.distillation.checkpoints import Ledger, as_tensor, from_tensor
 from worker.distillation.evaluation import stratified_folds
 from worker.distillation.losses import Evidence, LossTerm
 from worker.distillation.losses.transport import TransportFamily
+from worker.distillation.plan import Plan, plan_for, share_of_peak
+from worker.distillation.steps import Material
 from worker.distillation.students import Surroundings
 from worker.distillation.students.mlp import MlpBlueprint
-from worker.distillation.trainer import (
-    Material,
-    Plan,
-    TrainingStopped,
-    _chosen,
-    one_cycle,
-    plan_for,
-    predict,
-    train,
-)
+from worker.distillation.trainer import TrainingStopped, train
 
 
 class Quiet:
@@ -43,6 +39,9 @@ class Quiet:
 
     def epoch(self, metrics: EpochMetrics) -> None:
         self.epochs.append(metrics)
+
+    def skip(self, steps: int) -> None:
+        self.skipped = steps
 
 
 class Kept:
@@ -75,7 +74,7 @@ def setting(digits: Any, tmp_path: Path) -> tuple[MlpBlueprint, Material, LossTe
         torch.device("cpu"),
     )
     material = Material(blueprint.encode(data.items), data.labels, rows, blueprint.encode(data.transfer))
-    plan = plan_for(30, 370, epochs=2, batch_size=64, learning_rate=3e-3, weight_decay=0.01, seed=5)
+    plan = plan_for(30, 370, Training(epochs=2, seed=5), 3e-3)
     return blueprint, material, TransportFamily().prepare(evidence, TransportLoss()), plan
 
 
@@ -152,8 +151,8 @@ def test_goes_on_to_the_same_weights(setting: Any, stop_at: int) -> None:
     resumed = train(blueprint, material, term, 1.0, plan, watch=rest, ledger=Ledger(kept, "job"), name="run")
     assert rest.steps == plan.steps - stop_at
     assert torch.equal(_weights(whole.model), _weights(resumed.model))
-    assert [entry.model_dump(exclude={"seconds"}) for entry in whole.history] == [
-        entry.model_dump(exclude={"seconds"}) for entry in resumed.history
+    assert [entry.model_dump(exclude={"seconds", "items_per_second"}) for entry in whole.history] == [
+        entry.model_dump(exclude={"seconds", "items_per_second"}) for entry in resumed.history
     ]
 
 
@@ -191,16 +190,16 @@ def test_ledger_keeps_what_is_finished() -> None:
 
 def test_every_item_comes_once_a_pass() -> None:
     plan = Plan(10, 5, 4, 1e-3, 0.0, 3)
-    seen = torch.cat([_chosen(10, step, plan, stream=1) for step in range(5)])
+    seen = torch.cat([chosen(10, step, plan.batch_size, plan.seed, stream=LABELLED) for step in range(5)])
     assert sorted(seen[:10].tolist()) == list(range(10))
     assert sorted(seen[10:].tolist()) == list(range(10))
     assert seen[:10].tolist() != seen[10:].tolist()
-    assert len(_chosen(3, 0, plan, stream=1)) == 3
+    assert len(chosen(3, 0, plan.batch_size, plan.seed, stream=LABELLED)) == 3
 
 
 def test_learning_rate_rises_and_falls() -> None:
-    shares = [one_cycle(step, 100) for step in range(100)]
+    shares = [share_of_peak("one_cycle", step, 100) for step in range(100)]
     assert shares[0] == pytest.approx(0.1)
     assert max(shares) == shares[9] == pytest.approx(1.0)
     assert shares[-1] < 0.001
-    assert one_cycle(0, 1) == 1.0
+    assert share_of_peak("one_cycle", 0, 1) == 1.0

@@ -6,10 +6,11 @@ number per step that is differentiable in the student's logits. Cross-entropy on
 
 from typing import Final
 
+from .features import FeaturesFamily
 from .none import NoFamily
 from .relational import RelationalFamily
 from .ridge_map import RidgeMapFamily
-from .term import Evidence, LossFamily, LossTerm, SpeakingTerm
+from .term import Evidence, LossFamily, LossTerm, SpeakingTerm, TellingTerm, Term
 from .transport import TransportFamily
 from .uld import UldFamily
 
@@ -17,8 +18,9 @@ FAMILIES: Final[dict[str, LossFamily]] = {
     "transport": TransportFamily(),
     "ridge_map": RidgeMapFamily(),
     "relational": RelationalFamily(),
+    "features": FeaturesFamily(),
     "uld": UldFamily(),
     "none": NoFamily(),
 }
 
-__all__ = ["FAMILIES", "Evidence", "LossFamily", "LossTerm", "SpeakingTerm"]
+__all__ = ["FAMILIES", "Evidence", "LossFamily", "LossTerm", "SpeakingTerm", "TellingTerm", "Term"]

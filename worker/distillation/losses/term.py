@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..request import Int64, TeacherSignal
 
@@ -68,9 +68,50 @@ class SpeakingTerm(Protocol):
     left_out: Sequence[NDArray[np.float64]]
 
 
+@runtime_checkable
+class EmbeddingTerm(Protocol):
+    """A term that looks at the student's embedding, the input of its last layer, and not at its logits."""
+
+    def projector(self, width: int) -> nn.Module:
+        """What is trained beside the student, for an embedding of `width` numbers.
+
+        Random initial weights come from torch's global generator.
+        """
+        ...
+
+    def match(self, hidden: Tensor, rows: Tensor, projector: nn.Module) -> Tensor:
+        """The mean loss of some items; differentiable in the embedding and in the projector.
+
+        Parameters
+        ----------
+        hidden
+            Shape (B, width), float32.
+        rows
+            As in `LossTerm`.
+        """
+        ...
+
+
+@runtime_checkable
+class TellingTerm(Protocol):
+    """A term that can be put into words: what the teachers together say of each item, in the student's classes.
+
+    Attributes
+    ----------
+    told
+        Shape (N1 + N2,), int64: the class they hold likeliest.
+    """
+
+    told: Tensor
+
+
 class LossFamily(Protocol):
     """Makes terms of one kind."""
 
-    def prepare(self, evidence: Evidence, settings: Any) -> LossTerm:
+    def prepare(self, evidence: Evidence, settings: Any) -> "Term":
         """Make a term from the evidence; `settings` is the recipe's loss."""
         ...
+
+
+Term = LossTerm | EmbeddingTerm
+"""What the trainer takes."""

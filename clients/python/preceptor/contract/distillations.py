@@ -121,13 +121,33 @@ class Gain(Answer):
 
 
 class EpochMetrics(Answer):
-    """One epoch of the training that made the delivered student."""
+    """One epoch of the training that made the delivered student.
+
+    Attributes
+    ----------
+    transport
+        The teachers' term by its weight, whichever loss it is.
+    accuracy
+        On the test items.
+    agreement
+        Share of transfer items on which the student answers what the teachers say, where they say a class.
+    watched
+        Cross-entropy of the labelled items that an early stop watches.
+    learning_rate
+        Of its last step.
+    items_per_second
+        Labelled and transfer items that went through the student.
+    """
 
     epoch: int
     loss: float
     cross_entropy: float
     transport: float
     accuracy: float | None = None
+    agreement: float | None = None
+    watched: float | None = None
+    learning_rate: float | None = None
+    items_per_second: float | None = None
     seconds: float
 
 

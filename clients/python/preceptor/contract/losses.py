@@ -73,6 +73,23 @@ class RelationalLoss(Body):
     temperature: Annotated[Number, Field(gt=0, le=100)] | None = None
 
 
+class FeaturesLoss(Body):
+    """Cosine of the student's embedding to the teacher's, through a linear map that is trained with the student.
+
+    The map goes from the teacher's space to the student's. No name and no label is looked at.
+
+    Attributes
+    ----------
+    weight
+        As for `transport`.
+    """
+
+    model_config = tagged("name")
+
+    name: Literal["features"] = "features"
+    weight: Weight = "auto"
+
+
 class UldLoss(Body):
     """Distance of sorted predictions (Boizard et al., arXiv 2402.12030): which class is which is not looked at.
 
@@ -115,12 +132,14 @@ Loss = Annotated[
     Annotated[TransportLoss, Tag("transport")]
     | Annotated[RidgeMapLoss, Tag("ridge_map")]
     | Annotated[RelationalLoss, Tag("relational")]
+    | Annotated[FeaturesLoss, Tag("features")]
     | Annotated[UldLoss, Tag("uld")]
     | Annotated[NoLoss, Tag("none")],
     Discriminator(
         _kind_of_loss,
         custom_error_type="loss_name",
-        custom_error_message="a loss is an object whose name is transport, ridge_map, relational, uld or none",
+        custom_error_message="a loss is an object whose name is transport, ridge_map, relational, features, uld "
+        "or none",
     ),
 ]
 """How a teacher is heard, told by `name`; `transport` where no name stands."""
