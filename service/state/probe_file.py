@@ -209,6 +209,7 @@ class ProbeData:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             self._file = pq.ParquetFile(str(path))
             meaning = json.loads(self._file.metadata.metadata[b"preceptor"])
@@ -226,6 +227,10 @@ class ProbeData:
         self._starts: NDArray[np.int64] = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
         self._reading = threading.Lock()  # Arrow's reader serves one thread at a time
         self._column = {"image": "image", "text": "text", "features": "features"}.get(self.modality)
+
+    def __reduce__(self) -> tuple[type["ProbeData"], tuple[Path]]:
+        # Another process opens the file for itself.
+        return ProbeData, (self._path,)
 
     def batches(self, size: int, indices: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[Batch]:
         """The items, or those of `indices` in that order, in batches of at most `size`.

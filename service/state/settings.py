@@ -48,6 +48,14 @@ class Settings(BaseSettings):
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:0`, ... for the workers")
     threads: int = Field(default=0, ge=0, description="Threads a worker computes with; 0 takes half of the cores")
 
+    training_processes: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="Processes that train one large student together, each on a GPU of its own (with `device=cpu`: on "
+        "its share of the threads); 0 takes as many as there are GPUs",
+    )
+
     max_body_bytes: int = Field(default=8 * MiB, description="Largest JSON body")
     max_file_bytes: int = Field(default=8 * GiB, description="Largest file of a teacher")
     max_probe_bytes: int = Field(default=2 * GiB, description="Largest probe upload")

@@ -19,13 +19,12 @@ from .checkpoints import Ledger, as_tensor, from_tensor
 from .data import Encoded
 from .evaluation import held_out, stratified_folds
 from .losses import FAMILIES, Evidence, TellingTerm, Term
-from .machine import Machine
 from .plan import Plan
 from .progress import Progress
 from .request import Float32, Int64, ItemSource, Recipe, TeacherSignal, TrainingData
 from .steps import Material
 from .students import Blueprint
-from .trainer import Measures, Trained, train
+from .trainer import Measures, Trained, Trainer, train
 
 HELD_OUT: Final = 0.25
 """Share of the labelled items that is measured on where no test items are given."""
@@ -48,11 +47,19 @@ class Watched:
         """How many."""
         return self._source.items
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In another process nobody is asked.
+        return Watched, (self._source, _go_on)
+
     def batches(self, size: int, indices: Any = None) -> Iterator[Batch]:
         """See `ItemSource.batches`."""
         for batch in self._source.batches(size, indices):
             self._check()
             yield batch
+
+
+def _go_on() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,8 @@ class Bench:
         The labelled items that may be trained on; those that an early stop watches.
     exam
         What is measured on.
+    train
+        `trainer.train`, here or elsewhere.
     """
 
     blueprint: Blueprint
@@ -77,7 +86,7 @@ class Bench:
     rows: Int64
     watched: Int64
     device: torch.device
-    machine: Machine
+    train: Trainer
     progress: Progress
     ledger: Ledger
 
@@ -115,7 +124,7 @@ class Bench:
         """Train on `rows` and answer for `held`: logits, shape (h, S)."""
         known = self.ledger.finished(name)
         if known is None:
-            trained = train(
+            trained = self.train(
                 self.blueprint,
                 self.material(rows),
                 term,
@@ -124,7 +133,6 @@ class Bench:
                 watch=self.progress,
                 ledger=self.ledger,
                 name=name,
-                machine=self.machine,
             )
             known = {"logits": torch.from_numpy(predict(trained.model, self.labelled, held))}
             self.ledger.finish(name, known)
@@ -152,7 +160,7 @@ class Bench:
             self.progress.skip(plan.steps)
             return (self._rebuilt(known) if keep else None), known["right"].numpy()
 
-        trained = train(
+        trained = self.train(
             self.blueprint,
             self.material(self.rows),
             term,
@@ -162,7 +170,6 @@ class Bench:
             measures=self.measures(term, reported=keep),
             ledger=self.ledger,
             name=name,
-            machine=self.machine,
         )
         right = self.exam.right(trained.model)
         left: dict[str, Tensor] = {"right": torch.from_numpy(right)}
@@ -188,7 +195,7 @@ def prepare(
     device: torch.device,
     progress: Progress,
     ledger: Ledger,
-    machine: Machine | None = None,
+    trainer: Trainer = train,
 ) -> Bench:
     """Encode all items once, and hold test items out where none were given."""
     progress.say("reading the data")
@@ -216,7 +223,7 @@ def prepare(
         rows,
         watched,
         device,
-        machine or Machine(),
+        trainer,
         progress,
         ledger,
     )

@@ -63,6 +63,11 @@ class Ledger:
         if stored is not None:
             self._read(stored)
 
+    @property
+    def every_seconds(self) -> float | None:
+        """How often a state is written down; None where none is."""
+        return None if self._checkpoint is None else self._checkpoint.every_seconds
+
     def finished(self, name: str) -> dict[str, Tensor] | None:
         """What a finished run left, or None."""
         return self._done.get(name)

@@ -13,7 +13,6 @@ from .losses import SpeakingTerm, Term
 from .names_gate import decide_by_names
 from .plan import Plan, plan_for
 from .request import Float32, Int64
-from .trainer import train
 
 _GATE_STEPS: Final = 120
 _HEAVY_FOLDS: Final = 3
@@ -60,8 +59,8 @@ def _affordable(bench: Bench, plan: Plan, limit: float, auto: bool) -> int:
     term = bench.term(bench.rows) if bench.teachers else None
     material = bench.material(bench.rows)
     # The first steps of a process pay for much that later ones do not: the second trial counts.
-    train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress, machine=bench.machine)
-    spent = train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress, machine=bench.machine).seconds
+    bench.train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress)
+    spent = bench.train(bench.blueprint, material, term, 1.0, trial, watch=bench.progress).seconds
     runs = bench.recipe.training.seeds * arms_of(bench.recipe.compare)
     steps = runs * plan.steps + (gate_steps(bench, plan) if auto else 0)
     share = _SHARE_OF_LIMIT * limit / (steps * spent / trial.steps)

@@ -2,7 +2,10 @@
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +21,16 @@ from .controls import LABEL_SMOOTHING, RANDOM_WEIGHTS, SMOOTHING, random_teacher
 from .course import arms_of, choose, gate_steps, plan_of
 from .evaluation import paired_gain
 from .export import Delivered, export
+from .gang import Gang
 from .gate import GateDecision
-from .machine import machine_for
+from .machine import machine_for, mixed_precision
 from .outcome import Control, OnEvent, Outcome, ShouldStop
 from .plan import Plan
 from .progress import Progress
 from .record import repeating_request, settings_of
 from .request import Recipe, TeacherSignal, TrainingData, check
-from .students import Surroundings, blueprint_of
-from .trainer import Trained
+from .students import Blueprint, Surroundings, blueprint_of
+from .trainer import Trained, Trainer, train
 
 
 def distill(
@@ -39,6 +43,7 @@ def distill(
     folder: Path,
     device: str = "cpu",
     threads: int = 1,
+    processes: int = 1,
     checkpoint: Checkpoint | None = None,
     start_from: Path | None = None,
 ) -> Outcome:
@@ -63,6 +68,8 @@ def distill(
     threads
         Threads to compute with (light students use one); holds for the process. Weights repeat bit for bit only
         for equal threads.
+    processes
+        So many train one student together, unless it is a light one; weights then repeat up to rounding.
     checkpoint
         Where to keep the state of the run and to go on from; None to do without.
     start_from
@@ -94,9 +101,22 @@ def distill(
         torch.set_num_threads(1 if blueprint.light else threads)
         ledger = Ledger(checkpoint, fingerprint(request, data, teachers, device))
         progress = Progress(on_event, should_stop)
-        machine = machine_for(request.training.precision, torch.device(device), light=blueprint.light)
-        bench = prepare(request, data, teachers, blueprint, torch.device(device), progress, ledger, machine)
-        return _Job(bench, folder, on_event, started).outcome()
+        with _trainer(request, blueprint, torch.device(device), processes) as trainer:
+            bench = prepare(request, data, teachers, blueprint, torch.device(device), progress, ledger, trainer)
+            return _Job(bench, folder, on_event, started).outcome()
+
+
+@contextmanager
+def _trainer(request: Recipe, blueprint: Blueprint, device: torch.device, processes: int) -> Iterator[Trainer]:
+    """What trains: this process, or several."""
+    precision = request.training.precision
+    if processes == 1 or blueprint.light:
+        yield partial(train, machine=machine_for(precision, device, light=blueprint.light))
+        return
+    threads = max(1, torch.get_num_threads() // processes) if device.type == "cpu" else torch.get_num_threads()
+    mixed_precision(precision, device)  # Refuses what the device cannot do before anything is started.
+    with closing(Gang(processes, device, precision, threads)) as gang:
+        yield gang.train
 
 
 def _given(weight: float) -> GateDecision:

@@ -133,8 +133,8 @@ class Accelerated(Machine):
             buffer.copy_(broadcast(buffer))
 
 
-def machine_for(precision: Precision, device: torch.device, *, light: bool) -> Machine:
-    """The machine of a request.
+def mixed_precision(precision: Precision, device: torch.device) -> Literal["no", "bf16", "fp16"]:
+    """What of a large student's training is done in half precision.
 
     Raises
     ------
@@ -143,9 +143,19 @@ def machine_for(precision: Precision, device: torch.device, *, light: bool) -> M
     """
     if precision == "auto":
         able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16" if able and not light else "fp32"
+        return "bf16" if able else "no"
     if precision == "fp16" and device.type == "cpu":
         raise JobFailed("fp16 needs an accelerator, and this worker computes on a CPU; use bf16, fp32 or auto")
-    if precision == "fp32":
-        return Machine()
-    return Accelerated(precision, device)
+    return "no" if precision == "fp32" else precision
+
+
+def machine_for(precision: Precision, device: torch.device, *, light: bool) -> Machine:
+    """The machine of a request; a light student gains nothing from half precision that is not asked for.
+
+    Raises
+    ------
+    JobFailed
+        The device cannot compute so.
+    """
+    mixed = mixed_precision("fp32" if precision == "auto" and light else precision, device)
+    return Machine() if mixed == "no" else Accelerated(mixed, device)

@@ -1,5 +1,6 @@
 """One run's model, optimiser and steps: what a checkpoint holds, and what a step does."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
+
+from service.state.errors import JobFailed
 
 from .batches import LABELLED, TRANSFER, chosen, mixed, parts_of
 from .data import Augmentation, Encoded
@@ -187,6 +190,11 @@ class Course:
         if not outputs:
             return 0.0, 0.0
         logits = torch.cat(outputs).float() if len(outputs) > 1 else outputs[0].float()
+        if not math.isfinite(float(logits.detach().sum())):
+            raise JobFailed(
+                f"the student's answers are no longer numbers; try a learning_rate below "
+                f"{self._plan.learning_rate:g}, or precision fp32"
+            )
         loss = entropy = logits.new_zeros(())
         if len(labelled):
             share = len(labelled) / sizes[0]

@@ -7,8 +7,8 @@ Each step sees as many labelled as transfer items, so that few labels are not dr
 Without a teacher the student takes the same number of steps with the same labelled items in the same order.
 """
 
-import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -56,6 +56,38 @@ class Watch(Protocol):
         ...
 
 
+class States(Protocol):
+    """Where a run's state is kept; see `Ledger`."""
+
+    def running(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state of a run that was interrupted, or None."""
+        ...
+
+    def offer(
+        self, name: str, state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]], *, now: bool = False
+    ) -> None:
+        """Write the state down where it is time to, or `now`."""
+        ...
+
+
+class Trainer(Protocol):
+    """`train`, wherever it happens."""
+
+    def __call__(
+        self,
+        blueprint: Blueprint,
+        material: Material,
+        term: Term | None,
+        weight: float,
+        plan: Plan,
+        *,
+        watch: Watch,
+        measures: "Measures | None" = None,
+        ledger: Ledger | None = None,
+        name: str = "",
+    ) -> Trained: ...
+
+
 @dataclass(frozen=True)
 class Measures:
     """What is asked of the model after each epoch.
@@ -84,7 +116,7 @@ def train(
     *,
     watch: Watch,
     measures: Measures | None = None,
-    ledger: Ledger | None = None,
+    ledger: States | None = None,
     name: str = "",
     machine: Machine | None = None,
 ) -> Trained:
@@ -108,7 +140,7 @@ def train(
     TrainingStopped
         From `watch`; the state was written before.
     JobFailed
-        The loss became NaN or infinite: the message says what to do.
+        The student's answers became NaN or infinite; the message says what to do.
     """
     started = time.perf_counter()
     with torch.random.fork_rng():
@@ -177,8 +209,6 @@ class _Run:
         student, asked = self._course.student, self._measures
         entropy, taught = self._machine.total([self._sums.entropy, self._sums.taught])
         steps, seconds = self._sums.steps, self._sums.seconds
-        if not math.isfinite(entropy + taught):
-            raise _diverged(step, self._plan)
         # One process is enough to ask: all have the same weights.
         mine = self._machine.rank == 0
         metrics = EpochMetrics(
@@ -230,15 +260,6 @@ class _Run:
         if self._stop is not None:
             self._stop.restore(tensors, facts["stop"], next(self._course.student.parameters()).device)
         return facts["step"]
-
-
-def _diverged(step: int, plan: Plan) -> Exception:
-    from service.state.errors import JobFailed
-
-    return JobFailed(
-        f"the loss was no longer a number by step {step + 1} of {plan.steps}; try a lower learning_rate than "
-        f"{plan.learning_rate:g}, or precision fp32"
-    )
 
 
 class _Sums:

@@ -167,6 +167,7 @@ class Distiller:
                 folder=folder,
                 device=_device(self._settings.device),
                 threads=self._settings.threads,
+                processes=_processes(self._settings),
                 start_from=inputs.start_from,
                 checkpoint=context,
             )
@@ -266,3 +267,23 @@ def _device(setting: str) -> str:
     if setting != "auto":
         return setting
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _processes(settings: Settings) -> int:
+    """How many train a student together.
+
+    Raises
+    ------
+    JobFailed
+        More than there are cards, or more than one on a card that was named.
+    """
+    wanted, device = settings.training_processes, _device(settings.device)
+    cards = torch.cuda.device_count() if device == "cuda" else 1
+    if wanted == 0:
+        return max(1, cards)
+    if wanted > 1 and device.startswith("cuda") and (device != "cuda" or wanted > cards):
+        raise JobFailed(
+            f"PRECEPTOR_TRAINING_PROCESSES is {wanted}, and the worker computes on {device!r} with {cards} of its kind; "
+            "the operator sets it to the number of GPUs, with PRECEPTOR_DEVICE=cuda or auto"
+        )
+    return wanted

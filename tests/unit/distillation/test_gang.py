@@ -1,0 +1,152 @@
+"""Several processes that train together: the same student as one process, up to rounding; told to stop, it stops."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from preceptor.contract.distillations import EpochMetrics
+from preceptor.contract.losses import TransportLoss
+from preceptor.contract.training import Training
+from service.state.errors import JobFailed
+from worker.distillation.answers import Exam
+from worker.distillation.checkpoints import Ledger
+from worker.distillation.gang import Gang
+from worker.distillation.losses import Evidence
+from worker.distillation.losses.transport import TransportFamily
+from worker.distillation.plan import plan_for
+from worker.distillation.steps import Material
+from worker.distillation.students import Surroundings
+from worker.distillation.students.mlp import MlpBlueprint
+from worker.distillation.trainer import Measures, TrainingStopped, train
+
+
+class Watching:
+    """Counts what it is told; stops at a step, or kills a process there."""
+
+    def __init__(self, stop_at: int | None = None, kill: Any = None) -> None:
+        self.steps, self.skipped = 0, 0
+        self.epochs: list[EpochMetrics] = []
+        self._stop_at, self._kill = stop_at, kill
+
+    def step(self) -> None:
+        if self.steps == self._stop_at:
+            if self._kill is None:
+                raise TrainingStopped
+            os.kill(self._kill(), signal.SIGKILL)
+        self.steps += 1
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        self.epochs.append(metrics)
+
+    def skip(self, steps: int) -> None:
+        self.skipped += steps
+
+
+class Kept:
+    """A checkpoint in memory."""
+
+    every_seconds = 1e9
+
+    def __init__(self) -> None:
+        self.state: bytes | None = None
+
+    def load(self) -> bytes | None:
+        return self.state
+
+    def save(self, state: bytes) -> None:
+        self.state = state
+
+
+@pytest.fixture(scope="module")
+def gang() -> Iterator[Gang]:
+    with closing(Gang(2, torch.device("cpu"), "fp32", 1)) as gang:
+        yield gang
+
+
+@pytest.fixture(scope="module")
+def setting(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    data = digits.data()
+    folder: Path = tmp_path_factory.mktemp("student")
+    blueprint = MlpBlueprint(Surroundings(data.items, data.transfer, 10, "cpu", folder), {})
+    rows = np.arange(len(data.labels))
+    evidence = Evidence([digits.teacher([0, 1, 2, 3])], data.labels, rows, 10, [], torch.device("cpu"))
+    term = TransportFamily().prepare(evidence, TransportLoss())
+    material = Material(blueprint.encode(data.items), data.labels, rows, blueprint.encode(data.transfer))
+    exam = Exam(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
+    # An odd batch: the shares of the two are not equal.
+    return blueprint, material, term, plan_for(30, 370, Training(epochs=3, seed=5, batch_size=63), 3e-3), exam
+
+
+def _weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([tensor.flatten().float() for tensor in model.state_dict().values()])
+
+
+def test_two_make_the_student_of_one(gang: Gang, setting: Any) -> None:
+    blueprint, material, term, plan, exam = setting
+    alone, together = Watching(), Watching()
+    one = train(blueprint, material, term, 1.0, plan, watch=alone, measures=Measures(test=exam))
+    two = gang.train(blueprint, material, term, 1.0, plan, watch=together, measures=Measures(test=exam))
+    assert together.steps == alone.steps == plan.steps
+    torch.testing.assert_close(_weights(two.model), _weights(one.model), rtol=1e-3, atol=1e-4)
+    for ours, theirs in zip(together.epochs, alone.epochs, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, abs=1e-4)
+        assert ours.accuracy == pytest.approx(theirs.accuracy, abs=0.01)
+    assert two.history == together.epochs
+
+
+def test_stopped_and_gone_on_with(gang: Gang, setting: Any) -> None:
+    blueprint, material, term, plan, _ = setting
+    whole = gang.train(blueprint, material, term, 1.0, plan, watch=Watching())
+    kept, first, rest = Kept(), Watching(stop_at=7), Watching()
+    with pytest.raises(TrainingStopped):
+        gang.train(blueprint, material, term, 1.0, plan, watch=first, ledger=Ledger(kept, "job"), name="run")
+    assert kept.state is not None
+    again = gang.train(blueprint, material, term, 1.0, plan, watch=rest, ledger=Ledger(kept, "job"), name="run")
+    assert rest.steps < plan.steps
+    assert torch.equal(_weights(again.model), _weights(whole.model))
+
+
+def test_an_early_stop_is_for_all(gang: Gang, setting: Any) -> None:
+    blueprint, material, term, plan, exam = setting
+    watch = Watching()
+    # So high a rate makes the watched items less likely from some epoch on.
+    hasty = replace(plan, steps=60, learning_rate=0.5, schedule="constant", patience=2)
+    trained = gang.train(blueprint, material, None, 0.0, hasty, watch=watch, measures=Measures(watched=exam))
+    assert watch.skipped > 0
+    assert watch.steps + watch.skipped == hasty.steps
+    watched = [entry.watched for entry in trained.history]
+    assert exam.surprise(trained.model) == pytest.approx(min(w for w in watched if w is not None))
+
+
+def test_what_fails_is_said(gang: Gang, setting: Any) -> None:
+    blueprint, material, term, plan, _ = setting
+    with pytest.raises(JobFailed, match="no longer numbers"):
+        gang.train(blueprint, material, term, 1.0, replace(plan, learning_rate=1e30), watch=Watching())
+
+
+def test_a_killed_process_ends_the_training(setting: Any) -> None:
+    blueprint, material, term, plan, _ = setting
+    with closing(Gang(2, torch.device("cpu"), "fp32", 1)) as gang:
+        watch = Watching(stop_at=4, kill=lambda: gang.members[1])
+        with pytest.raises(RuntimeError, match="ended by itself"):
+            gang.train(blueprint, material, term, 1.0, plan, watch=watch)
+        assert gang.members == []
+
+
+def test_processes_end_with_the_gang(setting: Any) -> None:
+    blueprint, material, term, plan, _ = setting
+    with closing(Gang(2, torch.device("cpu"), "fp32", 1)) as gang:
+        gang.train(blueprint, material, term, 1.0, plan, watch=Watching())
+        members = gang.members
+        assert len(members) == 2
+    for member in members:
+        with pytest.raises(ProcessLookupError):
+            os.kill(member, 0)
