@@ -115,7 +115,7 @@ def test_stopped_and_gone_on_with(gang: Gang, setting: Any) -> None:
 
 
 def test_an_early_stop_is_for_all(gang: Gang, setting: Any) -> None:
-    blueprint, material, term, plan, exam = setting
+    blueprint, material, _term, plan, exam = setting
     watch = Watching()
     # So high a rate makes the watched items less likely from some epoch on.
     hasty = replace(plan, steps=60, learning_rate=0.5, schedule="constant", patience=2)

@@ -207,6 +207,21 @@ def test_pictures_read_again_are_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     assert -1 <= float(first.min()) < float(first.max()) <= 1
 
 
+def test_pictures_are_mirrored_on_request_alone() -> None:
+    """Shifts are drawn before, from the same numbers: what differs is the mirroring."""
+    encoded = EncodedPictures(PICTURES, ExactReader(picture_preprocessing((16, 16), 3)), torch.device("cpu"))
+    rows = torch.zeros(16, dtype=torch.int64)
+
+    def drawn(mirror: bool) -> torch.Tensor:
+        return encoded.gather(rows, Augmentation(torch.Generator().manual_seed(1), mirror))["pixel_values"]
+
+    plain, turned = drawn(False), drawn(True)
+    kept = [bool(torch.equal(ours, theirs)) for ours, theirs in zip(plain, turned, strict=True)]
+    flipped = [bool(torch.equal(ours, theirs.flip(2))) for ours, theirs in zip(plain, turned, strict=True)]
+    assert all(one != other for one, other in zip(kept, flipped, strict=True))
+    assert 3 < sum(flipped) < 13
+
+
 def test_shifts_move_whole_pictures() -> None:
     pictures = torch.arange(2 * 3 * 16 * 16).reshape(2, 3, 16, 16)
     moved = shifted(pictures, torch.Generator().manual_seed(4))
