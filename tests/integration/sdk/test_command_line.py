@@ -190,6 +190,29 @@ def test_distill_says_whether_it_helped_and_downloads(
     assert both.exit_code == 2
 
 
+def test_distill_sets_whatever_the_contract_knows(
+    cli: Any, student: Student, service: SmallService, tmp_path: Path
+) -> None:
+    data = tmp_path / "data.npz"
+    data.write_bytes(b"123")
+    given = ("distill", "--data", data, "--teacher", ids.new_id("tch"))
+    result = cli(
+        *given, "--loss", "relational", "--set", "schedule=cosine", "--set", "early_stopping.patience=7", "--set",
+        "ema=0.99", "--controls",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    (sent,) = [job.request for job in service.jobs.values()]
+    assert (sent.loss.name, sent.training.schedule, sent.training.ema) == ("relational", "cosine", 0.99)
+    assert sent.training.early_stopping.patience == 7
+    assert sent.compare == "full"
+    unknown = cli(*given, "--set", "speed=9")
+    assert unknown.exit_code == 1
+    assert "/training/speed" in unknown.stderr
+    assert cli(*given, "--set", "schedule").exit_code == 2
+    assert cli(*given, "--set", "ema=0.9", "--set", "ema.x=1").exit_code == 2
+    assert cli(*given, "--controls", "--no-compare").exit_code == 2
+
+
 def test_jobs_events_and_students(cli: Any, client: Client, student: Student, tmp_path: Path) -> None:
     job = client.distillations.create(ids.digest_id("prb", "0" * 64), teachers=[ids.new_id("tch")])
     assert job.id in cli("jobs", "list", "--kind", "distillation").stdout

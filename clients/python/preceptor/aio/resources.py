@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ..contract.distillations import StudentModel
 from ..contract.jobs import JobSummary
 from ..contract.labels import LabelSet, LabelSetBody
-from ..contract.losses import TransportLoss
+from ..contract.losses import Loss
 from ..contract.probes import Probe, ProbeFormat
 from ..contract.recommendations import Method, Mode, PairCost
 from ..contract.teachers import Modality, Teacher
@@ -181,9 +181,9 @@ class AsyncDistillations:
         test: Probe | str | None = None,
         labels: Labels | None = None,
         student: StudentModel | Mapping[str, Any] | Literal["auto", "cnn", "bow", "mlp"] | None = None,
-        loss: TransportLoss | Mapping[str, Any] | None = None,
+        loss: Loss | Mapping[str, Any] | None = None,
         training: Training | Mapping[str, Any] | None = None,
-        compare: bool | None = None,
+        compare: bool | Literal["full"] | None = None,
         name: str | None = None,
         wait: float | None = None,
         idempotency_key: str | None = None,

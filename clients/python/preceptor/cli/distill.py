@@ -1,7 +1,8 @@
 """`preceptor distill`"""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,11 +63,30 @@ def distill(
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", min=0, help="First seed; 0 by default.")] = None,
     batch_size: Annotated[int | None, typer.Option(metavar="N", min=1, help="Items a step; 64 by default.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Anything else of the training: schedule=cosine, ema=0.99, early_stopping.patience=5, precision=bf16, "
+            "time_limit_seconds=600, ... (repeat it for several).",
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="How the teachers are heard: transport (default), ridge_map, relational, ..."
+        ),
+    ] = None,
     weight: Annotated[
         float | None,
         typer.Option(metavar="W", min=0, help="Weight of the teacher; by default chosen by cross-validation."),
     ] = None,
     compare: Annotated[bool, typer.Option(help="Also train without a teacher, and report the gain.")] = True,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Compare with label smoothing and with teachers of random weights as well."),
+    ] = False,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the student.")] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FOLDER", file_okay=False, help="Download the artifacts into this folder.")
@@ -78,12 +98,15 @@ def distill(
         raise typer.BadParameter("give either --teacher (once or more) or --recommendation")
     if output is not None and not wait:
         raise typer.BadParameter("--output needs --wait: there is nothing to download before the job has ended")
+    if controls and not compare:
+        raise typer.BadParameter("--controls compares; leave --no-compare out")
     if recommendation is not None and not is_id(RECOMMENDATION, recommendation):
         raise typer.BadParameter(f"{recommendation!r} is not the id of a recommendation (rec_...)")
     names = student_labels(labels, labels_file)
     numbering = names if isinstance(names, list) else None
     training = {"epochs": epochs, "seeds": seeds, "seed": seed, "batch_size": batch_size}
-    chosen = {name: value for name, value in training.items() if value is not None}
+    chosen = {name: value for name, value in training.items() if value is not None} | _settings(set_ or [])
+    heard = {"name": loss, "weight": weight}
     model = _student(session, student)
     teachers = [teacher_id(session, each) for each in teacher] if teacher else None
     data_id = probe_id(session, data, numbering)
@@ -97,9 +120,9 @@ def distill(
         test=probe_id(session, test, numbering),
         labels=names,
         student=model,
-        loss=None if weight is None else {"weight": weight},
+        loss={name: value for name, value in heard.items() if value is not None} or None,
         training=chosen or None,
-        compare=compare,
+        compare="full" if controls else compare,
         name=name,
     )
     result = finish(session, job, wait=wait, show=lambda result: show_verdict(session, result))
@@ -107,6 +130,27 @@ def distill(
         with session.transfers("downloading") as progress:
             paths = session.client.students.download_all(result.student, output, on_transfer=progress)
         session.note(f"Wrote {', '.join(path.name for path in paths)} to {output}")
+
+
+def _settings(given: list[str]) -> dict[str, Any]:
+    """`a=1` and `b.c=x` as an object; a value is JSON where it can be read so, else text."""
+    found: dict[str, Any] = {}
+    for each in given:
+        name, equals, text = each.partition("=")
+        if not (name and equals and text):
+            raise typer.BadParameter(f"--set {each!r}: write NAME=VALUE, for example --set schedule=cosine")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        *outer, last = name.split(".")
+        place = found
+        for key in outer:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise typer.BadParameter(f"--set {each!r}: {key!r} has been given a value already")
+        place[last] = value
+    return found
 
 
 def _student(session: Session, text: str | None) -> dict[str, str] | None:
