@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from preceptor.contract.distillations import DistillationBody
-from preceptor.contract.losses import Loss, NoLoss, RelationalLoss, RidgeMapLoss, TransportLoss, UldLoss
+from preceptor.contract.losses import Loss, NoLoss, RelationalLoss, RidgeMapLoss, TransportLoss, UldLoss, WkdLoss
 from worker.distillation.losses import FAMILIES
 from worker.distillation.request import Recipe, described
 
@@ -23,6 +23,8 @@ BODY = {"data": "prb_" + "0" * 26, "teachers": ["tch_" + "0" * 26]}
         ({"name": "transport"}, TransportLoss()),
         ({"name": "ridge_map", "use_names": False}, RidgeMapLoss(use_names=False)),
         ({"name": "relational", "temperature": 0.2}, RelationalLoss(temperature=0.2)),
+        ({"name": "wkd"}, WkdLoss()),
+        ({"name": "wkd", "kappa": 2, "eps": 0.1, "temperature": 2}, WkdLoss(kappa=2.0, eps=0.1, temperature=2.0)),
         ({"name": "uld", "weight": 1.0}, UldLoss(weight=1.0)),
         ({"name": "none"}, NoLoss()),
         (RidgeMapLoss(weight=1.0), RidgeMapLoss(weight=1.0)),
@@ -42,6 +44,10 @@ def test_a_loss_is_told_by_its_name(given: Any, meant: Any) -> None:
         ("transport", "name is transport, ridge_map, relational, features, "),
         ({"name": "none", "weight": 1.0}, "Extra inputs"),
         ({"name": "uld", "eps": 0.1}, "Extra inputs"),
+        ({"name": "wkd", "kappa": 0}, "greater than 0"),
+        ({"name": "wkd", "eps": 0.001}, "greater than or equal to 0.005"),
+        ({"name": "wkd", "temperature": 0}, "greater than 0"),
+        ({"name": "wkd", "ground_cost": "names"}, "Extra inputs"),
         ({"name": "ridge_map", "weight": -1.0}, "greater than or equal to 0"),
     ],
 )
@@ -59,6 +65,7 @@ def test_schema_tells_the_losses_apart_by_name() -> None:
         "RidgeMapLoss": True,
         "RelationalLoss": True,
         "FeaturesLoss": True,
+        "WkdLoss": True,
         "UldLoss": True,
         "NoLoss": True,
     }

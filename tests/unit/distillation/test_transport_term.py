@@ -8,8 +8,8 @@ import torch
 
 from preceptor.contract.losses import NoLoss, RidgeMapLoss, TransportLoss
 from worker.distillation.evaluation import stratified_folds
-from worker.distillation.losses import FAMILIES, Evidence, transport
-from worker.distillation.losses.transport import TransportTerm, joint_speaker, softmax
+from worker.distillation.losses import FAMILIES, Evidence, TellingTerm, transport
+from worker.distillation.losses.transport import TransportTerm, joint_speaker, softmax, told_by
 
 EPS = 0.05
 
@@ -23,7 +23,9 @@ def _problem(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def _term(p: torch.Tensor, cost: torch.Tensor, relaxation: float | None = None) -> TransportTerm:
-    return TransportTerm([p], [cost], torch.ones(len(p), 1, dtype=p.dtype), [], eps=EPS, relaxation=relaxation)
+    return TransportTerm(
+        [p], [cost], torch.ones(len(p), 1, dtype=p.dtype), [], p.argmax(1), eps=EPS, relaxation=relaxation
+    )
 
 
 def test_is_zero_where_the_student_says_what_the_teacher_means() -> None:
@@ -126,3 +128,16 @@ def test_no_loss_is_no_loss(digits: Any) -> None:
     term(logits, torch.arange(2)).backward()
     assert logits.grad is not None
     assert logits.grad.abs().max() == 0
+
+
+def test_what_the_teachers_say_is_told_by_class(digits: Any) -> None:
+    """A teacher of the first four digits is right about most of what it knows, and the heard one of two is believed."""
+    evidence = _evidence(digits, digits.teacher([0, 1, 2, 3]))
+    term = FAMILIES["transport"].prepare(evidence, TransportLoss())
+    assert isinstance(term, TellingTerm)
+    known = evidence.labels < 4
+    told = term.told[: len(known)].numpy()
+    assert (told[known] == evidence.labels[known]).mean() > 0.7
+    sure, other = np.eye(3), np.roll(np.eye(3), 1, axis=1)
+    assert told_by([sure, other], np.array([[0.9, 0.1]] * 3, np.float32)).tolist() == [0, 1, 2]
+    assert told_by([sure, other], np.array([[0.1, 0.9]] * 3, np.float32)).tolist() == [1, 2, 0]

@@ -13,12 +13,14 @@ from .ridge_map import RidgeMapFamily
 from .term import Evidence, LossFamily, LossTerm, SpeakingTerm, TellingTerm, Term
 from .transport import TransportFamily
 from .uld import UldFamily
+from .wkd import WkdFamily
 
 FAMILIES: Final[dict[str, LossFamily]] = {
     "transport": TransportFamily(),
     "ridge_map": RidgeMapFamily(),
     "relational": RelationalFamily(),
     "features": FeaturesFamily(),
+    "wkd": WkdFamily(),
     "uld": UldFamily(),
     "none": NoFamily(),
 }

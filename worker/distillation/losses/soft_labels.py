@@ -13,10 +13,16 @@ class SoftLabelsTerm:
         Shape (N, S), rows sum to 1.
     weights
         Shape (N,).
+
+    Attributes
+    ----------
+    told
+        See `TellingTerm`.
     """
 
     def __init__(self, targets: Tensor, weights: Tensor) -> None:
         self._targets, self._weights = targets, weights
+        self.told = targets.argmax(dim=1)
         self._entropy = -(targets * targets.clamp_min(1e-12).log()).sum(dim=1)
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:

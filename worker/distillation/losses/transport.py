@@ -62,6 +62,11 @@ class TransportTerm:
         How much each teacher is heard for each item, shape (N, M).
     left_out
         See `SpeakingTerm`.
+    told
+        See `TellingTerm`.
+    temperature
+        Divides the student's logits. The term is multiplied by its square, so that the gradient keeps its size
+        (Hinton et al., arXiv 1503.02531, 2.1).
     """
 
     def __init__(
@@ -70,17 +75,21 @@ class TransportTerm:
         costs: list[Tensor],
         weights: Tensor,
         left_out: Sequence[Float64],
+        told: Tensor,
         *,
         eps: float,
-        relaxation: float | None,
+        relaxation: float | None = None,
+        temperature: float = 1.0,
     ) -> None:
         self._predictions, self._costs, self._weights = predictions, costs, weights
-        self._eps, self._relaxation = eps, relaxation
+        self._eps, self._relaxation, self._temperature = eps, relaxation, temperature
         self.left_out = left_out
+        self.told = told
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
         """See `LossTerm`."""
         rows = rows.to(logits.device)
+        logits = logits / self._temperature
         log_q = torch.log_softmax(logits, dim=1)
         entropy = -(log_q.exp() * log_q).sum(dim=1)
         total = logits.new_zeros(())
@@ -95,7 +104,20 @@ class TransportTerm:
                 reduction="none",
             )
             total = total + (self._weights[rows, number] * (each / self._eps - entropy)).mean()
-        return total
+        return total * self._temperature**2
+
+
+def told_by(spoken: Sequence[Float64], weights: Float32) -> Tensor:
+    """The class that teachers together hold likeliest, for each item.
+
+    Parameters
+    ----------
+    spoken
+        For each of M teachers, shape (N, S).
+    weights
+        How much each is heard, shape (N, M).
+    """
+    return torch.from_numpy(np.einsum("nm,mns->ns", weights, np.stack(spoken)).argmax(axis=1))
 
 
 class TransportFamily:
@@ -103,26 +125,15 @@ class TransportFamily:
 
     def prepare(self, evidence: Evidence, settings: TransportLoss) -> TransportTerm:
         """Ground costs from names, joined with the labelled items where `settings.ground_cost` says so."""
-        labels = evidence.labels[evidence.rows]
         speakers = [
             _named(teacher, evidence, settings)
             if settings.ground_cost == "names"
             else joint_speaker(teacher, evidence, settings)
             for teacher in evidence.teachers
         ]
-        spoken = [speaker.spoken(settings.eps) for speaker in speakers]
-        weights = hearing(spoken, [speaker.left_out for speaker in speakers], labels, evidence.classes)
-        if settings.ground_cost == "names":
-            # No label was looked at, so nothing is known of how far a teacher can be trusted.
-            weights = np.full_like(weights, 1 / len(speakers))
-        device = evidence.device
-        return TransportTerm(
-            [torch.from_numpy(speaker.predictions).to(device) for speaker in speakers],
-            [torch.from_numpy(speaker.cost).to(device) for speaker in speakers],
-            torch.from_numpy(weights).to(device),
-            [speaker.left_out for speaker in speakers],
-            eps=settings.eps,
-            relaxation=settings.relaxation,
+        # From names alone no label was looked at, so nothing is known of how far a teacher can be trusted.
+        return term_of(
+            speakers, evidence, eps=settings.eps, relaxation=settings.relaxation, equal=settings.ground_cost == "names"
         )
 
 
@@ -150,6 +161,35 @@ class Speaker:
     def spoken(self, eps: float) -> Float64:
         """p T, what it says in the student's classes, shape (N, S)."""
         return self.predictions.astype(np.float64) @ names_affinity(self.cost, eps)
+
+
+def term_of(
+    speakers: Sequence[Speaker],
+    evidence: Evidence,
+    *,
+    eps: float,
+    relaxation: float | None = None,
+    temperature: float = 1.0,
+    equal: bool = False,
+) -> TransportTerm:
+    """The term of these teachers: each is heard as `faculty.hearing` says, or all `equal`."""
+    spoken = [speaker.spoken(eps) for speaker in speakers]
+    left_out = [speaker.left_out for speaker in speakers]
+    if equal:
+        weights = np.full((len(spoken[0]), len(speakers)), 1 / len(speakers), dtype=np.float32)
+    else:
+        weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes)
+    device = evidence.device
+    return TransportTerm(
+        [torch.from_numpy(speaker.predictions).to(device) for speaker in speakers],
+        [torch.from_numpy(speaker.cost).to(device) for speaker in speakers],
+        torch.from_numpy(weights).to(device),
+        left_out,
+        told_by(spoken, weights).to(device),
+        eps=eps,
+        relaxation=relaxation,
+        temperature=temperature,
+    )
 
 
 def _named(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> Speaker:
