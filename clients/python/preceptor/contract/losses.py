@@ -90,6 +90,34 @@ class FeaturesLoss(Body):
     weight: Weight = "auto"
 
 
+class WkdLoss(Body):
+    """Transport at a cost from how classes lie in the teacher's space (WKD-L, Lv et al., arXiv 2412.08139).
+
+    `C = 1 - exp(-kappa (1 - IR))`, IR the cosine of a teacher class's centre and a student class's. No name is
+    looked at.
+
+    Attributes
+    ----------
+    weight
+        As for `transport`.
+    kappa
+        How fast the cost rises with the distance of two classes; `null`: the one that makes left-out labels
+        likeliest.
+    eps
+        Entropic regularisation, in units of the cost, which is at most 1.
+    temperature
+        Softens the teacher's and the student's predictions.
+    """
+
+    model_config = tagged("name")
+
+    name: Literal["wkd"] = "wkd"
+    weight: Weight = "auto"
+    kappa: Annotated[Number, Field(gt=0, le=100)] | None = None
+    eps: Number = Field(default=0.05, ge=0.005, le=10)
+    temperature: Number = Field(default=1.0, gt=0, le=100)
+
+
 class UldLoss(Body):
     """Distance of sorted predictions (Boizard et al., arXiv 2402.12030): which class is which is not looked at.
 
@@ -133,13 +161,14 @@ Loss = Annotated[
     | Annotated[RidgeMapLoss, Tag("ridge_map")]
     | Annotated[RelationalLoss, Tag("relational")]
     | Annotated[FeaturesLoss, Tag("features")]
+    | Annotated[WkdLoss, Tag("wkd")]
     | Annotated[UldLoss, Tag("uld")]
     | Annotated[NoLoss, Tag("none")],
     Discriminator(
         _kind_of_loss,
         custom_error_type="loss_name",
-        custom_error_message="a loss is an object whose name is transport, ridge_map, relational, features, uld "
-        "or none",
+        custom_error_message="a loss is an object whose name is transport, ridge_map, relational, features, wkd, "
+        "uld or none",
     ),
 ]
 """How a teacher is heard, told by `name`; `transport` where no name stands."""
