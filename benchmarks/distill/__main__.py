@@ -2,8 +2,8 @@
 
 FOLDER holds ``clinc150/`` and ``banking77/`` (Parquet with the columns text and label, and labels.json); without it
 only the digits are measured. Measured cells are kept in ``--kept`` and not measured again, so that a run that was
-stopped goes on; ``--seeds`` measures some seeds only, for several processes side by side. ``FAST=1`` measures a
-part, ``STRICT=1`` exits 1 when a target is missed.
+stopped goes on; where a column is new, it alone is measured. ``--seeds`` measures some seeds only, for several
+processes side by side. ``FAST=1`` measures a part, ``STRICT=1`` exits 1 when a target is missed.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.distill.cell import Cell
 from preceptor.contract.distillations import BuiltinStudent
-from preceptor.contract.losses import Loss, NoLoss, RelationalLoss, RidgeMapLoss, TransportLoss, UldLoss
+from preceptor.contract.losses import Loss, NoLoss, RelationalLoss, RidgeMapLoss, TransportLoss, UldLoss, WkdLoss
 from preceptor.contract.training import Training
 from worker.assessment.auto import labelled_blend
 from worker.assessment.estimators.evidence import Evidence
@@ -37,7 +37,10 @@ SINGLE: dict[str, Loss] = {
     "transport, names only": TransportLoss(weight=1.0, ground_cost="names"),
     "ridge map": RidgeMapLoss(weight=1.0, use_names=False),
     "ridge map from names": RidgeMapLoss(weight=1.0),
+    "KL on a mapped teacher": MappedKlLoss(weight=1.0),
     "relational": RelationalLoss(weight=1.0),
+    "features through a projector": FeaturesLoss(weight=1.0),
+    "WKD-L": WkdLoss(weight=1.0),
     "sorted logits (ULD)": UldLoss(weight=1.0),
 }
 """Losses at weight 1, without a gate, each with the recommended teacher."""
@@ -74,6 +77,12 @@ def ranked(cell: Cell) -> list[TeacherSignal]:
     scores = auto.blend([auto.ask(one) for one in evidence])
     order = sorted(range(len(scores)), key=lambda number: -scores[number].value)
     return [cell.zoo[number] for number in order]
+
+
+def columns(each: int) -> list[str]:
+    """All that is measured in a cell of so many labels a class, in the order of the tables."""
+    few = [WORST, TEAM, SPOILT, NOISE] if each <= FEW else []
+    return [UPPER, ALONE, SMOOTHED, *SINGLE, RANDOM_UNGATED, DEFAULT, RANDOM, *few]
 
 
 def arms(cell: Cell) -> Iterator[Arm]:

@@ -45,6 +45,32 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Course:
+    """How students are trained, the same in every column.
+
+    Attributes
+    ----------
+    steps
+        Rounded up to whole epochs.
+    batch
+        Labelled items a step, and as many transfer items.
+    rate
+        None: the student's own.
+    slow
+        Whether a student takes so long that columns are left out.
+    """
+
+    steps: int = 40
+    batch: int = 64
+    rate: float | None = 1e-2
+    slow: bool = False
+
+
+LIGHT = Course()
+"""Of light students, with a rate above their own: short courses are enough, so that there can be many."""
+
+
+@dataclass(frozen=True)
 class Task:
     """A student's task.
 
@@ -61,6 +87,7 @@ class Task:
     kind: Literal["images", "text"]
     overlap: float | None
     cell: Callable[[int, int], Cell]
+    course: Course = LIGHT
 
 
 @dataclass(frozen=True)

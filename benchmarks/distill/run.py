@@ -1,6 +1,10 @@
-"""Measures cell after cell, each kept in a file of its own: what was measured is not measured again."""
+"""Measures cell after cell, each kept in a file of its own: what was measured is not measured again.
+
+A column that is new is measured in the cells that are kept, too, and joins the others there.
+"""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +16,14 @@ from benchmarks.distill.cell import Task
 
 FORMAT = 3
 """Raised when cells of before may no longer stand beside new ones."""
+
+WITNESS = "transport"
+"""The column that is measured again where new ones join a kept cell: it hangs on the data, the ranking and the trainer,
+and costs little."""
+
+
+class Stale(Exception):
+    """A kept cell was measured by other code."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +64,60 @@ def _path(folder: Path, task: Task, each: int, seed: int, steps: int) -> Path:
 
 
 def measure(wanted: Grid, folder: Path) -> None:
-    """Measure what is not in the folder yet."""
+    """Measure what is not in the folder yet: whole cells, and new columns of kept ones.
+
+    Raises
+    ------
+    Stale
+        A kept cell no longer gives the numbers that it was kept with.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for task, each, seed in wanted.cells():
         path = _path(folder, task, each, seed, wanted.steps)
-        if path.is_file():
+        kept: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
+        before: dict[str, Any] = {} if kept is None else kept["arms"]
+        missing = set(arms.columns(each)) - set(before)
+        if not missing:
             continue
         cell = task.cell(each, seed)
         trial = arms.Trial(cell.data, wanted.steps, seed)
-        found: dict[str, Any] = {arms.UPPER: arms.upper(cell)}
-        for arm in arms.arms(cell):
-            found[arm.name] = trial.measure(arm)
-        row = {"task": task.name, "kind": task.kind, "overlap": task.overlap, "labels": each, "seed": seed}
-        path.write_text(json.dumps({**row, "test_items": cell.test_items, "arms": found}))
+        every = {arm.name: arm for arm in arms.arms(cell)}
+        if before:
+            check(before[WITNESS], trial.measure(every[WITNESS]), path)
+        found = {name: trial.measure(arm) for name, arm in every.items() if name in missing}
+        if arms.UPPER in missing:
+            found[arms.UPPER] = arms.upper(cell)
+        together = {**before, **found}
+        row = kept or {"task": task.name, "kind": task.kind, "overlap": task.overlap, "labels": each, "seed": seed}
+        ordered = {name: together[name] for name in dict.fromkeys([*arms.columns(each), *together])}
+        _write(path, {**row, "test_items": cell.test_items, "arms": ordered})
         spent = sum(arm["cpu_seconds"] for arm in found.values())
-        gain = found[arms.DEFAULT]["accuracy"] - found[arms.ALONE]["accuracy"]
-        print(f"{task.name:28} {each:3} labels, seed {seed}: default {gain:+.3f}, {spent:.0f} s", file=sys.stderr)
+        alone = together[arms.ALONE]["accuracy"]
+        gains = {name: together[name]["accuracy"] - alone for name in (found if before else (arms.DEFAULT,))}
+        told = "; ".join(f"{name} {gain:+.3f}" for name, gain in gains.items())
+        print(f"{task.name:28} {each:3} labels, seed {seed}: {told}, {spent:.0f} s", file=sys.stderr)
+
+
+def check(kept: dict[str, Any], again: dict[str, Any], path: Path) -> None:
+    """Refuse to put new columns beside old ones that would come out differently today.
+
+    Raises
+    ------
+    Stale
+    """
+    for what in ("accuracy", "teachers", "steps"):
+        if kept[what] != again[what]:
+            raise Stale(
+                f"{path.name}: {WITNESS} was kept with {what} {kept[what]} and now has {again[what]}; new columns "
+                "cannot stand beside those; raise FORMAT and measure again"
+            )
+
+
+def _write(path: Path, row: dict[str, Any]) -> None:
+    """At once: a run that is stopped leaves the file whole, as it was before or as it is after."""
+    other = path.with_suffix(f".{os.getpid()}.part")
+    other.write_text(json.dumps(row))
+    other.replace(path)
 
 
 def read(wanted: Grid, folder: Path) -> list[dict[str, Any]]:
