@@ -24,6 +24,7 @@ from service.api import (
 )
 from service.api.authenticated import Authenticated, keys_are_asked_for
 from service.api.body_limit import BodyLimit
+from service.api.finished import Finished
 from service.api.methods import Methods
 from service.api.observed import Observed
 from service.egress import Egress
@@ -33,7 +34,8 @@ from service.state.state import State
 from service.webhooks.dispatcher import Dispatcher
 from service.webhooks.post import Post
 
-_ROUTERS = (label_sets, teachers, probes, recommendations, distillations, jobs, students, audit, webhooks, health)
+_ROUTERS = (recommendations, jobs, distillations, label_sets, teachers, probes, students, audit, webhooks, health)
+"""Tried one after the other: what is asked for most comes first."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -66,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     methods.answer_head(app)
     problems.install(app, methods)
     openapi.install(app)
+    app.add_middleware(Finished, routes=[route for module in _ROUTERS for route in module.router.routes])
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Authenticated)
     app.add_middleware(Observed)

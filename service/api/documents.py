@@ -14,11 +14,12 @@ ItemT = TypeVar("ItemT", bound=BaseModel)
 
 Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page")]
 Cursor = Annotated[str | None, Query(max_length=200, pattern=CURSOR_PATTERN, description="`next` of the page before")]
+IF_NONE_MATCH_LENGTH: Final = 2000
 IfNoneMatch = Annotated[
     str | None,
     Header(
         alias="If-None-Match",
-        max_length=2000,
+        max_length=IF_NONE_MATCH_LENGTH,
         description="An `ETag` of an earlier answer, or a list of them: 304 without a body where nothing has changed",
     ),
 ]

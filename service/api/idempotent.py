@@ -91,7 +91,7 @@ class Once:
         return response
 
 
-def _once(
+async def _once(
     request: Request,
     idempotency_key: Annotated[
         str | None,

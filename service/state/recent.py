@@ -30,7 +30,7 @@ class Recent:
         if found is None:
             return None
         if time.monotonic() - found[0] > self._seconds:
-            self._drop(id)
+            self.forget(id)
             return None
         self._kept.move_to_end(id)
         return found[1]
@@ -39,13 +39,14 @@ class Recent:
         """Keep the document of a job that has ended."""
         if len(document) > self._limit // 4:
             return
-        self._drop(id)
+        self.forget(id)
         self._kept[id] = (time.monotonic(), document)
         self._size += len(document)
         while self._size > self._limit:
-            self._drop(next(iter(self._kept)))
+            self.forget(next(iter(self._kept)))
 
-    def _drop(self, id: str) -> None:
+    def forget(self, id: str) -> None:
+        """Keep it no longer."""
         found = self._kept.pop(id, None)
         if found is not None:
             self._size -= len(found[1])

@@ -182,3 +182,11 @@ def test_the_command_mints_lists_rotates_and_revokes(
     assert command.main(["revoke", id]) == 0
     assert command.main(["revoke", id]) == 1
     assert command.main(["rotate", "nonsense"]) == 1
+
+
+def test_a_job_answered_from_memory_needs_a_key_too(http: httpx2.Client, admin: str) -> None:
+    job = http.post("/v1/recommendations", json=BODY, headers=bearer(admin)).json()["id"]
+    assert http.post(f"/v1/jobs/{job}/cancel", headers=bearer(admin)).status_code == 200
+    for _ in range(2):
+        assert http.get(f"/v1/jobs/{job}", headers=bearer(admin)).json()["status"] == "canceled"
+    assert http.get(f"/v1/jobs/{job}").status_code == 401
