@@ -9,10 +9,27 @@ of a student is among those that a head learned from. The features have seen Ima
 ImageNet; none of the clothes. The teacher of random weights is a random network with a random head.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from benchmarks.distill.cell import Course, Task
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.distill.cell import Cell, Course, Float32, Int64, Task, noise_like, overlapping, split
+from benchmarks.photographs import SIDE, Collection, features, logits
+from benchmarks.ranking.heads import Ground, trained
+from benchmarks.ranking.vectors import kept_vectors
+from examples.demo_zoo import imagenet
+from preceptor.contract.distillations import BuiltinStudent
+from worker.distillation.answers import predict
+from worker.distillation.label_map import standardised
+from worker.distillation.request import ArrayItems, TeacherSignal, TrainingData
+from worker.distillation.students import Surroundings, blueprint_of
+from worker.teachers.label_encoder import DEFAULT_ENCODER, load_encoder
 
 COURSE = Course(steps=160, batch=64, rate=None, slow=True)
 """Eight or nine epochs, at the student's own rate."""
