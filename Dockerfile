@@ -46,6 +46,7 @@ COPY clients/python/pyproject.toml clients/python/
 COPY deploy/image deploy/image
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/build/bin/python deploy/image/requirements.py pyproject.toml clients/python/pyproject.toml > service.txt \
+    && /opt/build/bin/python deploy/image/requirements.py --extra oidc pyproject.toml >> service.txt \
     && grep -v -E '^(torch|setuptools)==' constraints.txt > pinned.txt \
     && echo "setuptools==${SETUPTOOLS_VERSION}" >> pinned.txt \
     && /opt/build/bin/pip --python /opt/preceptor/bin/python install -c pinned.txt -r service.txt

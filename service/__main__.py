@@ -9,6 +9,7 @@ import uvicorn
 from service.api.authenticated import UnsafeAddress, keys_are_asked_for
 from service.app import create_app
 from service.logs import configure
+from service.oidc.optional import LibraryMissing
 from service.state.api_keys import ApiKeys
 from service.state.settings import Settings
 from service.state.store import Store
@@ -23,11 +24,12 @@ def main() -> None:
     store = Store(settings.store_url, settings.data.absolute() / "scratch")
     try:
         asyncio.run(keys_are_asked_for(settings, ApiKeys(store)))
-    except UnsafeAddress as error:
+        app = create_app(settings)
+    except (UnsafeAddress, LibraryMissing) as error:
         print(error, file=sys.stderr)
         sys.exit(_MISCONFIGURED)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -28,6 +28,7 @@ from service.api.finished import Finished
 from service.api.methods import Methods
 from service.api.observed import Observed
 from service.egress import Egress
+from service.oidc.optional import tokens_of
 from service.state.background import ended
 from service.state.settings import Settings
 from service.state.state import State
@@ -39,12 +40,20 @@ _ROUTERS = (recommendations, jobs, distillations, label_sets, teachers, probes, 
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application for these settings."""
+    """The ASGI application for these settings.
+
+    Raises
+    ------
+    LibraryMissing
+        The settings name an issuer of tokens, and what checks them is not installed.
+    """
+    tokens = tokens_of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with State(settings) as state, Post(Egress.of(settings.egress_allow)) as post:
+        async with State(settings) as state, Post(Egress.of(settings.egress_allow)) as post, tokens or nullcontext():
             app.state.preceptor = state
+            app.state.tokens = tokens
             app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)
             reaper = asyncio.create_task(state.reap_for_ever(), name="reaper")
             delivering = asyncio.create_task(Dispatcher(state, post).run_for_ever(), name="webhooks")

@@ -18,6 +18,7 @@ from ipaddress import (
     ip_network,
 )
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -65,6 +66,35 @@ def is_public(address: Address) -> bool:
     if address in _TRANSLATED:
         return is_public(IPv4Address(address.packed[-4:]))
     return address in _GLOBAL_UNICAST and not any(address in network for network in _NOT_PUBLIC_6)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def unprotected(url: str) -> str | None:
+    """Why a document must not be fetched from a URL when trust rests on it; None where it may be.
+
+    What comes over plain HTTP can be changed on the way, except where there is no way.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "it is not a URL"
+    if parts.scheme not in ("https", "http") or not host or not url.isascii() or not url.isprintable() or " " in url:
+        return "it is not a URL that begins with https://"
+    if parts.username is not None or parts.password is not None or "#" in url:
+        return "it must not carry a user name, a password or a fragment"
+    if parts.scheme == "http" and not is_loopback(host):
+        return "it must begin with https:// (http:// is for this machine alone): else others can change the answer"
+    return None
 
 
 class Resolver:

@@ -1,24 +1,32 @@
-"""Middleware: who may do what. Every path needs a key but the health checks, where keys are asked for at all."""
+"""Middleware: who may do what. Every path needs a key but the health checks, where keys are asked for at all.
 
-import ipaddress
-from typing import Final
+In the place of a key there may be a token of the issuer that the operator names (`service.oidc`).
+"""
+
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope as Connection, Send
 
+from service.egress import is_loopback
+from service.oidc.optional import looks_like_token
 from service.state.api_keys import ApiKeys, Scope
 from service.state.caller import CALLER, Caller
-from service.state.errors import Forbidden, PreceptorError, Unauthenticated
+from service.state.errors import Forbidden, MalformedRequest, PreceptorError, Unauthenticated
 from service.state.settings import Settings
 from service.state.state import State
 
 from . import problems
 
+if TYPE_CHECKING:
+    from service.oidc.tokens import Tokens
+
 _OPEN: Final = frozenset({"/health/live", "/health/ready"})
 _WEBHOOKS: Final = "/v1/webhooks"
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="preceptor"'}
+_TOO_SMALL: Final = {"WWW-Authenticate": 'Bearer realm="preceptor", error="insufficient_scope"'}
 
 
 class UnsafeAddress(Exception):
@@ -35,25 +43,15 @@ async def keys_are_asked_for(settings: Settings, keys: ApiKeys) -> bool:
     """
     if settings.auth == "off":
         return False
-    if settings.auth == "on" or await keys.any():
+    if settings.auth == "on" or settings.oidc_issuer is not None or await keys.any():
         return True
     if is_loopback(settings.host):
         return False
     raise UnsafeAddress(
         f"The service will not listen on {settings.host}: other machines can reach it, and there is no API key. Mint "
-        "one with `python -m service.keys mint --name <name> --scope admin`, or set PRECEPTOR_AUTH=off where something "
-        "else keeps strangers out"
+        "one with `python -m service.keys mint --name <name> --scope admin`, or name an issuer of tokens in "
+        "PRECEPTOR_OIDC_ISSUER, or set PRECEPTOR_AUTH=off where something else keeps strangers out"
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def needed(method: str, path: str) -> Scope:
@@ -69,7 +67,7 @@ def needed(method: str, path: str) -> Scope:
 
 
 class Authenticated:
-    """Lets in who has a key (pure ASGI)."""
+    """Lets in who has a key or a token (pure ASGI)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -93,17 +91,33 @@ class Authenticated:
 
 
 async def _caller(scope: Connection) -> Caller:
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(given) > 1:
+        # A proxy in front may have judged by another one than the service would.
+        raise MalformedRequest("There are several Authorization headers; send one")
+    kind, _, text = (given[0] if given else b"").decode("latin-1").partition(" ")
+    text = text.strip()
+    tokens: Tokens | None = scope["app"].state.tokens
+    if kind.lower() != "bearer" or not text:
+        what = "an API key, or a token," if tokens is not None else "an API key"
+        raise Unauthenticated(f"Send {what} as Authorization: Bearer <text>", headers=_CHALLENGE)
+    wanted = needed(scope["method"], scope["path"])
+    if tokens is not None and looks_like_token(text):
+        return await _caller_by_token(tokens, text, wanted)
     state: State = scope["app"].state.preceptor
-    given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-    kind, _, text = given.partition(" ")
-    if kind.lower() != "bearer" or not text.strip():
-        raise Unauthenticated("Send an API key: Authorization: Bearer <key>", headers=_CHALLENGE)
-    key = await state.api_keys.verified(text.strip())
+    key = await state.api_keys.verified(text)
     if key is None:
         raise Unauthenticated(
             "The API key is not known, has expired or was revoked. Ask the operator for another", headers=_CHALLENGE
         )
-    wanted = needed(scope["method"], scope["path"])
     if not key.allows(wanted):
         raise Forbidden(f"The API key {key.name!r} has the scope {key.scope!r}; this needs {wanted!r}")
     return Caller(key.id, key.max_jobs)
+
+
+async def _caller_by_token(tokens: "Tokens", text: str, wanted: Scope) -> Caller:
+    bearer = await tokens.bearer(text)
+    if not bearer.allows(wanted):
+        has = f"allows {bearer.scope!r}" if bearer.scope is not None else "allows nothing here"
+        raise Forbidden(f"The token {has}; this needs {wanted!r}", headers=_TOO_SMALL)
+    return bearer.caller

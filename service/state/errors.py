@@ -135,6 +135,12 @@ class StateUnavailable(PreceptorError):
     slug, title, status = "state-unavailable", "The service cannot reach its queue", 503
 
 
+class IssuerUnavailable(PreceptorError):
+    """The issuer of bearer tokens does not give its keys: tokens cannot be checked, API keys can."""
+
+    slug, title, status = "issuer-unavailable", "The service cannot reach the issuer of the token", 503
+
+
 class StoreUnavailable(PreceptorError):
     """The store does not answer or refuses writes."""
 

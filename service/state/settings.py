@@ -1,15 +1,20 @@
 """The one settings class. Every value can be set by an environment variable, `PRECEPTOR_<NAME>`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.egress import Egress
+from service.egress import Egress, unprotected
 
 MiB = 2**20
 GiB = 2**30
+
+
+def listed(text: str | None) -> tuple[str, ...]:
+    """The parts of a setting that is a list with commas between them."""
+    return tuple(filter(None, (part.strip() for part in (text or "").split(","))))
 
 
 class Settings(BaseSettings):
@@ -41,6 +46,37 @@ class Settings(BaseSettings):
         default="auto",
         description="Whether requests need an API key: `auto` as soon as a key exists, and the service refuses to "
         "listen on an address that other machines can reach while there is none; `off` lets everyone in",
+    )
+    oidc_issuer: str | None = Field(
+        default=None,
+        description="Issuer of the bearer tokens (OpenID Connect) that are taken besides API keys, spelled as `iss` "
+        "spells it: `https://...`, or `http://` on this machine. Needs the extra `oidc`",
+    )
+    oidc_audience: str | None = Field(
+        default=None,
+        description="Whom a token must be made for (`aud`); several with commas between them, one of them suffices. "
+        "Needed with an issuer",
+    )
+    oidc_scope_claim: str = Field(
+        default="scope",
+        min_length=1,
+        description="Claim that tells what a token allows: words or a list; dots lead into objects "
+        "(`realm_access.roles`)",
+    )
+    oidc_read: str = Field(
+        default="preceptor:read", description="Values of that claim that allow `read`, with commas between them"
+    )
+    oidc_write: str = Field(
+        default="preceptor:write", description="Values of that claim that allow `write`, with commas between them"
+    )
+    oidc_admin: str = Field(
+        default="preceptor:admin", description="Values of that claim that allow `admin`, with commas between them"
+    )
+    oidc_leeway_seconds: float = Field(
+        default=30.0, ge=0, le=300, description="How far the clocks of the issuer and the service may differ"
+    )
+    oidc_max_jobs: int = Field(
+        default=0, ge=0, description="Most unfinished jobs that one subject of tokens may have; 0 for no limit"
     )
     encoder: str = Field(default="minilm", description="Default label encoder")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
@@ -94,6 +130,32 @@ class Settings(BaseSettings):
     def _egress_can_be_read(cls, value: str | None) -> str | None:
         Egress.of(value)
         return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer_can_be_trusted(cls, value: str | None) -> str | None:
+        reason = None if value is None else unprotected(value)
+        if value is not None and reason is None and "?" in value:
+            reason = "it must not have a query"
+        if reason is not None:
+            raise ValueError(f"{value!r} cannot be an issuer: {reason}")
+        return value
+
+    @model_validator(mode="after")
+    def _tokens_are_for_us(self) -> Self:
+        if self.oidc_issuer is None:
+            return self
+        if not listed(self.oidc_audience):
+            raise ValueError(
+                "PRECEPTOR_OIDC_ISSUER is set, but PRECEPTOR_OIDC_AUDIENCE is not: tokens that the issuer made for "
+                "other services would be taken. Set it to the audience of this service"
+            )
+        if self.auth == "off":
+            raise ValueError(
+                "PRECEPTOR_AUTH=off lets everyone in, and PRECEPTOR_OIDC_ISSUER asks for tokens: set "
+                "PRECEPTOR_AUTH=on, or leave the issuer away"
+            )
+        return self
 
     @property
     def store_url(self) -> str:

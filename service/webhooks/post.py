@@ -2,20 +2,17 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable
 from importlib.metadata import version
-from typing import Final, NamedTuple, Self, cast
+from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import httpcore2
 
 from service.egress import Egress, Refused, Resolve, Resolver
+from service.guarded_network import GuardedNetwork
 
 TIMEOUT_SECONDS: Final = 15.0
 """For everything: the name, the connection, TLS, the request, the answer."""
-
-_CONNECT_SECONDS: Final = 4.0
-"""For one address; where it does not answer there is time for another."""
 
 _READ_AT_MOST: Final = 4096
 _CONNECTIONS: Final = 64
@@ -26,38 +23,6 @@ class Outcome(NamedTuple):
 
     status: int | None
     error: str | None
-
-
-class GuardedNetwork(httpcore2.AsyncNetworkBackend):
-    """Connections to checked addresses. HTTP above goes on with the name: for `Host`, and as TLS server name."""
-
-    def __init__(self, egress: Egress, look_up: Resolve) -> None:
-        self._egress = egress
-        self._look_up = look_up
-        self._network = cast(httpcore2.AsyncNetworkBackend, httpcore2.AnyIOBackend())
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  The interface has it.
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        """Connect to the first address of a host that answers.
-
-        Raises
-        ------
-        Refused
-            Before anything was sent: the host, or one of its addresses, is not permitted.
-        """
-        failure: Exception = httpcore2.ConnectError("no address answers")
-        for address in await self._egress.addresses(host, port, self._look_up):
-            try:
-                return await self._network.connect_tcp(address, port, _CONNECT_SECONDS, local_address, socket_options)
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-                failure = error
-        raise failure
 
 
 class Post:

@@ -1,0 +1,95 @@
+"""Who sends a token: checked against the issuer's keys, known by issuer and subject."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import structlog
+
+from service.egress import Egress
+from service.state.api_keys import SCOPES, Scope
+from service.state.caller import Caller
+from service.state.errors import Unauthenticated
+from service.state.settings import Settings, listed
+
+from .documents import Documents
+from .grants import Grants
+from .issuer_keys import IssuerKeys
+from .signed import BadToken, named_key, proven_claims
+
+log = structlog.stdlib.get_logger(__name__)
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="preceptor", error="invalid_token"'}
+_LONGEST_SUBJECT: Final = 255  # OpenID Connect Core 1.0, 2
+_REMEMBERED: Final = 4096
+
+
+@dataclass(frozen=True)
+class Bearer:
+    """Who sends a request with a token, and what they may do; a scope of None allows nothing."""
+
+    caller: Caller
+    scope: Scope | None
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether the token may do what needs this scope."""
+        return self.scope is not None and SCOPES.index(self.scope) >= SCOPES.index(scope)
+
+
+class Tokens:
+    """Tokens of the issuer that the settings name. Nothing is remembered of a token: each one is checked each time."""
+
+    def __init__(self, settings: Settings, documents: Documents | None = None) -> None:
+        assert settings.oidc_issuer is not None
+        self._issuer = settings.oidc_issuer
+        self._audiences = listed(settings.oidc_audience)
+        self._leeway = settings.oidc_leeway_seconds
+        self._max_jobs = settings.oidc_max_jobs
+        self._grants = Grants.of(settings)
+        self._documents = documents or Documents(self._issuer, Egress.of(settings.egress_allow))
+        self.keys = IssuerKeys(self._issuer, self._documents)
+        self._seen: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.keys.aclose()
+        await self._documents.__aexit__()
+
+    async def bearer(self, text: str) -> Bearer:
+        """Who sends a token.
+
+        Raises
+        ------
+        Unauthenticated
+            The token lets nobody in.
+        IssuerUnavailable
+            It cannot be checked now.
+        """
+        try:
+            kid, algorithm = named_key(text)
+            key = await self.keys.find(kid, algorithm)
+            if key is None:
+                raise BadToken("it is signed with a key that the issuer does not have")
+            claims = proven_claims(
+                text, key, algorithm, issuer=self._issuer, audiences=self._audiences, leeway=self._leeway
+            )
+            if not 0 < len(claims["sub"]) <= _LONGEST_SUBJECT:
+                raise BadToken(f"its subject must have 1 to {_LONGEST_SUBJECT} characters")
+        except BadToken as error:
+            raise Unauthenticated(
+                f"The token is refused: {error}. Get a new one from {self._issuer}", headers=_CHALLENGE
+            ) from error
+        return Bearer(Caller(self._identity(claims), self._max_jobs), self._grants.scope(claims))
+
+    def _identity(self, claims: dict[str, Any]) -> str:
+        """The same for all tokens of one subject: quotas, Idempotency-Keys and logs go by it."""
+        pair = json.dumps([claims["iss"], claims["sub"]])
+        identity = f"oidc_{hashlib.sha256(pair.encode()).hexdigest()[:32]}"
+        if identity not in self._seen:
+            if len(self._seen) >= _REMEMBERED:
+                self._seen.clear()
+            self._seen.add(identity)
+            log.info("subject of a token", key=identity, subject=claims["sub"])
+        return identity
