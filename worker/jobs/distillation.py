@@ -283,7 +283,7 @@ def _processes(settings: Settings) -> int:
         return max(1, cards)
     if wanted > 1 and device.startswith("cuda") and (device != "cuda" or wanted > cards):
         raise JobFailed(
-            f"PRECEPTOR_TRAINING_PROCESSES is {wanted}, and the worker computes on {device!r} with {cards} of its kind; "
+            f"PRECEPTOR_TRAINING_PROCESSES is {wanted}, and the worker computes on {device!r}, {cards} of its kind; "
             "the operator sets it to the number of GPUs, with PRECEPTOR_DEVICE=cuda or auto"
         )
     return wanted

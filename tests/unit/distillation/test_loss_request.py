@@ -40,8 +40,8 @@ def test_a_loss_is_told_by_its_name(given: Any, meant: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"name": "kl"}, "name is transport, ridge_map, relational, features, "),
-        ("transport", "name is transport, ridge_map, relational, features, "),
+        ({"name": "kl"}, "name is transport, ridge_map, mapped_kl, relational, features, "),
+        ("transport", "name is transport, ridge_map, mapped_kl, relational, features, "),
         ({"name": "none", "weight": 1.0}, "Extra inputs"),
         ({"name": "uld", "eps": 0.1}, "Extra inputs"),
         ({"name": "wkd", "kappa": 0}, "greater than 0"),
@@ -63,6 +63,7 @@ def test_schema_tells_the_losses_apart_by_name() -> None:
     assert needs == {
         "TransportLoss": False,
         "RidgeMapLoss": True,
+        "MappedKlLoss": True,
         "RelationalLoss": True,
         "FeaturesLoss": True,
         "WkdLoss": True,

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from preceptor.contract.losses import NoLoss, RidgeMapLoss, TransportLoss
+from preceptor.contract.losses import MappedKlLoss, NoLoss, RidgeMapLoss, TransportLoss, WkdLoss
 from worker.distillation.evaluation import stratified_folds
 from worker.distillation.losses import FAMILIES, Evidence, TellingTerm, transport
 from worker.distillation.losses.transport import TransportTerm, joint_speaker, softmax, told_by
 
 EPS = 0.05
+LEARNING = {"transport": TransportLoss(), "ridge_map": RidgeMapLoss(), "mapped_kl": MappedKlLoss(), "wkd": WkdLoss()}
+"""Losses that learn from labels."""
 
 
 def _problem(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -116,10 +118,28 @@ def test_labels_outside_the_rows_are_not_read(digits: Any) -> None:
     for given in (labels, spoiled):
         folds = stratified_folds(given[kept], 2, 0)
         evidence = Evidence([teacher], given, kept, 10, folds, torch.device("cpu"))
-        for name, settings in (("transport", TransportLoss()), ("ridge_map", RidgeMapLoss())):
+        for name, settings in LEARNING.items():
             term = FAMILIES[name].prepare(evidence, settings)
             values.append(term(logits, torch.arange(len(labels))).item())
-    assert values[:2] == values[2:]
+    assert values[: len(LEARNING)] == values[len(LEARNING) :]
+
+
+def test_a_mapped_teacher_is_followed_to_where_transport_has_its_minimum(digits: Any) -> None:
+    """With one teacher both losses are 0 at p T, and KL alone is KL(p T | q) elsewhere."""
+    evidence = _evidence(digits, digits.teacher([0, 1, 2, 3]))
+    speaker = joint_speaker(evidence.teachers[0], evidence, TransportLoss())
+    meant = torch.from_numpy(speaker.spoken(EPS).astype(np.float32))
+    term = FAMILIES["mapped_kl"].prepare(evidence, MappedKlLoss())
+    rows = torch.arange(len(meant))
+    assert term(meant.clamp_min(1e-9).log(), rows).item() == pytest.approx(0.0, abs=1e-4)
+    away = torch.zeros(len(meant), 10, requires_grad=True)
+    value = term(away, rows)
+    value.backward()
+    assert value.item() > 0.05
+    assert away.grad is not None
+    # Downhill leads to what was meant.
+    agree = (away.grad * (meant.mean(1, keepdim=True) - meant)).sum(1) >= 0
+    assert agree.float().mean() > 0.95
 
 
 def test_no_loss_is_no_loss(digits: Any) -> None:

@@ -7,6 +7,7 @@ number per step that is differentiable in the student's logits. Cross-entropy on
 from typing import Final
 
 from .features import FeaturesFamily
+from .mapped_kl import MappedKlFamily
 from .none import NoFamily
 from .relational import RelationalFamily
 from .ridge_map import RidgeMapFamily
@@ -18,6 +19,7 @@ from .wkd import WkdFamily
 FAMILIES: Final[dict[str, LossFamily]] = {
     "transport": TransportFamily(),
     "ridge_map": RidgeMapFamily(),
+    "mapped_kl": MappedKlFamily(),
     "relational": RelationalFamily(),
     "features": FeaturesFamily(),
     "wkd": WkdFamily(),

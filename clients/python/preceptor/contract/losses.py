@@ -53,6 +53,25 @@ class RidgeMapLoss(Body):
     use_names: Flag = True
 
 
+class MappedKlLoss(Body):
+    """KL to the teacher's prediction, carried over to the student's classes by P(student class | teacher class).
+
+    Attributes
+    ----------
+    weight
+        As for `transport`.
+    eps, temperature
+        As for `transport`, from whose joint cost the map follows.
+    """
+
+    model_config = tagged("name")
+
+    name: Literal["mapped_kl"] = "mapped_kl"
+    weight: Weight = "auto"
+    eps: Number = Field(default=0.05, gt=0, le=10)
+    temperature: Number = Field(default=1.0, gt=0, le=100)
+
+
 class RelationalLoss(Body):
     """Cross-entropy to a nearest-centre classifier in the teacher's space (after ReFilled, Ye et al., CVPR 2020).
 
@@ -159,6 +178,7 @@ def _kind_of_loss(value: Any) -> Any:
 Loss = Annotated[
     Annotated[TransportLoss, Tag("transport")]
     | Annotated[RidgeMapLoss, Tag("ridge_map")]
+    | Annotated[MappedKlLoss, Tag("mapped_kl")]
     | Annotated[RelationalLoss, Tag("relational")]
     | Annotated[FeaturesLoss, Tag("features")]
     | Annotated[WkdLoss, Tag("wkd")]
@@ -167,8 +187,8 @@ Loss = Annotated[
     Discriminator(
         _kind_of_loss,
         custom_error_type="loss_name",
-        custom_error_message="a loss is an object whose name is transport, ridge_map, relational, features, wkd, "
-        "uld or none",
+        custom_error_message="a loss is an object whose name is transport, ridge_map, mapped_kl, relational, features, "
+        "wkd, uld or none",
     ),
 ]
 """How a teacher is heard, told by `name`; `transport` where no name stands."""

@@ -1,0 +1,38 @@
+r"""Classical distillation, KL to the teacher, after its predictions were carried over to the student's classes.
+
+.. math:: KL\big(p_T(x_i)\,T \ \|\ q(x_i)\big), \qquad T_{ks} = P(s \mid k)
+
+T and the hearing of several teachers are those of `transport`, so that the two differ by the loss alone: here each item
+is told one distribution, there the mass of each teacher class is moved at a cost, and what the student already says
+decides whereto.
+"""
+
+import numpy as np
+import torch
+
+from preceptor.contract.losses import MappedKlLoss, TransportLoss
+
+from ..faculty import hearing
+from .soft_labels import SoftLabelsTerm
+from .term import Evidence
+from .transport import joint_speaker
+
+
+class MappedKlFamily:
+    """`mapped_kl`."""
+
+    def prepare(self, evidence: Evidence, settings: MappedKlLoss) -> SoftLabelsTerm:
+        """What the teachers say in the student's classes, mixed by how much each is heard."""
+        as_transport = TransportLoss(eps=settings.eps, temperature=settings.temperature)
+        speakers = [joint_speaker(teacher, evidence, as_transport) for teacher in evidence.teachers]
+        spoken = [speaker.spoken(settings.eps) for speaker in speakers]
+        left_out = [speaker.left_out for speaker in speakers]
+        weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes)
+        total = weights.sum(axis=1)
+        mixed = np.einsum("nm,mns->ns", weights / np.maximum(total, 1e-9)[:, None], np.stack(spoken))
+        mixed = np.maximum(mixed, 1e-9)
+        mixed /= mixed.sum(axis=1, keepdims=True)
+        return SoftLabelsTerm(
+            torch.from_numpy(mixed.astype(np.float32)).to(evidence.device),
+            torch.from_numpy(total).to(evidence.device),
+        )
