@@ -31,13 +31,15 @@ def main() -> int:
     parser.add_argument("--kept", type=Path, default=_ROOT / ".preceptor" / "bench-distill")
     parser.add_argument("--seeds", type=int, nargs="+", help="measure these only, and report nothing")
     parser.add_argument("--labels", type=int, nargs="+", help="with --seeds: these label counts only")
+    parser.add_argument("--tasks", nargs="+", help="with --seeds: tasks whose names begin so only")
     parser.add_argument("--report-only", action="store_true", help="report what is kept")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    wanted = run.grid(asked.data, fast=_flag("FAST"))
+    wanted = run.grid(asked.data, asked.kept, fast=_flag("FAST"))
     if asked.seeds:
         labels = tuple(asked.labels or wanted.labels)
-        run.measure(replace(wanted, seeds=tuple(asked.seeds), labels=labels), asked.kept)
+        tasks = [task for task in wanted.tasks if task.name.startswith(tuple(asked.tasks or [""]))]
+        run.measure(replace(wanted, tasks=tasks, seeds=tuple(asked.seeds), labels=labels), asked.kept)
         return 0
     if not asked.report_only:
         run.measure(wanted, asked.kept)

@@ -132,13 +132,15 @@ def _shelf(folder: Path, kept: Path) -> _Shelf:
     )
 
 
+_known: dict[str, Float32] = {}
+
+
 def _points(names: list[str]) -> Float32:
-    return _encoded(tuple(names))
-
-
-@cache
-def _encoded(names: tuple[str, ...]) -> Float32:
-    return load_encoder(DEFAULT_ENCODER).encode(list(names))
+    """Embeddings of names; each is encoded once."""
+    new = [name for name in dict.fromkeys(names) if name not in _known]
+    if new:
+        _known.update(zip(new, load_encoder(DEFAULT_ENCODER).encode(new), strict=True))
+    return np.stack([_known[name] for name in names])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.distill import arms, digits, intents
+from benchmarks.distill import arms, digits, intents, photos
 from benchmarks.distill.cell import Task
 
 FORMAT = 3
@@ -28,18 +28,11 @@ class Stale(Exception):
 
 @dataclass(frozen=True)
 class Grid:
-    """What is measured.
-
-    Attributes
-    ----------
-    steps
-        Of every training, rounded up to whole epochs.
-    """
+    """What is measured."""
 
     tasks: list[Task]
     labels: tuple[int, ...]
     seeds: tuple[int, ...]
-    steps: int
 
     def cells(self) -> Iterator[tuple[Task, int, int]]:
         """Task, labels a class, seed; the regime that matters most first, and whole rounds over the tasks."""
@@ -49,18 +42,18 @@ class Grid:
                     yield task, each, seed
 
 
-def grid(data: Path | None, *, fast: bool) -> Grid:
-    """All of it, or what five minutes allow. Text tasks want a folder of data."""
-    tasks = [*digits.tasks(), *([] if data is None else intents.tasks(data))]
+def grid(data: Path | None, kept: Path, *, fast: bool) -> Grid:
+    """All of it, or what five minutes allow. Tasks of texts and photographs want a folder of data."""
+    tasks = [*digits.tasks(), *([] if data is None else [*intents.tasks(data), *photos.tasks(data, kept)])]
     if fast:
-        tasks = [task for task in tasks if task.overlap in (None, 0.5)]
-        return Grid(tasks, (1, 5), (0,), 40)
-    return Grid(tasks, (5, 1, 25), (0, 1, 2), 40)
+        tasks = [task for task in tasks if task.overlap in (None, 0.5) and not task.course.slow]
+        return Grid(tasks, (1, 5), (0,))
+    return Grid(tasks, (5, 1, 25), (0, 1, 2))
 
 
-def _path(folder: Path, task: Task, each: int, seed: int, steps: int) -> Path:
+def _path(folder: Path, task: Task, each: int, seed: int) -> Path:
     name = "".join(letter if letter.isalnum() else "-" for letter in task.name)
-    return folder / f"{FORMAT}-{steps}-{name}-{each}-{seed}.json"
+    return folder / f"{FORMAT}-{task.course.steps}-{name}-{each}-{seed}.json"
 
 
 def measure(wanted: Grid, folder: Path) -> None:
@@ -73,23 +66,26 @@ def measure(wanted: Grid, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for task, each, seed in wanted.cells():
-        path = _path(folder, task, each, seed, wanted.steps)
+        path = _path(folder, task, each, seed)
         kept: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
-        before: dict[str, Any] = {} if kept is None else kept["arms"]
-        missing = set(arms.columns(each)) - set(before)
+        before: dict[str, Any] = kept["arms"] if kept else {}
+        columns = arms.columns(each, slow=task.course.slow)
+        missing = set(columns) - set(before)
         if not missing:
             continue
         cell = task.cell(each, seed)
-        trial = arms.Trial(cell.data, wanted.steps, seed)
+        trial = arms.Trial(cell.data, task.course, seed)
         every = {arm.name: arm for arm in arms.arms(cell)}
         if before:
             check(before[WITNESS], trial.measure(every[WITNESS]), path)
         found = {name: trial.measure(arm) for name, arm in every.items() if name in missing}
         if arms.UPPER in missing:
             found[arms.UPPER] = arms.upper(cell)
-        together = {**before, **found}
+        # Another process may have put its columns there meanwhile.
+        kept = json.loads(path.read_text()) if path.is_file() else None
+        together = {**(kept["arms"] if kept else {}), **found}
         row = kept or {"task": task.name, "kind": task.kind, "overlap": task.overlap, "labels": each, "seed": seed}
-        ordered = {name: together[name] for name in dict.fromkeys([*arms.columns(each), *together])}
+        ordered = {name: together[name] for name in dict.fromkeys([*columns, *together])}
         _write(path, {**row, "test_items": cell.test_items, "arms": ordered})
         spent = sum(arm["cpu_seconds"] for arm in found.values())
         alone = together[arms.ALONE]["accuracy"]
@@ -122,5 +118,5 @@ def _write(path: Path, row: dict[str, Any]) -> None:
 
 def read(wanted: Grid, folder: Path) -> list[dict[str, Any]]:
     """All measured cells of a grid."""
-    paths = [_path(folder, task, each, seed, wanted.steps) for task, each, seed in wanted.cells()]
+    paths = [_path(folder, task, each, seed) for task, each, seed in wanted.cells()]
     return [json.loads(path.read_text()) for path in paths if path.is_file()]
