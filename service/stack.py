@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import IO, Final, Self
 
 from service.state.embedded import EmbeddedRedis
+from service.state.errors import StateUnavailable
 from service.state.lanes import LANES
 from service.state.settings import Settings
 
@@ -121,7 +122,10 @@ class Stack:
             time.sleep(0.2)
             if self.embedded is not None and self.embedded.gone():
                 print("redis ended; starting it again", file=sys.stderr)
-                self.embedded.ensure()
+                try:
+                    self.embedded.ensure()
+                except StateUnavailable as error:
+                    print(f"{error}. Trying again", file=sys.stderr)
             for name, child in list(self._children.items()):
                 if child.poll() is not None and not stopping:
                     print(f"{name} ended with code {child.returncode}; starting it again", file=sys.stderr)

@@ -26,6 +26,9 @@ _MAX_SOCKET_PATH: Final = 100
 """Bytes; a unix socket's path is limited to 107."""
 
 _START_SECONDS: Final = 20.0
+_STARTS: Final = 3
+"""A server may be killed while it loads its file. One that ends each time has a reason, which its log tells."""
+
 _ONCE: Final = Retry(NoBackoff(), 0)
 
 
@@ -70,17 +73,23 @@ class EmbeddedRedis:
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # Service and workers may start at the same moment.
             deadline = time.monotonic() + _START_SECONDS
+            starts = 0
             while not self.alive():
                 if not self._process_lives():
+                    if starts == _STARTS:
+                        raise StateUnavailable(
+                            f"The embedded Redis in {self.folder} did not start. Its log ends with: {self._log_tail()}"
+                        )
                     self._start()
-                    break
+                    starts += 1
+                    deadline = time.monotonic() + _START_SECONDS
                 # It loads its file, or is stopped. A second server on the same file would destroy it.
                 if time.monotonic() > deadline:
                     raise StateUnavailable(
                         f"The embedded Redis in {self.folder} runs (process {self.pid()}) but does not answer. "
                         "Look at redis.log there; end the process if it hangs"
                     )
-                time.sleep(0.1)
+                time.sleep(0.02)
         return self.url
 
     def alive(self) -> bool:
@@ -131,15 +140,17 @@ class EmbeddedRedis:
             shutil.rmtree(self.socket.parent, ignore_errors=True)
 
     def _start(self) -> None:
+        """Start a server, and wait until it says which process it is; it may end at any time."""
         self.socket.unlink(missing_ok=True)
-        log = self.folder / "redis.log"
+        pidfile = self.folder / "redis.pid"
+        pidfile.unlink(missing_ok=True)
         options = {
             "port": "0",
             "unixsocket": str(self.socket),
             "unixsocketperm": "700",
             "dir": str(self.folder),
-            "pidfile": str(self.folder / "redis.pid"),
-            "logfile": str(log),
+            "pidfile": str(pidfile),
+            "logfile": str(self._log),
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
@@ -150,10 +161,17 @@ class EmbeddedRedis:
         for name, value in options.items():
             arguments += [f"--{name}", value]
         done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StateUnavailable(
+                f"The embedded Redis in {self.folder} did not start: {self._log_tail() or done.stderr[-800:]}"
+            )
         deadline = time.monotonic() + _START_SECONDS
-        while done.returncode == 0 and time.monotonic() < deadline:
-            if self.alive():
-                return
-            time.sleep(0.02)
-        tail = log.read_text(errors="replace")[-800:] if log.exists() else done.stderr[-800:]
-        raise StateUnavailable(f"The embedded Redis in {self.folder} did not start. Its log ends with: {tail}")
+        while self.pid() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "redis.log"
+
+    def _log_tail(self) -> str:
+        return self._log.read_text(errors="replace")[-800:] if self._log.exists() else ""

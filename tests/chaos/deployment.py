@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
 import httpx2
 
 from service.state.embedded import EmbeddedRedis
+from service.state.errors import StateUnavailable
 from service.state.settings import Settings
 
 from .volume import Volume
@@ -170,7 +172,8 @@ class Deployment:
     def _revive(self) -> None:
         while not self._stopping.wait(0.2):
             if self.redis.gone():
-                self.redis.ensure()
+                with suppress(StateUnavailable):  # Killed again and again while it loads its file: tried once more.
+                    self.redis.ensure()
             for name, child in list(self._children.items()):
                 if child.poll() is not None:
                     self._start(name)

@@ -62,3 +62,30 @@ def test_a_server_that_is_stopped_is_waited_for_and_not_doubled(
         os.kill(first, signal.SIGCONT)
     server.ensure()
     assert server.pid() == first
+
+
+@pytest.mark.parametrize("kills", [1, 3])
+def test_one_that_is_killed_while_it_starts_is_started_again(
+    server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    start = server._start
+    killed: list[int] = []
+
+    def killed_at_once() -> None:
+        start()
+        pid = server.pid()
+        assert pid is not None
+        if len(killed) < kills:
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+            while not server.gone():
+                pass
+
+    monkeypatch.setattr(server, "_start", killed_at_once)
+    if kills == 3:
+        with pytest.raises(StateUnavailable, match="did not start"):
+            server.ensure()
+    server.ensure()
+    assert server.alive()
+    assert server.pid() not in killed
+    assert len(set(killed)) == kills
