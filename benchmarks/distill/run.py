@@ -62,9 +62,11 @@ def measure(wanted: Grid, folder: Path) -> None:
     Raises
     ------
     Stale
-        A kept cell no longer gives the numbers that it was kept with.
+        Kept cells no longer give the numbers that they were kept with: these were left as they were, after all others
+        had been measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    stale: list[str] = []
     for task, each, seed in wanted.cells():
         path = _path(folder, task, each, seed)
         kept: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
@@ -76,8 +78,10 @@ def measure(wanted: Grid, folder: Path) -> None:
         cell = task.cell(each, seed)
         trial = arms.Trial(cell.data, task.course, seed)
         every = {arm.name: arm for arm in arms.arms(cell)}
-        if before:
-            check(before[WITNESS], trial.measure(every[WITNESS]), path)
+        if before and (differs := differing(before[WITNESS], trial.measure(every[WITNESS]))):
+            stale.append(f"{path.name}: {differs}")
+            print(stale[-1], file=sys.stderr)
+            continue
         found = {name: trial.measure(arm) for name, arm in every.items() if name in missing}
         if arms.UPPER in missing:
             found[arms.UPPER] = arms.upper(cell)
@@ -92,21 +96,20 @@ def measure(wanted: Grid, folder: Path) -> None:
         gains = {name: together[name]["accuracy"] - alone for name in (found if before else (arms.DEFAULT,))}
         told = "; ".join(f"{name} {gain:+.3f}" for name, gain in gains.items())
         print(f"{task.name:28} {each:3} labels, seed {seed}: {told}, {spent:.0f} s", file=sys.stderr)
+    if stale:
+        raise Stale(
+            f"{WITNESS} came out otherwise than it was kept in {len(stale)} cells, so new columns cannot stand beside "
+            "the old ones there; raise FORMAT to measure all again:\n" + "\n".join(stale)
+        )
 
 
-def check(kept: dict[str, Any], again: dict[str, Any], path: Path) -> None:
-    """Refuse to put new columns beside old ones that would come out differently today.
-
-    Raises
-    ------
-    Stale
-    """
-    for what in ("accuracy", "teachers", "steps"):
-        if kept[what] != again[what]:
-            raise Stale(
-                f"{path.name}: {WITNESS} was kept with {what} {kept[what]} and now has {again[what]}; new columns "
-                "cannot stand beside those; raise FORMAT and measure again"
-            )
+def differing(kept: dict[str, Any], again: dict[str, Any]) -> str:
+    """How a column that was measured again differs from the kept one; empty where it does not."""
+    return ", ".join(
+        f"{what} {kept[what]}, now {again[what]}"
+        for what in ("teachers", "steps", "accuracy")
+        if kept[what] != again[what]
+    )
 
 
 def _write(path: Path, row: dict[str, Any]) -> None:
