@@ -6,17 +6,13 @@ without names, and have five labels a class. ImageNet's clothes and the students
 sets overlap in part (a "hat" here, a "sombrero" there).
 """
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
-import pyarrow.parquet as parquet
-from PIL import Image
 
+from benchmarks.photographs import SIDE, Pictures, features, logits, output
 from benchmarks.ranking.heads import Ground, trained
 from benchmarks.ranking.vectors import kept_vectors
 from benchmarks.ranking.world import Float32, Int64, Target, World, ZooTeacher
@@ -28,22 +24,11 @@ SIZE = 16
 """Classes of a size-matched teacher."""
 _BLOCK = 7
 """Of 16; where the students' pictures are read."""
-_PICTURE = 128
-"""Pixels a side that the networks see: the pictures have 64."""
 _ITEMS = 50
 _VARIANTS = (0, 1)
 _MIXES = 6
 _TESTS_FROM = 0.5
 """Half of the clothes are for tests."""
-
-
-class _Pictures:
-    """Rows of a Parquet file with the columns image and label."""
-
-    def __init__(self, path: Path) -> None:
-        table = parquet.read_table(path)
-        self.bytes: list[bytes] = [row["bytes"] for row in table["image"].to_pylist()]
-        self.labels: Int64 = np.asarray(table["label"].to_pylist(), dtype=np.int64)
 
 
 def world(folder: Path, kept: Path) -> World:
@@ -54,9 +39,9 @@ def world(folder: Path, kept: Path) -> World:
     folder
         Holds ``clothing/`` and ``tiny_imagenet/`` (train.parquet and labels.json).
     """
-    clothes = [_Pictures(folder / "clothing" / f"{part}.parquet") for part in ("train", "validation", "test")]
+    clothes = [Pictures(folder / "clothing" / f"{part}.parquet") for part in ("train", "validation", "test")]
     names: list[str] = json.loads((folder / "clothing" / "labels.json").read_text())["names"]
-    tiny = _Pictures(folder / "tiny_imagenet" / "train.parquet")
+    tiny = Pictures(folder / "tiny_imagenet" / "train.parquet")
     described = json.loads((folder / "tiny_imagenet" / "labels.json").read_text())
     pictures = [picture for part in clothes for picture in part.bytes] + tiny.bytes
     count = sum(len(part.bytes) for part in clothes)
@@ -65,7 +50,7 @@ def world(folder: Path, kept: Path) -> World:
     encoder = load_encoder(DEFAULT_ENCODER)
     zoo: list[ZooTeacher] = []
     for variant in _VARIANTS:
-        vectors = kept_vectors(kept / f"photos-lite{variant}-{_PICTURE}.npy", lambda v=variant: _features(v, pictures))
+        vectors = kept_vectors(kept / f"photos-lite{variant}-{SIDE}.npy", lambda v=variant: features(v, pictures))
         zoo.extend(_zoo(f"lite{variant} head", vectors, labels, described, encoder.encode(described["names"])))
         zoo.append(_whole(variant, vectors, encoder.encode(imagenet.class_names())))
     seen = kept_vectors(kept / "clothes-early.npy", lambda: _early(pictures[:count]))
@@ -78,37 +63,9 @@ def world(folder: Path, kept: Path) -> World:
     return World("photos", lambda rows: ArrayItems(features=seen[rows]), zoo, targets, transfer=1200, steps=80)
 
 
-def _features(variant: int, pictures: Sequence[bytes]) -> Float32:
-    """Pooled features of the network, shape (N, 1280)."""
-    return _run(variant, pictures, "features")
-
-
-def _run(variant: int, pictures: Sequence[bytes], output: str) -> Float32:
-    model = imagenet.efficientnet_lite(imagenet.read_weights(variant), variant)
-    for value in model.graph.input:
-        for axis in value.type.tensor_type.shape.dim[2:]:
-            axis.dim_param = "side"
-    del model.graph.output[:]
-    model.graph.output.append(onnx.ValueInfoProto(name=output))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found: list[np.ndarray] = []
-    for begin in range(0, len(pictures), 32):
-        batch = np.stack([_pixels(picture, _PICTURE) for picture in pictures[begin : begin + 32]])
-        image = (batch.transpose(0, 3, 1, 2) - 127) / 128
-        found.append(session.run([output], {"image": image.astype(np.float32)})[0])
-    return np.concatenate(found)
-
-
-def _pixels(picture: bytes, side: int) -> np.ndarray:
-    with Image.open(io.BytesIO(picture)) as opened:
-        return np.asarray(opened.convert("RGB").resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32)
-
-
 def _early(pictures: Sequence[bytes]) -> Float32:
     """What students see, standardised: the eighth block's channels, means of 2 x 2 fields, shape (N, 320)."""
-    found = _run(0, pictures, f"_blocks.{_BLOCK}.sum")
+    found = output(0, pictures, f"_blocks.{_BLOCK}.sum")
     side = found.shape[2] // 2
     fields = found[:, :, : 2 * side, : 2 * side].reshape(*found.shape[:2], 2, side, 2, side).mean(axis=(3, 5))
     flat = fields.reshape(len(found), -1)
@@ -135,13 +92,12 @@ def _zoo(
 
 def _whole(variant: int, vectors: Float32, points: Float32) -> ZooTeacher:
     weights = imagenet.read_weights(variant)
-    logits = vectors @ weights["_fc.weight"].T + weights["_fc.bias"]
     parameters = sum(array.size for array in weights.values())
     # The accuracies that the authors publish, at the networks' full resolution.
     accuracy = {0: 0.748, 1: 0.766}[variant]
     family = f"lite{variant} network"
     return ZooTeacher(
-        f"ImageNet, {family}", family, imagenet.class_names(), points, logits.astype(np.float32), accuracy, parameters
+        f"ImageNet, {family}", family, imagenet.class_names(), points, logits(variant, vectors), accuracy, parameters
     )
 
 
