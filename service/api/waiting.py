@@ -1,7 +1,6 @@
 """Answers about jobs: the whole job, and how a POST waits for its end."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import cast
@@ -34,13 +33,12 @@ async def whole(state: State, id: str) -> bytes:
 
 
 async def _whole(state: State, summary: JobSummary) -> bytes:
-    request = await state.jobs.request(summary.id)
+    request = await state.jobs.request_text(summary.id)
     # Only where this very summary says so: a job that ends at this moment must not be "running" with a result.
     result = await state.jobs.result(summary.id) if summary.status == JobStatus.SUCCEEDED else None
     # The result was validated when it was written; large ones are not parsed again.
     head = summary.model_dump_json()[:-1]
-    asked = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
-    document = b"".join([head.encode(), b',"request":', asked, b',"result":', result or b"null", b"}"])
+    document = b"".join([head.encode(), b',"request":', request or b"null", b',"result":', result or b"null", b"}"])
     complete = request is not None and (result is not None or summary.status != JobStatus.SUCCEEDED)
     if summary.status.terminal and complete:
         state.recent.put(summary.id, document)

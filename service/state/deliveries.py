@@ -173,7 +173,8 @@ class Deliveries(JobRecords):
         )
         return await self._settle(id, outcome)
 
-    async def _enqueue(self, id: str) -> None:
-        fields = await self._fields(id)
+    async def _enqueue(self, id: str, requeues: int | None = None) -> None:
+        if requeues is None:
+            requeues = int((await self._fields(id)).get("requeues", "0"))
         with translated():
-            await self._lanes.enqueue(lane_of(id), id, int(fields.get("requeues", "0")))
+            await self._lanes.enqueue(lane_of(id), id, requeues)

@@ -4,8 +4,9 @@ The outcome in the store is created, never replaced. Whoever creates it has ende
 worker that was thought dead or one that repeats itself after an outage, finds it and adopts it.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from redis.commands.core import AsyncScript
 
@@ -24,9 +25,13 @@ from .job_documents import (
     script_keys,
     summary_of,
 )
-from .lanes import Lanes
+from .lanes import Lane, Lanes
+from .recent import Recent
 from .settings import Settings
 from .store import Store
+
+_KEPT_REQUESTS: Final = 8 * 2**20
+"""Bytes of requests that are kept in memory: who submits a job or watches one asks for it again at once."""
 
 
 class JobRecords:
@@ -56,6 +61,8 @@ class JobRecords:
         self._ensure_index = ensure_index
         self._drop_student = drop_student
         self._registered: dict[str, AsyncScript] = {}
+        self._requests = Recent(_KEPT_REQUESTS)
+        self._waits: dict[Lane, int] = {}  # How many waited in each lane when it was last seen.
 
     async def get(self, id: str) -> JobSummary | None:
         """A job without its request and result, or None."""
@@ -70,6 +77,14 @@ class JobRecords:
         text = await self._store.get(request_key(id))
         return None if text is None else StoredRequest.model_validate_json(text).request
 
+    async def request_text(self, id: str) -> bytes | None:
+        """The job's request as JSON. It never changes, so it is read once by all who watch the job."""
+        known = self._requests.get(id)
+        if known is None:
+            request = await self.request(id)
+            known = None if request is None else self._keep_request(id, request)
+        return known
+
     async def result(self, id: str) -> bytes | None:
         """The result document of a job that has succeeded."""
         fields = await self._fields(id)
@@ -81,6 +96,11 @@ class JobRecords:
         """How the job has ended, as the store has it; None while it has not."""
         text = await self._store.get(outcome_key(id))
         return None if text is None else StoredOutcome.model_validate_json(text)
+
+    def _keep_request(self, id: str, request: dict[str, Any]) -> bytes:
+        text = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
+        self._requests.put(id, text)
+        return text
 
     async def _settle(self, id: str, outcome: StoredOutcome) -> bool:
         """End a job. False where it had another end already, which then stands."""

@@ -17,7 +17,7 @@ from .caller import CALLER
 from .connection import translated
 from .errors import QueueFull, QuotaReached, StateUnavailable
 from .job_documents import JOBS, StoredOutcome, StoredRequest, cancel_key, request_key, summary_of
-from .lanes import LANE_OF_KIND
+from .lanes import LANE_OF_KIND, Lane
 from .records import encode_cursor, page_of_ids
 from .recovery import Recovery
 
@@ -38,10 +38,7 @@ class Jobs(Recovery):
         """
         lane = LANE_OF_KIND[kind]
         caller = CALLER.get()
-        with translated():
-            waiting = await self._client.zcard(redis_keys.waiting(lane))
-        if waiting >= self._settings.max_queue:
-            raise _queue_full(lane, self._settings.max_queue)
+        await self._refuse_early(lane)
         stored = StoredRequest(
             id=id,
             kind=kind,
@@ -67,12 +64,23 @@ class Jobs(Recovery):
             raise _queue_full(lane, self._settings.max_queue)
         if outcome == "created":
             with suppress(StateUnavailable):  # It is accepted: the reaper hands it over as soon as Redis answers.
-                await self._enqueue(id)
+                await self._enqueue(id, requeues=0)
+            self._keep_request(id, stored.request)
             return _accepted(stored)
         summary = await self.get(id)
         if summary is None:
             raise StateUnavailable("The job's record was lost; send the request again", headers={"Retry-After": "2"})
         return summary
+
+    async def _refuse_early(self, lane: Lane) -> None:
+        """Refuse for a full lane before anything is written. A lane that was last seen half empty is not asked."""
+        room = self._settings.max_queue
+        if self._waits.get(lane, room) < room // 2:
+            return
+        with translated():
+            self._waits[lane] = await self._client.zcard(redis_keys.waiting(lane))
+        if self._waits[lane] >= room:
+            raise _queue_full(lane, room)
 
     async def page(
         self, cursor: str | None, limit: int, kind: JobKind | None, status: JobStatus | None

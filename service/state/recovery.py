@@ -42,7 +42,7 @@ class Recovery(Deliveries):
             Most unfinished jobs that the caller may have; 0 for no limit.
         """
         lane = LANE_OF_KIND[stored.kind]
-        outcome = await self._script(
+        outcome, self._waits[lane] = await self._script(
             scripts.CREATE,
             stored.id,
             stored.kind,

@@ -50,12 +50,14 @@ end
 
 # KEYS: ..., order, order of the kind, jobs of the caller.
 # ARGV: ..., kind, lane, created_at, order member, room, requeues, caller, most jobs of the caller.
+# Returns what came of it, and how many jobs wait in the lane.
 CREATE: Final = (
     _HEAD
     + """
-if redis.call('EXISTS', job) == 1 then return 'exists' end
-if tonumber(ARGV[7]) > 0 and redis.call('ZCARD', waiting) >= tonumber(ARGV[7]) then return 'full' end
-if tonumber(ARGV[10]) > 0 and redis.call('SCARD', KEYS[11]) >= tonumber(ARGV[10]) then return 'quota' end
+local waits = redis.call('ZCARD', waiting)
+if redis.call('EXISTS', job) == 1 then return {'exists', waits} end
+if tonumber(ARGV[7]) > 0 and waits >= tonumber(ARGV[7]) then return {'full', waits} end
+if tonumber(ARGV[10]) > 0 and redis.call('SCARD', KEYS[11]) >= tonumber(ARGV[10]) then return {'quota', waits} end
 redis.call('HSET', job, 'id', id, 'kind', ARGV[3], 'lane', ARGV[4], 'created_at', ARGV[5], 'status', 'queued',
   'deliveries', 0, 'fence', now, 'requeues', ARGV[8])
 if ARGV[9] ~= '' then
@@ -67,7 +69,7 @@ redis.call('ZADD', waiting, now, id)
 redis.call('ZADD', KEYS[9], 0, ARGV[6])
 redis.call('ZADD', KEYS[10], 0, ARGV[6])
 emit('status', cjson.encode({status = 'queued'}))
-return 'created'
+return {'created', waits + 1}
 """
 )
 
