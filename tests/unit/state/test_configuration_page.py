@@ -40,6 +40,9 @@ def test_the_named_variable_is_the_one_that_is_read(name: str, monkeypatch: pyte
             given = "off"
         elif name == "egress_allow":
             given = "10.0.0.0/8"
+        elif name == "oidc_issuer":
+            given = "https://issuer.example.org"
+            monkeypatch.setenv("PRECEPTOR_OIDC_AUDIENCE", "us")
         else:
             given = "/elsewhere"
         monkeypatch.setenv(variable, str(given))
