@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from preceptor.contract.distillations import Accuracy, Gain
+from preceptor.contract.distillations import Accuracy, EpochMetrics, Gain
 
 from .advice import advice_of
 from .bench import Bench, prepare
@@ -142,6 +142,7 @@ class _Job:
     def __init__(self, bench: Bench, folder: Path, on_event: OnEvent, started: float) -> None:
         self._bench, self._folder, self._on_event = bench, folder, on_event
         self._stages: dict[str, float] = {}
+        self._curves: dict[str, list[EpochMetrics]] = {}
         self._last = started
         self._stage("prepare")
 
@@ -231,6 +232,7 @@ class _Job:
             self._on_event("run", {"arm": name, "seed": seed, "accuracy": float(correct.mean())})
             first = first or trained
         assert first is not None
+        self._curves[name] = first.history
         return _Arm(first, np.stack(right))
 
     def _delivered(
@@ -250,6 +252,7 @@ class _Job:
             weight=gate.weight,
             history=taught.first.history,
             controls=controls,
+            curves=self._curves,
             test_items=len(bench.exam.labels),
             settings=settings,
             request=repeating_request(bench.recipe, settings["data"], settings["teachers"]),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from .curve import draw_curve
 from .data import Inputs
 from .outcome import Control
 from .students import Blueprint
+from .tracking.tensorboard import NAME as EVENT_FILE, write_events
 
 TOLERANCE: Final = 1e-3
 """Largest difference of a logit between torch and ONNX, relative to the largest logit."""
@@ -42,6 +44,7 @@ class Delivered:
     settings: dict[str, Any]
     request: dict[str, Any]
     controls: dict[str, Control] = field(default_factory=dict[str, Control])
+    curves: dict[str, list[EpochMetrics]] = field(default_factory=dict[str, list[EpochMetrics]])
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def export(
     _write(folder / "teacher.json", teacher.model_dump_json(indent=2, exclude_none=True))
     _write(folder / "README.md", card(delivered, source.kind, onnx, sum(p.numel() for p in model.parameters())))
     draw_curve(delivered.history, folder / "learning_curve.png")
+    write_events(delivered.curves, folder / EVENT_FILE, time.time())
     return sorted(path for path in folder.iterdir() if path.is_file()), teacher
 
 

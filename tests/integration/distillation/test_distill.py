@@ -134,6 +134,7 @@ def test_files_are_whole_and_true(helped: Any) -> None:
     assert names == {
         "README.md",
         "config.json",
+        "events.out.tfevents.student",
         "learning_curve.png",
         "metrics.json",
         "model.onnx",

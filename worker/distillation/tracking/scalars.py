@@ -1,0 +1,16 @@
+"""The numbers of an epoch, whatever they are: a new field of `EpochMetrics` is tracked without a word here."""
+
+import math
+from typing import Any
+
+from preceptor.contract.distillations import EpochMetrics
+
+
+def scalars_of(metrics: EpochMetrics) -> dict[str, float]:
+    """Every number of an epoch but its own, by field; what was not measured is left out."""
+    values: dict[str, Any] = metrics.model_dump(exclude={"epoch"})
+    return {name: float(value) for name, value in values.items() if _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
