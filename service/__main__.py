@@ -8,6 +8,7 @@ import uvicorn
 
 from service.api.authenticated import UnsafeAddress, keys_are_asked_for
 from service.app import create_app
+from service.leaving import leave
 from service.logs import configure
 from service.oidc.optional import LibraryMissing
 from service.state.api_keys import ApiKeys
@@ -27,7 +28,7 @@ def main() -> None:
         app = create_app(settings)
     except (UnsafeAddress, LibraryMissing) as error:
         print(error, file=sys.stderr)
-        sys.exit(_MISCONFIGURED)
+        leave(_MISCONFIGURED)
     uvicorn.run(
         app,
         host=settings.host,

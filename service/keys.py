@@ -5,6 +5,7 @@ import asyncio
 import sys
 from datetime import timedelta
 
+from service.leaving import leave
 from service.state.api_keys import SCOPES, ApiKey, ApiKeys
 from service.state.settings import Settings
 from service.state.store import Store
@@ -69,4 +70,4 @@ def _unknown(id: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -190,3 +190,13 @@ def test_a_job_answered_from_memory_needs_a_key_too(http: httpx2.Client, admin: 
     for _ in range(2):
         assert http.get(f"/v1/jobs/{job}", headers=bearer(admin)).json()["status"] == "canceled"
     assert http.get(f"/v1/jobs/{job}").status_code == 401
+
+
+def test_commands_end_with_their_own_status(tmp_path: Path) -> None:
+    environment = {**os.environ, "PRECEPTOR_DATA": str(tmp_path)}
+    for arguments, status in ((["mint", "--name", "one"], 0), (["list"], 0), (["revoke", "key_unknown"], 1)):
+        done = subprocess.run(
+            [sys.executable, "-m", "service.keys", *arguments],
+            env=environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
