@@ -6,7 +6,7 @@ DATA ?=
 MINUTES ?= 30
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo up test check lint types imports format clean chaos fuzz \
+.PHONY: help install demo up test check lint types imports audit sbom format clean chaos fuzz \
 	bench-transport bench-recommend bench-distill bench-service
 
 help: ## Show the targets
@@ -43,6 +43,12 @@ types: install
 
 imports: install
 	@$(BIN)/lint-imports
+
+audit: install ## Dependencies: pins, licences, known holes; STRICT=1 fails where advisories cannot be had
+	@STRICT="$(STRICT)" $(BIN)/python -m deploy.dependencies audit
+
+sbom: install ## Bill of materials of the environment: build/sbom.cdx.json (CycloneDX), validated
+	@$(BIN)/python -m deploy.dependencies sbom
 
 format: install ## Format the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
