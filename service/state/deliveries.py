@@ -2,14 +2,14 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel
 
 from preceptor.contract.jobs import JobStatus
 from preceptor.contract.problem import Problem
 
-from . import scripts
+from . import redis_keys, scripts
 from .connection import translated
 from .job_documents import (
     StoredOutcome,
@@ -21,7 +21,7 @@ from .job_documents import (
     student_key,
 )
 from .job_records import JobRecords
-from .lanes import lane_of
+from .lanes import Lane, lane_of
 from .records import order_member
 
 TakeCode = Literal["taken", "exhausted", "canceling", "held", "delayed", "ended", "unknown"]
@@ -51,6 +51,24 @@ class Deliveries(JobRecords):
             scripts.TAKE, id, owner, int(self._settings.lease_seconds * 1000), self._settings.delivery_limit
         )
         return Taken(code, int(fence), int(deliveries))
+
+    async def take_next(self, lane: Lane, message: str, owner: str) -> tuple[str, Taken]:
+        """Take the job whose turn it is: a message says that one waits, and not which.
+
+        Parameters
+        ----------
+        message
+            The job that the message was sent for: taken where no turn is known, and the answer where none waits.
+        """
+        while True:
+            with translated():
+                first = cast("list[str]", await cast(Any, self._client).zrange(redis_keys.turns(lane), 0, 0))
+            if not first:
+                return message, await self.take(message, owner)
+            taken = await self.take(first[0], owner)
+            # Else another worker was faster, or it has ended: either way its turn is over.
+            if taken.code in ("taken", "exhausted", "canceling"):
+                return first[0], taken
 
     async def renew(self, id: str, fence: int) -> Literal["running", "canceling", "lost"]:
         """Prolong the lease. `lost`: another worker has the job; `canceling`: stop, and finish as canceled."""

@@ -88,6 +88,8 @@ def script_keys(id: str) -> list[str]:
         redis_keys.waiting(lane),
         redis_keys.delayed(lane),
         redis_keys.ENDED,
+        redis_keys.turns(lane),
+        redis_keys.clocks(lane),
     ]
 
 

@@ -53,6 +53,7 @@ class Recovery(Deliveries):
             requeues,
             stored.caller or "",
             max_jobs,
+            stored.request.get("priority", "normal"),
             more_keys=[*order_keys(stored.kind), f"{redis_keys.CALLERS}{stored.caller or ''}"],
         )
         return cast(Recorded, outcome)

@@ -95,6 +95,16 @@ def waiting(lane: str) -> str:
     return f"{PREFIX}lane:{lane}:waiting"
 
 
+def turns(lane: str) -> str:
+    """Sorted set: ids of the jobs that wait in a lane, by whose turn it is."""
+    return f"{PREFIX}lane:{lane}:turns"
+
+
+def clocks(lane: str) -> str:
+    """Hash: the turns that were served last, and the last turn of each caller."""
+    return f"{PREFIX}lane:{lane}:clocks"
+
+
 def leases(lane: str) -> str:
     """Sorted set: ids of a lane's running jobs, by the time (ms) at which their worker counts as lost."""
     return f"{PREFIX}lane:{lane}:leases"

@@ -7,12 +7,14 @@ from typing import Final
 
 from . import redis_keys
 
-# KEYS of every job script: job, active, events, expiring, leases, waiting, delayed, ended. ARGV: channel, id, ...
+# KEYS of every job script: job, active, events, expiring, leases, waiting, delayed, ended, turns, clocks.
+# ARGV: channel, id, ...
 _HEAD: Final = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local job, active, events, expiring = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local leases, waiting, delayed, ended = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local turns, clocks = KEYS[9], KEYS[10]
 local channel = ARGV[1]
 local id = ARGV[2]
 local function emit(name, data)
@@ -32,6 +34,26 @@ end
 local function count(name, label)
   redis.call('HINCRBY', 'FIGURES', name .. '|' .. redis.call('HGET', job, 'kind') .. '|' .. label, 1)
 end
+-- Fair queueing by start times (Goyal, Vin, Cheng, SIGCOMM 1996), a job being one unit of work: a caller's jobs take
+-- turns one apart, the first of them no earlier than the turn that was last served.
+local LOW = 1e12
+local function clock_of(turn)
+  if turn >= LOW then return 'clock:low', turn - LOW end
+  return 'clock', turn
+end
+local function new_turn(priority, caller)
+  local clock = priority == 'low' and 'clock:low' or 'clock'
+  local last = priority .. ':' .. caller
+  local turn = 1 + math.max(
+    tonumber(redis.call('HGET', clocks, clock) or '0'), tonumber(redis.call('HGET', clocks, last) or '0'))
+  redis.call('HSET', clocks, last, turn)
+  if priority == 'low' then turn = turn + LOW end
+  return turn
+end
+local function line_up()
+  redis.call('ZADD', waiting, 'NX', now, id)
+  redis.call('ZADD', turns, tonumber(redis.call('HGET', job, 'turn') or '0'), id)
+end
 local function wait_again(delay, reason)
   count('job_redeliveries', reason)
   redis.call('HSET', job, 'status', 'queued')
@@ -42,14 +64,14 @@ local function wait_again(delay, reason)
   if delay > 0 then
     redis.call('ZADD', delayed, now + delay, id)
   else
-    redis.call('ZADD', waiting, now, id)
+    line_up()
   end
   emit('status', cjson.encode({status = 'queued'}))
 end
 """.replace("CALLERS", redis_keys.CALLERS).replace("FIGURES", redis_keys.FIGURES)
 
 # KEYS: ..., order, order of the kind, jobs of the caller.
-# ARGV: ..., kind, lane, created_at, order member, room, requeues, caller, most jobs of the caller.
+# ARGV: ..., kind, lane, created_at, order member, room, requeues, caller, most jobs of the caller, priority.
 # Returns what came of it, and how many jobs wait in the lane.
 CREATE: Final = (
     _HEAD
@@ -57,17 +79,17 @@ CREATE: Final = (
 local waits = redis.call('ZCARD', waiting)
 if redis.call('EXISTS', job) == 1 then return {'exists', waits} end
 if tonumber(ARGV[7]) > 0 and waits >= tonumber(ARGV[7]) then return {'full', waits} end
-if tonumber(ARGV[10]) > 0 and redis.call('SCARD', KEYS[11]) >= tonumber(ARGV[10]) then return {'quota', waits} end
+if tonumber(ARGV[10]) > 0 and redis.call('SCARD', KEYS[13]) >= tonumber(ARGV[10]) then return {'quota', waits} end
 redis.call('HSET', job, 'id', id, 'kind', ARGV[3], 'lane', ARGV[4], 'created_at', ARGV[5], 'status', 'queued',
-  'deliveries', 0, 'fence', now, 'requeues', ARGV[8])
+  'deliveries', 0, 'fence', now, 'requeues', ARGV[8], 'turn', new_turn(ARGV[11], ARGV[9]))
 if ARGV[9] ~= '' then
   redis.call('HSET', job, 'caller', ARGV[9])
-  redis.call('SADD', KEYS[11], id)
+  redis.call('SADD', KEYS[13], id)
 end
 redis.call('SADD', active, id)
-redis.call('ZADD', waiting, now, id)
-redis.call('ZADD', KEYS[9], 0, ARGV[6])
-redis.call('ZADD', KEYS[10], 0, ARGV[6])
+line_up()
+redis.call('ZADD', KEYS[11], 0, ARGV[6])
+redis.call('ZADD', KEYS[12], 0, ARGV[6])
 emit('status', cjson.encode({status = 'queued'}))
 return {'created', waits + 1}
 """
@@ -77,6 +99,8 @@ return {'created', waits + 1}
 TAKE: Final = (
     _HEAD
     + """
+local turn = tonumber(redis.call('ZSCORE', turns, id) or '0')
+redis.call('ZREM', turns, id)
 local status = redis.call('HGET', job, 'status')
 if not status then return {'unknown', 0, 0} end
 if terminal(status) then return {'ended', 0, 0} end
@@ -87,6 +111,8 @@ if (status == 'running' or status == 'canceling') and until_ > now then
   -- The answer to this very request was lost on its way.
   return {'taken', tonumber(redis.call('HGET', job, 'fence')), tonumber(redis.call('HGET', job, 'deliveries'))}
 end
+local clock, served = clock_of(turn)
+if served > tonumber(redis.call('HGET', clocks, clock) or '0') then redis.call('HSET', clocks, clock, served) end
 local deliveries = redis.call('HINCRBY', job, 'deliveries', 1)
 local fence = math.max(tonumber(redis.call('HGET', job, 'fence')) + 1, now)
 redis.call('HSET', job, 'fence', fence, 'owner', ARGV[3])
@@ -168,11 +194,12 @@ redis.call('HDEL', job, 'owner', 'checkpoint')
 not_of_caller()
 redis.call('SREM', active, id)
 redis.call('ZREM', waiting, id)
+redis.call('ZREM', turns, id)
 redis.call('ZREM', leases, id)
 redis.call('ZREM', delayed, id)
 redis.call('ZADD', ended, ARGV[5], id)
-redis.call('SADD', KEYS[9], id)
-redis.call('SADD', KEYS[10], id)
+redis.call('SADD', KEYS[11], id)
+redis.call('SADD', KEYS[12], id)
 count('jobs_ended', ARGV[3])
 if ARGV[4] ~= '' then count('job_failures', string.match(cjson.decode(ARGV[4]).type, '[%w-]*$')) end
 emit('status', cjson.encode({status = ARGV[3]}))
@@ -237,13 +264,14 @@ if not status or terminal(status) then
   redis.call('ZREM', leases, id)
   redis.call('ZREM', delayed, id)
   redis.call('ZREM', waiting, id)
+  redis.call('ZREM', turns, id)
   return 'ended'
 end
 if status == 'queued' then
   local due = tonumber(redis.call('ZSCORE', delayed, id) or '0')
   if due > now then return 'delayed' end
   redis.call('ZREM', delayed, id)
-  redis.call('ZADD', waiting, 'NX', now, id)
+  line_up()
   return 'queued'
 end
 if tonumber(redis.call('ZSCORE', leases, id) or '0') > now then return 'held' end
@@ -262,10 +290,11 @@ redis.call('SREM', active, id)
 redis.call('ZREM', leases, id)
 redis.call('ZREM', delayed, id)
 redis.call('ZREM', waiting, id)
+redis.call('ZREM', turns, id)
 redis.call('ZREM', ended, id)
 not_of_caller()
-redis.call('ZREM', KEYS[9], ARGV[3])
-redis.call('ZREM', KEYS[10], ARGV[3])
+redis.call('ZREM', KEYS[11], ARGV[3])
+redis.call('ZREM', KEYS[12], ARGV[3])
 return redis.call('DEL', job, events)
 """
 )

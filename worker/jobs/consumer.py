@@ -123,10 +123,10 @@ class Consumer:
         for context in self._running.values():
             context.stop("drain")
 
-    async def _run_job(self, job_id: str) -> None:
+    async def _run_job(self, message: str) -> None:
         if self._draining.is_set():
             return  # Stays queued in its record; the reaper hands it to another worker.
-        taken = await self.state.jobs.take(job_id, f"{self.name}-{uuid.uuid4().hex[:8]}")
+        job_id, taken = await self.state.jobs.take_next(self.lane, message, f"{self.name}-{uuid.uuid4().hex[:8]}")
         if taken.code in ("held", "delayed", "ended", "unknown"):
             log.info("job not taken", job=job_id, because=taken.code)
             return

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..contract.ids import RECOMMENDATION, is_id
+from ..contract.jobs import Priority
 from ..errors import PreceptorError, ServiceUnreachableError, StatusError
 from .following import finish
 from .references import probe_id, student_labels, teacher_id
@@ -87,6 +88,10 @@ def distill(
         bool,
         typer.Option("--controls", help="Compare with label smoothing and with teachers of random weights as well."),
     ] = False,
+    priority: Annotated[
+        Priority | None,
+        typer.Option(metavar="P", help="low: behind everybody's jobs; high: before your own others; or normal."),
+    ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the student.")] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FOLDER", file_okay=False, help="Download the artifacts into this folder.")
@@ -123,6 +128,7 @@ def distill(
         loss={name: value for name, value in heard.items() if value is not None} or None,
         training=chosen or None,
         compare="full" if controls else compare,
+        priority=priority,
         name=name,
     )
     result = finish(session, job, wait=wait, show=lambda result: show_verdict(session, result))

@@ -5,6 +5,7 @@ from typing import Annotated, get_args
 
 import typer
 
+from ..contract.jobs import Priority
 from ..contract.recommendations import Method, Mode
 from ..contract.teachers import Modality
 from .following import finish
@@ -62,6 +63,10 @@ def recommend(
         float | None,
         typer.Option(metavar="SECONDS", help="With a probe: after so long no further teacher is asked, nearest first."),
     ] = None,
+    priority: Annotated[
+        Priority | None,
+        typer.Option(metavar="P", help="low: behind everybody's jobs; high: before your own others; or normal."),
+    ] = None,
     explain: Annotated[
         int, typer.Option(metavar="N", min=0, help="For how many teachers to show where the mass comes from.")
     ] = 1,
@@ -82,6 +87,7 @@ def recommend(
         mode=mode,
         top_k=top_k,
         budget_seconds=budget,
+        priority=priority,
         wait=1 if wait else None,
     )
     finish(session, job, wait=wait, show=lambda result: show_ranking(session, result, explain))

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from .base import Answer, Body, Flag, Moment, Whole, tagged
 from .ids import ProbeId, RecommendationId, StudentId, TeacherId
-from .jobs import Job
+from .jobs import TURNS, Job, Priority
 from .labels import LabelSetGiven
 from .losses import Loss, TransportLoss
 from .recommendations import Timings
@@ -94,6 +94,7 @@ class DistillationBody(Body):
     loss: Loss = Field(default_factory=TransportLoss)
     training: Training = Field(default_factory=Training)
     compare: Flag | Literal["full"] = True
+    priority: Priority = Field(default="normal", description=TURNS)
     name: Annotated[str, Field(min_length=1, max_length=120)] | None = None
 
     @model_validator(mode="after")

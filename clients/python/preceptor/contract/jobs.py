@@ -1,7 +1,7 @@
 """Jobs: what every long-running request has in common."""
 
 from enum import StrEnum
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import Field
 
@@ -28,6 +28,8 @@ class JobStatus(StrEnum):
         return self in (JobStatus.CANCELED, JobStatus.FAILED, JobStatus.SUCCEEDED)
 
 
+Priority = Literal["low", "normal", "high"]
+TURNS: Final = "Callers take turns in a lane; `high` goes before the caller's own other jobs, `low` behind everybody's"
 JobKind = Literal["recommendation", "distillation", "validation"]
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from .base import Answer, Body, Number, Whole
 from .ids import ProbeId, TeacherId
-from .jobs import Job
+from .jobs import TURNS, Job, Priority
 from .labels import Label, LabelSetBody, LabelSetGiven
 from .teachers import Modality, Name, Tag
 
@@ -98,6 +98,7 @@ class RecommendationBody(Body):
     encoder: Annotated[str, Field(max_length=300)] | None = Field(
         default=None, description="Label encoder; the server's default where absent"
     )
+    priority: Priority = Field(default="normal", description=TURNS)
 
     @model_validator(mode="after")
     def _agree(self) -> "RecommendationBody":

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..contract.distillations import StudentModel
-from ..contract.jobs import JobSummary
+from ..contract.jobs import JobSummary, Priority
 from ..contract.labels import LabelSet, LabelSetBody
 from ..contract.losses import Loss
 from ..contract.probes import Probe, ProbeFormat
@@ -113,6 +113,7 @@ class Recommendations:
         eps: float | None = None,
         temperature: float | None = None,
         encoder: str | None = None,
+        priority: Priority | None = None,
         wait: float | None = None,
         idempotency_key: str | None = None,
     ) -> RecommendationJob:
@@ -142,6 +143,7 @@ class Recommendations:
             "eps": eps,
             "temperature": temperature,
             "encoder": encoder,
+            "priority": priority,
         }
         call = recommendations.create(
             values,
@@ -184,6 +186,7 @@ class Distillations:
         loss: Loss | Mapping[str, Any] | None = None,
         training: Training | Mapping[str, Any] | None = None,
         compare: bool | Literal["full"] | None = None,
+        priority: Priority | None = None,
         name: str | None = None,
         wait: float | None = None,
         idempotency_key: str | None = None,
@@ -211,6 +214,7 @@ class Distillations:
             "loss": loss,
             "training": training,
             "compare": compare,
+            "priority": priority,
             "name": name,
         }
         return DistillationJob(self._driver, self._driver.send(distillations.create(values, wait, idempotency_key)))
