@@ -9,7 +9,7 @@ import typing
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import AliasChoices
+from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
 
 from service.state.settings import Settings
@@ -40,7 +40,14 @@ Sizes are bytes, times are seconds.
 
 `.env.example` names what only the compose file reads.
 """
-_NAMES: Final[dict[Any, str]] = {str: "text", int: "whole number", float: "number", Path: "path", bool: "yes or no"}
+_NAMES: Final[dict[Any, str]] = {
+    str: "text",
+    SecretStr: "text",
+    int: "whole number",
+    float: "number",
+    Path: "path",
+    bool: "yes or no",
+}
 _BOUNDS: Final = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
 
 

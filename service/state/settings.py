@@ -2,8 +2,9 @@
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.egress import Egress, unprotected
@@ -23,7 +24,8 @@ class Settings(BaseSettings):
     Attributes are documented by their `description`; `docs/configuration.md` is generated from them.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PRECEPTOR_", extra="ignore")
+    # Values are not repeated in errors: some hold passwords.
+    model_config = SettingsConfigDict(env_prefix="PRECEPTOR_", extra="ignore", hide_input_in_errors=True)
 
     data: Path = Field(default=Path(".preceptor"), description="Folder for the local store, embedded Redis and caches")
     store: str | None = Field(
@@ -92,6 +94,19 @@ class Settings(BaseSettings):
         "its share of the threads); 0 takes as many as there are GPUs",
     )
 
+    mlflow_tracking_uri: str | None = Field(
+        default=None,
+        description="Address of an MLflow tracking server (`https://mlflow.example.org`) that the workers tell of "
+        "every distillation",
+    )
+    mlflow_experiment: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        default="preceptor", description="MLflow experiment of the runs; made where there is none"
+    )
+    mlflow_authorization: SecretStr | None = Field(
+        default=None,
+        description="`Authorization` header for the MLflow server, such as `Bearer TOKEN` or `Basic BASE64`",
+    )
+
     max_body_bytes: int = Field(default=8 * MiB, description="Largest JSON body")
     max_file_bytes: int = Field(default=8 * GiB, description="Largest file of a teacher")
     max_probe_bytes: int = Field(default=2 * GiB, description="Largest probe upload")
@@ -129,6 +144,19 @@ class Settings(BaseSettings):
     @classmethod
     def _egress_can_be_read(cls, value: str | None) -> str | None:
         Egress.of(value)
+        return value
+
+    @field_validator("mlflow_tracking_uri")
+    @classmethod
+    def _tracking_server_can_be_asked(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "http://unset")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("an MLflow tracking server is asked over HTTP: give an address with http:// or https://")
+        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            raise ValueError(
+                "the address of the MLflow tracking server holds a password, a query or a fragment: give credentials "
+                "in PRECEPTOR_MLFLOW_AUTHORIZATION"
+            )
         return value
 
     @field_validator("oidc_issuer")

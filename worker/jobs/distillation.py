@@ -46,8 +46,9 @@ from .access import (
     student_targets,
     teacher_folder,
 )
-from .context import JobContext
+from .context import JobContext, Stopped
 from .encoders import Encoders
+from .tracked import Tracked
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,15 @@ class Distiller:
         inputs = await _load(state, DistillationBody.model_validate(request))
         loaded = time.perf_counter()
         folder = Path(tempfile.mkdtemp(prefix="student-", dir=state.workplace))
+        tracked = Tracked(self._settings, context, inputs.body, inputs.teachers)
         try:
-            outcome, use, asked = await context.compute(self._run, context, inputs, folder)
+            outcome, use, asked = await context.compute(self._run, context, inputs, folder, tracked)
             id = new_id(STUDENT)
             await state.jobs.note_student(context.job_id, context.fence, id)
             artifacts = await _keep(state, id, outcome, folder)
+        except BaseException as error:
+            tracked.broke_off(error)
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         teachers = [teacher.id for teacher in inputs.teachers]
@@ -105,6 +110,9 @@ class Distiller:
         if await state.jobs.renew(context.job_id, context.fence) != "lost":
             await state.students.put(student)
             await _audit(state, context.job_id, outcome)
+            tracked.succeeded(id, outcome)
+        else:
+            tracked.broke_off(Stopped("lost"))
         summary = await state.jobs.get(context.job_id)
         queued = 0.0
         if summary is not None and summary.started_at is not None:
@@ -132,7 +140,9 @@ class Distiller:
             ),
         )
 
-    def _run(self, context: JobContext, inputs: _Inputs, folder: Path) -> tuple[Outcome, CacheUse, float]:
+    def _run(
+        self, context: JobContext, inputs: _Inputs, folder: Path, tracked: Tracked
+    ) -> tuple[Outcome, CacheUse, float]:
         started = time.perf_counter()
         outputs = OutputsOf(context, self._kept)
         space = LabelSpace(self._encoders.get(None), ContextCache(context, "cost"))
@@ -162,7 +172,7 @@ class Distiller:
                 Recipe.of(body),
                 data,
                 signals,
-                on_event=context.emit,
+                on_event=tracked.emit,
                 should_stop=context.should_stop,
                 folder=folder,
                 device=_device(self._settings.device),

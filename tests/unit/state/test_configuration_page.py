@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
 from docs.configuration import PAGE, page, variables
 from service.state.settings import Settings
@@ -43,7 +44,25 @@ def test_the_named_variable_is_the_one_that_is_read(name: str, monkeypatch: pyte
         elif name == "oidc_issuer":
             given = "https://issuer.example.org"
             monkeypatch.setenv("PRECEPTOR_OIDC_AUDIENCE", "us")
+        elif name == "mlflow_tracking_uri":
+            given = "https://mlflow.example.org/base"
         else:
             given = "/elsewhere"
         monkeypatch.setenv(variable, str(given))
-        assert str(getattr(Settings(), name)) == str(given)
+        found = getattr(Settings(), name)
+        assert str(found.get_secret_value() if isinstance(found, SecretStr) else found) == str(given)
+
+
+@pytest.mark.parametrize(
+    "value", ["file:///runs", "mlflow.example.org", "http://", "https://me:secret@example.org", "https://e.org/?secret"]
+)
+def test_tracking_server_is_an_address_without_secrets(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRECEPTOR_MLFLOW_TRACKING_URI", value)
+    with pytest.raises(ValidationError, match="MLflow") as caught:
+        Settings()
+    assert "secret" not in str(caught.value)
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRECEPTOR_MLFLOW_AUTHORIZATION", "Bearer hush")
+    assert "hush" not in repr(Settings())
