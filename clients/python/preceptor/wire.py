@@ -17,7 +17,6 @@ def client_options(settings: Settings) -> dict[str, Any]:
     """Arguments of an httpx2 client."""
     return {
         "base_url": settings.base_url,
-        "headers": settings.headers(),
         "timeout": httpx2.Timeout(settings.timeout, connect=min(settings.timeout, 10.0)),
         "limits": LIMITS,
         "trust_env": not settings.loopback,

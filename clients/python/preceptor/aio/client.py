@@ -10,7 +10,7 @@ import httpx2
 from ..contract.audit import Audit
 from ..contract.health import Health, Version
 from ..core.routes import audit, health
-from ..core.settings import Settings
+from ..core.settings import ApiKey, Settings
 from ..wire import client_options
 from .driver import Driver
 from .jobs import AsyncJobs
@@ -28,7 +28,8 @@ class AsyncClient:
     base_url
         Default: `PRECEPTOR_URL`, else http://127.0.0.1:8321.
     api_key
-        Sent as `Authorization: Bearer`. Default: `PRECEPTOR_API_KEY`, else none.
+        An API key or a token, sent as `Authorization: Bearer`. Default: `PRECEPTOR_API_KEY`, else none. Or a function
+        without arguments that gives it: asked before each attempt, so it should remember a token while that is good.
     timeout
         Seconds to wait for a connection, or for the next bytes of an answer.
     max_retries
@@ -43,7 +44,7 @@ class AsyncClient:
     def __init__(
         self,
         base_url: str | None = None,
-        api_key: str | None = None,
+        api_key: ApiKey | None = None,
         timeout: float = 30.0,
         max_retries: int = 4,
         *,

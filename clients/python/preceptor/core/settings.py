@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 from ..errors import PreceptorError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8321"
+ApiKey = str | Callable[[], str]
+"""An API key or a token, or what gives one that is good now."""
+
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -22,6 +25,8 @@ class Settings:
 
     Attributes
     ----------
+    api_key
+        What every request carries; a function is asked before each attempt.
     timeout
         Seconds to wait for a connection, or for the next bytes.
     max_retries
@@ -33,7 +38,7 @@ class Settings:
     """
 
     base_url: str
-    api_key: str | None
+    api_key: ApiKey | None
     timeout: float = 30.0
     max_retries: int = 4
     patience: float = 120.0
@@ -44,7 +49,7 @@ class Settings:
     def build(
         cls,
         base_url: str | None,
-        api_key: str | None,
+        api_key: ApiKey | None,
         timeout: float,
         max_retries: int,
         now: Callable[[], float] = time.monotonic,
@@ -55,8 +60,8 @@ class Settings:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise PreceptorError(f"{url!r} is not the address of a service; it looks like {DEFAULT_URL}")
         key = api_key or os.environ.get("PRECEPTOR_API_KEY") or None
-        if key is not None and not (key.isascii() and key.isprintable()):
-            raise PreceptorError("the API key holds characters that cannot stand in a header; was it cut or quoted?")
+        if isinstance(key, str):
+            _check(key)
         if timeout <= 0 or max_retries < 0:
             raise PreceptorError("timeout must be positive and max_retries must not be negative")
         return cls(base_url=url, api_key=key, timeout=timeout, max_retries=max_retries, now=now)
@@ -72,6 +77,21 @@ class Settings:
             "Accept": "application/json",
             "User-Agent": f"preceptor-python/{version('preceptor')} Python/{platform.python_version()}",
         }
-        if self.api_key:
-            headers["Authorization"] = f"Bearer {self.api_key}"
+        if self.api_key is not None:
+            headers["Authorization"] = f"Bearer {self._present_key(self.api_key)}"
         return headers
+
+    @staticmethod
+    def _present_key(given: ApiKey) -> str:
+        if isinstance(given, str):
+            return given
+        key = given()
+        if not key:
+            raise PreceptorError("the function that was given as api_key gave no key")
+        _check(key)
+        return key
+
+
+def _check(key: str) -> None:
+    if not (key.isascii() and key.isprintable()):
+        raise PreceptorError("the API key holds characters that cannot stand in a header; was it cut or quoted?")

@@ -9,7 +9,7 @@ import httpx2
 from ..contract.audit import Audit
 from ..contract.health import Health, Version
 from ..core.routes import audit, health
-from ..core.settings import Settings
+from ..core.settings import ApiKey, Settings
 from ..wire import client_options
 from .driver import Driver
 from .jobs import Jobs
@@ -27,7 +27,8 @@ class Client:
     base_url
         Default: `PRECEPTOR_URL`, else http://127.0.0.1:8321.
     api_key
-        Sent as `Authorization: Bearer`. Default: `PRECEPTOR_API_KEY`, else none.
+        An API key or a token, sent as `Authorization: Bearer`. Default: `PRECEPTOR_API_KEY`, else none. Or a function
+        without arguments that gives it: asked before each attempt, so it should remember a token while that is good.
     timeout
         Seconds to wait for a connection, or for the next bytes of an answer.
     max_retries
@@ -42,7 +43,7 @@ class Client:
     def __init__(
         self,
         base_url: str | None = None,
-        api_key: str | None = None,
+        api_key: ApiKey | None = None,
         timeout: float = 30.0,
         max_retries: int = 4,
         *,
