@@ -21,7 +21,10 @@ TAGS: Final = [
     {"name": "webhooks", "description": "Addresses that hear of the end of jobs"},
     {"name": "health", "description": "For operators: liveness, readiness, metrics, versions"},
 ]
-_SECURITY: Final = "An API key, where the service asks for one. Minted by `python -m service.keys`"
+_SECURITY: Final = (
+    "An API key, minted by `python -m service.keys`, or a token of the issuer that the operator has set; where the "
+    "service asks for one"
+)
 _MODELS: Final = {"Problem": Problem, "JobEvent": JobEvent}
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _TAG: Final = r'^"[\x21\x23-\x7e]+"$'

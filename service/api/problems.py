@@ -28,8 +28,8 @@ _RETRY_SECONDS: Final = "5"
 _EVERY: Final = (400, 401, 403, 413, 422, 500, 503)
 _MEANINGS: Final = {
     400: "The request could not be read",
-    401: "The service asks for an API key, and there is no valid one in `Authorization`",
-    403: "The API key's scope does not allow it",
+    401: "The service asks for an API key or a token, and there is no valid one in `Authorization`",
+    403: "The scope of the API key or the token does not allow it",
     404: "There is nothing with this id",
     409: "The state of the resource does not allow it",
     412: "`If-Match` named another version",
@@ -39,7 +39,7 @@ _MEANINGS: Final = {
     422: "The request was understood, but is wrong; `errors` says where",
     429: "The lane is full, or the API key has too many unfinished jobs; nothing was accepted",
     500: "Something went wrong here; the log has it under `instance`",
-    503: "Redis or the store does not answer; send the same request again",
+    503: "Redis, the store or the issuer of the token does not answer; send the same request again",
     507: "The store is full; nothing was accepted",
 }
 

@@ -7,12 +7,12 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Caller:
-    """The API key of a request.
+    """Who sends a request: an API key, or the subject of tokens.
 
     Attributes
     ----------
     max_jobs
-        Most jobs without an end that the key may have; 0 for no limit.
+        Most jobs without an end that the caller may have; 0 for no limit.
     """
 
     key: str

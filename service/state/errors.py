@@ -52,15 +52,15 @@ class InvalidProbe(InvalidRequest):
 
 
 class Unauthenticated(PreceptorError):
-    """There is no valid API key in the request."""
+    """There is no valid API key or token in the request."""
 
-    slug, title, status = "unauthenticated", "An API key is needed", 401
+    slug, title, status = "unauthenticated", "An API key or a token is needed", 401
 
 
 class Forbidden(PreceptorError):
-    """The API key does not allow this."""
+    """The API key or the token does not allow this."""
 
-    slug, title, status = "forbidden", "The API key does not allow this", 403
+    slug, title, status = "forbidden", "The API key or the token does not allow this", 403
 
 
 class NotFound(PreceptorError):
@@ -124,9 +124,9 @@ class QueueFull(PreceptorError):
 
 
 class QuotaReached(PreceptorError):
-    """The API key has as many unfinished jobs as it may have; nothing was accepted."""
+    """The caller has as many unfinished jobs as it may have; nothing was accepted."""
 
-    slug, title, status = "quota-reached", "The API key's quota is reached", 429
+    slug, title, status = "quota-reached", "The caller's quota is reached", 429
 
 
 class StateUnavailable(PreceptorError):

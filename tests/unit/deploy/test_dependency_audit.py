@@ -52,8 +52,8 @@ def test_lines_that_pin_nothing_are_refused(tmp_path: Path, text: str) -> None:
 def test_what_is_installed_otherwise_than_pinned_is_found(tmp_path: Path, made: Made) -> None:
     given = pinned(tmp_path, "same==1.0\nolder==2.0\ntorch==2.13.0\nshort==1\nbuild==2.13.0+cu\nabsent==1\n")
     installed = [
-        made("same"), made("older", "1.9"), made("torch", "2.13.0+cpu"), made("short", "1.0+cpu"), made("build", "2.13.0"), made("Needed"),
-        made("stray"), made("pip", "99"), made("preceptor-server"),
+        made("same"), made("older", "1.9"), made("torch", "2.13.0+cpu"), made("short", "1.0+cpu"),
+        made("build", "2.13.0"), made("Needed"), made("stray"), made("pip", "99"), made("preceptor-server"),
     ]  # fmt: skip
     found = pins.findings(given, installed, {"needed"})
     assert found == [
