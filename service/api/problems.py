@@ -37,7 +37,7 @@ _MEANINGS: Final = {
     415: "The format, type or encoding of the body is not accepted",
     416: "The byte range is outside the file",
     422: "The request was understood, but is wrong; `errors` says where",
-    429: "The lane is full, or the API key has too many unfinished jobs; nothing was accepted",
+    429: "The lane is full, or the caller has too many unfinished jobs; nothing was accepted",
     500: "Something went wrong here; the log has it under `instance`",
     503: "Redis, the store or the issuer of the token does not answer; send the same request again",
     507: "The store is full; nothing was accepted",

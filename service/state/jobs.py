@@ -16,7 +16,7 @@ from . import redis_keys, scripts
 from .caller import CALLER
 from .connection import translated
 from .errors import QueueFull, QuotaReached, StateUnavailable
-from .job_documents import JOBS, StoredOutcome, StoredRequest, cancel_key, request_key, summary_of
+from .job_documents import JOBS, StoredOutcome, StoredRequest, cancel_key, folder, request_key, summary_of
 from .lanes import LANE_OF_KIND, Lane
 from .records import encode_cursor, page_of_ids
 from .recovery import Recovery
@@ -58,7 +58,7 @@ class Jobs(Recovery):
             raise
         if outcome in ("full", "quota"):
             if first:
-                await self._store.delete(request_key(id))
+                await self._store.delete_prefix(folder(id))
             if caller is not None and outcome == "quota":
                 raise _quota_reached(caller.max_jobs)
             raise _queue_full(lane, self._settings.max_queue)
@@ -141,7 +141,7 @@ def _accepted(stored: StoredRequest) -> JobSummary:
 
 def _quota_reached(limit: int) -> QuotaReached:
     return QuotaReached(
-        f"This API key has {limit} unfinished jobs, as many as it may have. Nothing was accepted; wait for one to end, "
+        f"This caller has {limit} unfinished jobs, as many as it may have. Nothing was accepted; wait for one to end, "
         "or cancel one",
         headers={"Retry-After": "5"},
     )
