@@ -22,6 +22,7 @@ from service.api import (
     teachers,
     webhooks,
 )
+from service.api.admission import Admission
 from service.api.authenticated import Authenticated, keys_are_asked_for
 from service.api.body_limit import BodyLimit
 from service.api.finished import Finished
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app, methods)
     openapi.install(app)
     app.add_middleware(Finished, routes=[route for module in _ROUTERS for route in module.router.routes])
+    app.add_middleware(Admission)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Authenticated)
     app.add_middleware(Observed)

@@ -1,34 +1,54 @@
 """Run the service benchmark: prints one table, writes `benchmarks/results/service.json`.
 
-`FAST=1` takes fewer requests, `STRICT=1` exits 1 when a target is missed.
+`FAST=1` takes fewer requests and 2,000 jobs, `STRICT=1` exits 1 when a target is missed. `JOBS` says how many jobs
+the memory is watched over (100,000), `MINUTES` for how long at most (20). `ONLY` names the parts to run, with commas.
 """
 
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 from benchmarks.report import Report
+from service.stack import Stack
 from service.state.settings import Settings
 
-from . import latency, listeners, submissions
+from . import endurance, latency, listeners, submissions, uploads
 from .stage import stage
 
-_RESULT = Path(__file__).parents[1] / "results" / "service.json"
+_RESULT: Final = Path(__file__).parents[1] / "results" / "service.json"
+_PARTS: Final = ("latency", "listen", "upload", "submit", "memory")
 
 
 def main() -> int:
     """0, or 1 when strict and a target is missed."""
     fast = os.environ.get("FAST", "0") not in ("", "0")
     room = 1000 if fast else 5000
+    jobs = int(os.environ.get("JOBS") or (2_000 if fast else 100_000))
+    minutes = float(os.environ.get("MINUTES") or 20)
+    only = set(os.environ.get("ONLY", "").split(",")) - {""} or set(_PARTS)
     report = Report("benchmarks.service", ("fastapi", "uvicorn", "redis", "pydocket"))
-    with stage(room) as stack:
-        assert stack.embedded is not None
-        settings = Settings(data=stack.embedded.folder.parent, redis_url=stack.embedded.url)
-        latency.measure(report, stack, fast)
-        submissions.measure(report, stack, fast, room)
-        listeners.measure(report, stack, settings)
+    if only != {"memory"}:
+        with stage(max_queue=room) as stack:
+            if "latency" in only:
+                latency.measure(report, stack, fast)
+            if "listen" in only:
+                listeners.measure(report, stack, _settings(stack))
+            if "upload" in only:
+                uploads.measure(report, stack, fast)
+            if "submit" in only:
+                submissions.measure(report, stack, fast, room)
+    if "memory" in only:
+        kept = endurance.KEPT_SECONDS
+        with stage(max_queue=endurance.ROOM, job_seconds=kept, event_seconds=kept) as stack:
+            endurance.measure(report, stack, jobs, minutes)
     holds = report.close(_RESULT)
     return 1 if os.environ.get("STRICT", "0") not in ("", "0") and not holds else 0
+
+
+def _settings(stack: Stack) -> Settings:
+    assert stack.embedded is not None
+    return Settings(data=stack.embedded.folder.parent, redis_url=stack.embedded.url)
 
 
 if __name__ == "__main__":

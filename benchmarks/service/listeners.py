@@ -29,6 +29,7 @@ def measure(report: Report, stack: Stack, settings: Settings) -> None:
         "listen", f"{_LISTENERS} listeners, {_EVENTS} events, 2 a second",
         p50_ms=ordered[len(ordered) // 2] * 1e3, p99_ms=ordered[int(0.99 * len(ordered))] * 1e3,
         complete_logs=complete, joined_in_seconds=joined, memory_before=before, memory_after=after,
+        kib_each=(after - before) * 1024 / _LISTENERS,
     )  # fmt: skip
     report.target("listeners that heard every event, in order", _LISTENERS, complete)
 

@@ -1,6 +1,8 @@
 """The stack that is measured: real processes, an embedded Redis, a store in a temporary folder."""
 
 import json
+import os
+import resource
 import shutil
 import tempfile
 import urllib.request
@@ -22,33 +24,42 @@ BODY: Final[dict[str, Any]] = {
     "student": {"labels": ["cat", "lorry", "maple", "boat"]},
     "candidates": ZOO,
 }
+"""Names alone: the quickest job."""
 
 
 @contextmanager
-def stage(max_queue: int) -> Iterator[Stack]:
-    """A running stack; everything goes at the end."""
+def stage(**variables: int) -> Iterator[Stack]:
+    """A running stack; everything goes at the end.
+
+    Parameters
+    ----------
+    variables
+        Settings by their names, as `max_queue=1000`.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # A thousand listeners are as many files, on each side.
     folder = Path(tempfile.mkdtemp(prefix="preceptor-bench-"))
     settings = Settings(data=folder, port=0, redis_url=None, threads=1)
+    given = {f"PRECEPTOR_{name.upper()}": str(value) for name, value in variables.items()}
     try:
-        with _variable("PRECEPTOR_MAX_QUEUE", str(max_queue)), Stack(settings, logs=folder / "logs") as stack:
+        with _environment(given), Stack(settings, logs=folder / "logs") as stack:
             yield stack
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    import os
-
-    before = os.environ.get(name)
-    os.environ[name] = value
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def finished(url: str) -> dict[str, Any]:
@@ -68,3 +79,16 @@ def resident(pid: int) -> float:
     """Memory of a process in MiB."""
     fields = Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()
     return int(fields[0]) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """Time that a process has computed, all its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def redis_pid(stack: Stack) -> int:
+    """Process id of the stack's Redis."""
+    pid = None if stack.embedded is None else stack.embedded.pid()
+    assert pid is not None
+    return pid

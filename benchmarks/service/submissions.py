@@ -1,75 +1,177 @@
-"""How many jobs a second are accepted, what a full queue answers, and whether an accepted job is ever lost."""
+"""Many submissions: how many a second are accepted and what that costs, what a full queue answers, what is lost."""
 
 import asyncio
 import json
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from benchmarks.report import Report
 from service.stack import Stack
 
-from .stage import BODY, resident
-from .wire import Connection
+from .stage import BODY, cpu_seconds, redis_pid, resident
+from .wire import Answer, Connection
 
 _CALLERS = 16
+_RATE = 1000
+_CONNECTIONS = 400
+"""Enough that the next submission never waits for an answer to one before, as long as answers take under 0.4 s."""
+
+
+@dataclass
+class Tally:
+    """What became of submissions. `broken` got no answer, or one that is neither 202 nor 429 with Retry-After."""
+
+    accepted: list[str] = field(default_factory=list[str])
+    refused: int = 0
+    broken: list[str] = field(default_factory=list[str])
+    seconds: list[float] = field(default_factory=list[float])
+
+    def take(self, answer: Answer, seconds: float) -> None:
+        """Count an answer."""
+        self.seconds.append(seconds)
+        if answer.status == 202:
+            self.accepted.append(str(json.loads(answer.body)["id"]))
+        elif answer.status == 429 and int(answer.headers.get("retry-after", "0")) > 0:
+            self.refused += 1
+        else:
+            self.broken.append(f"{answer.status} {answer.body[:200]!r}")
+
+    @property
+    def answered(self) -> int:
+        """All answers."""
+        return len(self.accepted) + self.refused
+
+    def percentile(self, share: float) -> float:
+        """Time to an answer, in ms."""
+        return sorted(self.seconds)[int(share * (len(self.seconds) - 1))] * 1e3
 
 
 def measure(report: Report, stack: Stack, fast: bool, room: int) -> None:
-    """Add the rows. The workers stand still meanwhile, so that the queue fills."""
-    workers = [stack.process(f"worker-{lane}") for lane in ("recommend", "distill")]
-    service = stack.process("service").pid
-    for worker in workers:
-        worker.send_signal(signal.SIGSTOP)
-    try:
-        before = resident(service)
+    """Add the rows."""
+    filled = _a_full_queue(report, stack, room)
+    _until_all_have_ended(report, stack.url, filled, "the full queue is worked off by one worker")
+    offered = _more_than_it_can_take(report, stack, 5 if fast else 20)
+    _until_all_have_ended(report, stack.url, offered, "what was accepted of the offer is worked off")
+
+
+def _a_full_queue(report: Report, stack: Stack, room: int) -> Tally:
+    """As fast as the answers come, while no worker takes a job away."""
+    service, redis = stack.process("service").pid, redis_pid(stack)
+    with _workers_stopped(stack):
+        before, used, used_redis = resident(service), cpu_seconds(service), cpu_seconds(redis)
         started = time.perf_counter()
-        accepted, refused = asyncio.run(_fill(stack.url, room + 200))
+        tally = asyncio.run(_one_after_the_other(stack.url, room))
         seconds = time.perf_counter() - started
-        after = resident(service)
-    finally:
-        for worker in workers:
-            worker.send_signal(signal.SIGCONT)
-    rate = (len(accepted) + refused) / seconds
-    report.row(
-        "submit", f"{_CALLERS} callers at once, workers stopped",
-        accepted=len(accepted), refused_429=refused, per_second=rate, memory_before=before, memory_after=after,
-    )  # fmt: skip
-    report.target("submissions a second", 1000, rate)
-    report.target("a full queue answers 429 with Retry-After (refused beyond its room)", 1, refused)
-    started = time.perf_counter()
-    ended, unknown = asyncio.run(_until_ended(stack.url, accepted, 120 if fast else 600))
-    seconds = time.perf_counter() - started
-    report.row(
-        "submit", "the queue is worked off by one worker", ended=ended, unknown=unknown, seconds=seconds,
-        per_second=ended / seconds,
-    )  # fmt: skip
-    report.target("accepted jobs that are unknown afterwards", 0, unknown, at_most=True)
-    report.target("accepted jobs without an end afterwards", 0, len(accepted) - ended, at_most=True)
+        accepted = len(tally.accepted)
+        used, used_redis = cpu_seconds(service) - used, cpu_seconds(redis) - used_redis
+        report.row(
+            "submit", f"{_CALLERS} callers, one after the other",
+            accepted=accepted, refused=tally.refused, broken=len(tally.broken), per_second=accepted / seconds,
+            p50_ms=tally.percentile(0.5), p99_ms=tally.percentile(0.99),
+            service_cpu_ms=used / accepted * 1e3, redis_cpu_ms=used_redis / accepted * 1e3,
+            service_cores=used / seconds, memory_before=before, memory_after=resident(service),
+        )  # fmt: skip
+        refused = asyncio.run(_refusals(stack.url, tally, room))
+    report.row("submit", "a full queue: 429 with Retry-After", "", **refused)
+    report.target("a full queue refuses with 429 and Retry-After (of 200 sent beyond it)", 200, refused["refused"])
+    report.target("jobs in a full queue / its room, at most", 1, len(tally.accepted) / room, at_most=True)
+    return tally
 
 
-async def _fill(url: str, wanted: int) -> tuple[list[str], int]:
-    accepted: list[str] = []
-    refused = 0
+async def _one_after_the_other(url: str, wanted: int) -> Tally:
+    tally = Tally()
     left = iter(range(wanted))
 
     async def caller() -> None:
-        nonlocal refused
         async with Connection(url) as connection:
             request = connection.encoded("POST", "/v1/recommendations", BODY)
             for _ in left:
+                started = time.perf_counter()
                 answer = await connection.ask(request)
-                if answer.status == 202:
-                    accepted.append(str(json.loads(answer.body)["id"]))
-                else:
-                    assert answer.status == 429, answer
-                    assert int(answer.headers["retry-after"]) > 0
-                    refused += 1
+                tally.take(answer, time.perf_counter() - started)
 
     await asyncio.gather(*(caller() for _ in range(_CALLERS)))
-    return accepted, refused
+    return tally
 
 
-async def _until_ended(url: str, ids: list[str], limit: float) -> tuple[int, int]:
+async def _refusals(url: str, tally: Tally, room: int) -> dict[str, float]:
+    while len(tally.accepted) < room:  # Some may have been refused for the haste, not for the room.
+        again = await _one_after_the_other(url, room - len(tally.accepted))
+        tally.accepted += again.accepted
+        assert not again.broken, again.broken
+    refused = await _one_after_the_other(url, 200)
+    return {
+        "refused": refused.refused, "accepted": len(refused.accepted), "broken": len(refused.broken),
+        "p50_ms": refused.percentile(0.5), "p99_ms": refused.percentile(0.99),
+    }  # fmt: skip
+
+
+def _more_than_it_can_take(report: Report, stack: Stack, seconds: int) -> Tally:
+    """A fixed rate, whatever is answered, while the workers work."""
+    service, redis = stack.process("service").pid, redis_pid(stack)
+    before, used, used_redis = resident(service), cpu_seconds(service), cpu_seconds(redis)
+    started = time.perf_counter()
+    tally, sent = asyncio.run(_at_a_rate(stack.url, _RATE, seconds))
+    taken = time.perf_counter() - started
+    report.row(
+        "submit", f"{_RATE} a second offered for {seconds} s",
+        sent=sent, offered_per_second=sent / taken, accepted=len(tally.accepted), refused=tally.refused,
+        broken=len(tally.broken), accepted_per_second=len(tally.accepted) / taken,
+        p50_ms=tally.percentile(0.5), p99_ms=tally.percentile(0.99),
+        service_cores=(cpu_seconds(service) - used) / taken, redis_cores=(cpu_seconds(redis) - used_redis) / taken,
+        memory_before=before, memory_after=resident(service),
+    )  # fmt: skip
+    for text in tally.broken[:5]:
+        print(f"broken: {text}")
+    report.target("submissions a second offered, each answered with 202 or 429", _RATE * 0.95, sent / taken)
+    report.target("submissions without such an answer", 0, sent - tally.answered, at_most=True)
+    return tally
+
+
+async def _at_a_rate(url: str, rate: int, seconds: int) -> tuple[Tally, int]:
+    tally = Tally()
+    free: asyncio.Queue[Connection] = asyncio.Queue()
+    connections = [Connection(url) for _ in range(_CONNECTIONS)]
+    for connection in connections:
+        free.put_nowait(await connection.__aenter__())
+    request = connections[0].encoded("POST", "/v1/recommendations", BODY)
+
+    async def one(connection: Connection, due: float) -> None:
+        try:
+            answer = await asyncio.wait_for(connection.ask(request), 60)
+            tally.take(answer, time.perf_counter() - due)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            tally.broken.append(repr(error))
+        free.put_nowait(connection)
+
+    tasks: set[asyncio.Task[None]] = set()
+    begun = time.perf_counter()
+    sent = 0
+    while (due := begun + sent / rate) < begun + seconds:
+        if (early := due - time.perf_counter()) > 0:
+            await asyncio.sleep(early)
+        task = asyncio.create_task(one(await free.get(), due))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        sent += 1
+    await asyncio.gather(*tasks)
+    for connection in connections:
+        await connection.__aexit__()
+    return tally, sent
+
+
+def _until_all_have_ended(report: Report, url: str, tally: Tally, case: str) -> None:
+    started = time.perf_counter()
+    ended, unknown = asyncio.run(_ends(url, tally.accepted, 600))
+    seconds = time.perf_counter() - started
+    report.row("submit", case, ended=ended, unknown=unknown, seconds=seconds, per_second=ended / seconds)
+    report.target(f"accepted jobs lost: {case}", 0, len(tally.accepted) - ended, at_most=True)
+
+
+async def _ends(url: str, ids: list[str], limit: float) -> tuple[int, int]:
     deadline = time.monotonic() + limit
     ended = unknown = 0
     async with Connection(url) as connection:
@@ -86,3 +188,15 @@ async def _until_ended(url: str, ids: list[str], limit: float) -> tuple[int, int
                     return ended, unknown
                 await asyncio.sleep(0.05)
     return ended, unknown
+
+
+@contextmanager
+def _workers_stopped(stack: Stack) -> Iterator[None]:
+    workers = [stack.process(f"worker-{lane}") for lane in ("recommend", "distill")]
+    for worker in workers:
+        worker.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.send_signal(signal.SIGCONT)

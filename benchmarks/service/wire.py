@@ -38,11 +38,12 @@ class Connection:
 
     def encoded(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> bytes:
         """A request as bytes, to be made outside of what is timed."""
-        content = b"" if body is None else json.dumps(body).encode()
+        raw = isinstance(body, bytes)
+        content = body if raw else b"" if body is None else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}:{self._port}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         if content:
-            lines.append("Content-Type: application/json")
+            lines.append(f"Content-Type: application/{'octet-stream' if raw else 'json'}")
         if method == "POST":
             lines.append(f"Content-Length: {len(content)}")
         return "\r\n".join([*lines, "", ""]).encode() + content

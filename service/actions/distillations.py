@@ -37,7 +37,8 @@ async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
     if isinstance(body.student, RegisteredStudent):
         await _require_ready(state, body.student.teacher, data)
     resolved = body.model_copy(update={"teachers": chosen, "recommendation": None, "labels": labels})
-    summary = await state.jobs.submit(id, "distillation", resolved)
+    with state.intake.one():
+        summary = await state.jobs.submit(id, "distillation", resolved)
     if ranking is not None:
         await audit.note(state, id, body, ranking)
     return summary

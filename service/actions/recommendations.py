@@ -34,7 +34,8 @@ async def submit(state: State, body: RecommendationBody, id: str) -> JobSummary:
             )
     if body.candidates is None:
         await _require_ready(state, body)
-    return await state.jobs.submit(id, "recommendation", body.model_copy(update={"student": student}))
+    with state.intake.one():
+        return await state.jobs.submit(id, "recommendation", body.model_copy(update={"student": student}))
 
 
 async def _require_ready(state: State, body: RecommendationBody) -> None:

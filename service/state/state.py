@@ -27,6 +27,7 @@ from .errors import StateUnavailable, StoreFull, StoreUnavailable
 from .events import EventLog
 from .figures import Figures
 from .idempotency import Idempotency
+from .intake import Intake
 from .jobs import Jobs
 from .lanes import Lane, Lanes
 from .recent import Recent
@@ -71,6 +72,7 @@ class State:
         self.jobs = Jobs(self.store, self.client, self.lanes, settings, self.ensure_index, self.students.delete)
         self.webhooks = Webhooks(self.store, self.client, self.jobs, self.ensure_index)
         self.recent = Recent()
+        self.intake = Intake()
         self.api_keys = ApiKeys(self.store)
         self.events = EventLog(self.client)
         self.figures = Figures(self.client)

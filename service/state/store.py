@@ -3,6 +3,7 @@
 The only module that knows obstore. Keys are made from ids and digests, never from a user's string.
 """
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -203,9 +204,11 @@ class Store:
             raise translated(error) from error
 
     async def delete_prefix(self, prefix: str) -> None:
-        """Remove everything under a prefix."""
+        """Remove everything under a prefix, in a folder store its folders too."""
         async for key in self.list(prefix):
             await self.delete(key)
+        if self._root is not None:
+            await asyncio.to_thread(_remove_empty, self._root / prefix)
 
     async def local(self, key: str) -> Path | None:
         """A local file with the object's content: the object itself in a folder store, else a cached copy.
@@ -263,6 +266,12 @@ class Store:
         key = "health/check"
         await self.put(key, b"ok")
         await self.delete(key)
+
+
+def _remove_empty(folder: Path) -> None:
+    for path, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):  # Somebody has written into it since.
+            Path(path).rmdir()
 
 
 def translated(error: Exception) -> StoreFull | StoreUnavailable:

@@ -15,14 +15,19 @@ def store(tmp_path: Path) -> Store:
     return Store((tmp_path / "store").as_uri(), tmp_path / "scratch")
 
 
-async def test_documents_round_trip(store: Store) -> None:
+async def test_documents_round_trip(store: Store, tmp_path: Path) -> None:
     await store.put("a/b.json", b"one")
     assert await store.get("a/b.json") == b"one"
     assert not await store.create("a/b.json", b"two")
     assert await store.create("a/c.json", b"three")
     assert sorted([key async for key in store.list("a/")]) == ["a/b.json", "a/c.json"]
+    await store.put("a/1/c", b"four")
+    await store.put("ab", b"five")
     await store.delete_prefix("a/")
     assert await store.get("a/b.json") is None
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["ab"]
+    await store.delete_prefix("a/")
+    assert await store.create("a/b.json", b"six")
     await store.delete("a/b.json")
 
 
