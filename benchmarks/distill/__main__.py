@@ -2,9 +2,10 @@
 
 FOLDER holds ``clinc150/`` and ``banking77/`` (Parquet with the columns text and label, and labels.json), and, where
 photographs are wanted, ``clothing/`` and ``tiny_imagenet/`` (image and label); without it only the digits are measured.
-A cell of photographs takes five minutes of a processor, others seconds. Measured cells are kept in ``--kept`` and not measured again, so that a run that was
-stopped goes on; where a column is new, it alone is measured. ``--seeds`` measures some seeds only, for several
-processes side by side. ``FAST=1`` measures a part, ``STRICT=1`` exits 1 when a target is missed.
+A cell of photographs takes five minutes of a processor, others seconds. Measured cells are kept in ``--kept`` and not
+measured again, so that a run that was stopped goes on; where a column is new, it alone is measured. ``--seeds``
+measures some seeds only, for several processes side by side. ``FAST=1`` measures a part, ``STRICT=1`` exits 1 when a
+target is missed.
 """
 
 import argparse
