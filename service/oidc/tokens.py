@@ -75,8 +75,9 @@ class Tokens:
             claims = proven_claims(
                 text, key, algorithm, issuer=self._issuer, audiences=self._audiences, leeway=self._leeway
             )
-            if not 0 < len(claims["sub"]) <= _LONGEST_SUBJECT:
-                raise BadToken(f"its subject must have 1 to {_LONGEST_SUBJECT} characters")
+            # It is logged: a line break in it would be a line of the log.
+            if not 0 < len(claims["sub"]) <= _LONGEST_SUBJECT or not claims["sub"].isprintable():
+                raise BadToken(f"its subject must have 1 to {_LONGEST_SUBJECT} characters that can be printed")
         except BadToken as error:
             raise Unauthenticated(
                 f"The token is refused: {error}. Get a new one from {self._issuer}", headers=_CHALLENGE

@@ -83,6 +83,8 @@ def test_the_algorithms_that_are_taken(http: httpx2.Client, issuer: Issuer, key:
         ({"sub": None}, "lacks the claim `sub`"),
         ({"sub": ""}, "subject must have"),
         ({"sub": "x" * 256}, "subject must have"),
+        ({"sub": "ada\n2026-01-01 [info] forged line"}, "can be printed"),
+        ({"sub": "\x1b[2J"}, "can be printed"),
         ({"sub": 7}, "subject is no text"),
         ({"exp": float("inf")}, "claims cannot be read"),
         ({"exp": "soon"}, "claims cannot be read"),
@@ -238,3 +240,17 @@ def test_a_missing_library_is_named(settings: Settings, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "jwt", None)
     with pytest.raises(LibraryMissing, match=r"preceptor-server\[oidc\]"):
         create_app(settings)
+
+
+def test_the_service_does_not_start_without_the_library(settings: Settings, issuer: Issuer) -> None:
+    program = "import sys; sys.modules['jwt'] = None; from service.__main__ import main; main()"
+    environment = {
+        **os.environ, "PRECEPTOR_DATA": str(settings.data), "REDIS_URL": str(settings.redis_url), "PRECEPTOR_PORT": "0",
+        "PRECEPTOR_OIDC_ISSUER": issuer.url, "PRECEPTOR_OIDC_AUDIENCE": "us",
+    }  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 78
+    assert "preceptor-server[oidc]" in ended.stderr
+    assert "Traceback" not in ended.stderr
