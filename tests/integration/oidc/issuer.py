@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -20,6 +21,12 @@ DISCOVERY = "/.well-known/openid-configuration"
 
 def rsa_key(bits: int = 2048) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+
+
+@cache
+def first_key() -> rsa.RSAPrivateKey:
+    """The key that every issuer starts with: made once, since that takes a while."""
+    return rsa_key()
 
 
 def public_jwk(key: Private, **members: Any) -> dict[str, Any]:
@@ -117,7 +124,7 @@ def issuing() -> Iterator[Issuer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         server.daemon_threads = True
         issuer = Issuer(server.server_address[1])
-        issuer.keys["one"] = rsa_key()
+        issuer.keys["one"] = first_key()
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:

@@ -18,6 +18,7 @@ from service.oidc import issuer_keys
 from service.oidc.documents import LARGEST, Documents, Unusable
 from service.oidc.issuer_keys import IssuerKeys
 from service.state.api_keys import ApiKeys
+from service.state.errors import IssuerUnavailable
 from service.state.settings import Settings
 from service.state.store import Store
 from tests.integration.api.serving import serve
@@ -219,6 +220,31 @@ async def test_other_hosts_than_the_issuers_must_be_public_or_listed() -> None:
         assert "not a public address" in await tried("keys.example.org")
         assert "ConnectError" in await tried("keys.example.org", "keys.example.org")
         assert "not a public address" in await tried("metadata", "10.0.0.0/8")
+
+
+@pytest.mark.anyio
+async def test_old_keys_are_replaced_while_they_go_on(issuer: Issuer) -> None:
+    moment = [0.0]
+    async with Documents(issuer.url, Egress.of(None)) as documents:
+        keys = IssuerKeys(issuer.url, documents, lambda: moment[0])
+        assert await keys.find("one", "RS256") is not None
+        issuer.keys = {"two": rsa_key()}
+        moment[0] = issuer_keys.FRESH_SECONDS
+        assert await keys.find("one", "RS256") is not None
+        assert len(issuer.asked) == 2, "they are still fresh"
+        moment[0] += 1
+        assert await keys.find("one", "RS256") is not None, "nobody waits for the new ones"
+        await asyncio.wait([task for task in asyncio.all_tasks() if task.get_name() == "issuer keys"])
+        assert len(issuer.asked) == 4
+        assert await keys.find("one", "RS256") is None
+        assert await keys.find("two", "RS256") is not None
+        issuer.answers[DISCOVERY] = (500, {})
+        moment[0] += issuer_keys.KEPT_SECONDS
+        assert await keys.find("two", "RS256") is not None
+        await keys.aclose()
+        moment[0] += 1
+        with pytest.raises(IssuerUnavailable):
+            await keys.find("two", "RS256")
 
 
 async def _hanging(issuer: Issuer) -> tuple[IssuerKeys, asyncio.Event, Documents]:

@@ -4,7 +4,6 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import httpx2
 import jwt
@@ -57,23 +56,21 @@ def test_keys_that_a_token_brings_or_points_to_are_not_used(
     assert set(issuer.asked) == {DISCOVERY, "/keys"}
 
 
-@pytest.mark.parametrize(
-    "kid",
-    [
+def test_a_key_id_is_a_name_and_nothing_else(http: httpx2.Client, issuer: Issuer) -> None:
+    stranger = rsa_key()
+    names = [
         "../../../../dev/null", "/etc/passwd", "file:///dev/null", "http://169.254.169.254/", "one' OR '1'='1",
         "one\x00", "one ", "ONE", "", "%6fne", "|id", "{{7*7}}", "k" * 5_000, "\u202e one",
-    ],
-)  # fmt: skip
-def test_a_key_id_is_a_name_and_nothing_else(http: httpx2.Client, issuer: Issuer, kid: str) -> None:
-    stranger = rsa_key()
-    assert get(http, issuer.token(kid, key=stranger, **ADMIN)) == 401
+    ]  # fmt: skip
+    for kid in names:
+        assert get(http, issuer.token(kid, key=stranger, **ADMIN)) == 401, kid
     assert set(issuer.asked) <= {DISCOVERY, "/keys"}
 
 
-@pytest.mark.parametrize("kid", [7, None, True, ["one"], {"one": 1}, 1e400])
-def test_a_key_id_of_another_type(http: httpx2.Client, issuer: Issuer, kid: Any) -> None:
-    head = b64(json.dumps({"alg": "RS256", "kid": kid}).encode())
-    assert get(http, f"{head}.{b64(issuer.claims(**ADMIN))}.{b64(b'x' * 256)}") == 401
+def test_a_key_id_of_another_type(http: httpx2.Client, issuer: Issuer) -> None:
+    for kid in (7, None, True, ["one"], {"one": 1}, 1e400):
+        head = b64(json.dumps({"alg": "RS256", "kid": kid}).encode())
+        assert get(http, f"{head}.{b64(issuer.claims(**ADMIN))}.{b64(b'x' * 256)}") == 401, kid
 
 
 def test_without_a_key_id_only_where_there_is_no_choice(http: httpx2.Client, issuer: Issuer) -> None:
@@ -86,6 +83,7 @@ def test_without_a_key_id_where_there_are_two(http: httpx2.Client, issuer: Issue
     assert get(http, issuer.token(None, key=issuer.keys["two"])) == 401
 
 
+@pytest.mark.filterwarnings("ignore::jwt.InsecureKeyLengthWarning")
 def test_symmetric_and_weak_keys_in_the_issuers_set_are_left_out(http: httpx2.Client, issuer: Issuer) -> None:
     weak, private, encrypting = rsa_key(1024), rsa_key(), rsa_key()
     secret = b"s" * 32
