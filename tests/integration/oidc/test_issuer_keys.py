@@ -220,6 +220,8 @@ async def test_other_hosts_than_the_issuers_must_be_public_or_listed() -> None:
         assert "not a public address" in await tried("keys.example.org")
         assert "ConnectError" in await tried("keys.example.org", "keys.example.org")
         assert "not a public address" in await tried("metadata", "10.0.0.0/8")
+        plain = await _found(where, issuer, "keys.example.org", f"http://keys.example.org:{port}/keys")
+        assert "must begin with https://" in plain, "also where the operator allows the host"
 
 
 @pytest.mark.anyio
