@@ -11,7 +11,7 @@ from preceptor.contract.ids import REQUEST, JobId
 from preceptor.contract.jobs import Job, JobEvent, JobKind, JobStatus, JobSummary
 from preceptor.contract.page import Page
 from service.state.errors import NotFound, StateUnavailable
-from service.state.events import ends
+from service.state.events import BATCH, ends
 from service.state.state import State
 
 from .context import StateOf
@@ -116,6 +116,8 @@ async def _events(state: State, id: str, last: str | None) -> AsyncGenerator[Job
                         if ends(event):
                             return
                         last = event.id
+                    if len(batch) < BATCH:
+                        break  # What has come since rings again.
                 if news:
                     continue  # It goes on, or the log's last event would have said so.
                 summary = await state.jobs.get(id)

@@ -13,7 +13,9 @@ from . import redis_keys
 from .background import ended
 from .connection import RedisClient, translated
 
-_BATCH: Final = 500
+BATCH: Final = 500
+"""Events read at once; fewer are all there are."""
+
 _RECHECK_SECONDS: Final = 5.0
 """A listener looks at the log this often even if no wake-up came: a lost message costs seconds, not for ever."""
 
@@ -27,7 +29,7 @@ class EventLog:
         self._task: asyncio.Task[None] | None = None
         self._flights: dict[tuple[str, str | None, int], asyncio.Task[list[JobEvent]]] = {}
 
-    async def after(self, id: str, last: str | None, count: int = _BATCH) -> list[JobEvent]:
+    async def after(self, id: str, last: str | None, count: int = BATCH) -> list[JobEvent]:
         """Up to `count` events behind the event `last` (from the start where None).
 
         Listeners that ask for the same at the same time, as all do when an event comes, share one answer.
