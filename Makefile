@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (once; some minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e clients/python -e ".[worker,oidc,demo,dev]"
+		-e clients/python -e ".[worker,oidc,telemetry,demo,dev]"
 	@touch $@
 
 demo: install ## The main job on real models: rank a zoo, explain, distil (about two minutes)

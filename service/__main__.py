@@ -14,6 +14,7 @@ from service.oidc.optional import LibraryMissing
 from service.state.api_keys import ApiKeys
 from service.state.settings import Settings
 from service.state.store import Store
+from service.telemetry import TelemetryMissing, switch_on
 
 _MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 
@@ -26,7 +27,8 @@ def main() -> None:
     try:
         asyncio.run(keys_are_asked_for(settings, ApiKeys(store)))
         app = create_app(settings)
-    except (UnsafeAddress, LibraryMissing) as error:
+        end_traces = switch_on("service")
+    except (UnsafeAddress, LibraryMissing, TelemetryMissing) as error:
         print(error, file=sys.stderr)
         leave(_MISCONFIGURED)
     uvicorn.run(
@@ -38,6 +40,7 @@ def main() -> None:
         timeout_graceful_shutdown=10,
         server_header=False,
     )
+    end_traces()
 
 
 if __name__ == "__main__":

@@ -5,11 +5,15 @@ import asyncio
 import signal
 import sys
 import tempfile
+from typing import Final
 
 from service.logs import configure
 from service.state.lanes import LANES, Lane
 from service.state.settings import Settings
 from service.state.state import State
+from service.telemetry import TelemetryMissing, switch_on
+
+_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 
 
 async def _serve(settings: Settings, lane: Lane) -> None:
@@ -32,7 +36,13 @@ def main() -> int:
     arguments = parser.parse_args()
     settings = Settings()
     configure(settings, process=f"worker-{arguments.lane}")
+    try:
+        end_traces = switch_on(f"worker-{arguments.lane}")
+    except TelemetryMissing as error:
+        print(error, file=sys.stderr)
+        return _MISCONFIGURED
     asyncio.run(_serve(settings, arguments.lane))
+    end_traces()
     return 0
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.state import traces
+
 from .metrics import REQUESTS, SECONDS
 
 log = structlog.stdlib.get_logger("service.access")
@@ -25,11 +27,20 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"x-request-id", b"")
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _ACCEPTED_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        traceparent = headers.get(b"traceparent", b"").decode("latin-1")
+        with traces.server_span(scope["method"], traceparent) as span:
+            if trace := traces.trace_id():
+                structlog.contextvars.bind_contextvars(trace_id=trace)
+            status, route = await self._handle(scope, receive, send, request_id)
+            traces.name_request(span, scope["method"], route, status)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> tuple[int, str]:
         started = time.perf_counter()
         seen: dict[str, Any] = {"status": 500, "seconds": 0.0}
 
@@ -53,3 +64,4 @@ class Observed:
                 status=seen["status"],
                 milliseconds=round(seen["seconds"] * 1000, 1),
             )
+        return seen["status"], route

@@ -23,6 +23,7 @@ class StoredRequest(BaseModel):
     created_at_ms: int
     request: dict[str, Any]
     caller: str | None = None
+    trace: str | None = None
 
 
 class StoredOutcome(BaseModel):

@@ -85,6 +85,11 @@ class JobRecords:
             known = None if request is None else self._keep_request(id, request)
         return known
 
+    async def trace(self, id: str) -> str:
+        """The `traceparent` of the request that submitted the job; empty where it was not traced."""
+        with translated():
+            return await cast(Any, self._client.hget(redis_keys.job(id), "trace")) or ""
+
     async def result(self, id: str) -> bytes | None:
         """The result document of a job that has succeeded."""
         fields = await self._fields(id)

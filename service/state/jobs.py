@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from preceptor.contract.base import now
 from preceptor.contract.jobs import JobKind, JobStatus, JobSummary
 
-from . import redis_keys, scripts
+from . import redis_keys, scripts, traces
 from .caller import CALLER
 from .connection import translated
 from .errors import QueueFull, QuotaReached, StateUnavailable
@@ -45,6 +45,7 @@ class Jobs(Recovery):
             created_at_ms=int(now().timestamp() * 1000),
             request=_OBJECT.validate_json(request.model_dump_json()),
             caller=None if caller is None else caller.key,
+            trace=traces.carried() or None,
         )
         first = await self._store.create(request_key(id), stored.model_dump_json().encode())
         try:

@@ -54,6 +54,7 @@ class Recovery(Deliveries):
             stored.caller or "",
             max_jobs,
             stored.request.get("priority", "normal"),
+            stored.trace or "",
             more_keys=[*order_keys(stored.kind), f"{redis_keys.CALLERS}{stored.caller or ''}"],
         )
         return cast(Recorded, outcome)

@@ -71,7 +71,8 @@ end
 """.replace("CALLERS", redis_keys.CALLERS).replace("FIGURES", redis_keys.FIGURES)
 
 # KEYS: ..., order, order of the kind, jobs of the caller.
-# ARGV: ..., kind, lane, created_at, order member, room, requeues, caller, most jobs of the caller, priority.
+# ARGV: ..., kind, lane, created_at, order member, room, requeues, caller, most jobs of the caller, priority,
+# traceparent.
 # Returns what came of it, and how many jobs wait in the lane.
 CREATE: Final = (
     _HEAD
@@ -86,6 +87,7 @@ if ARGV[9] ~= '' then
   redis.call('HSET', job, 'caller', ARGV[9])
   redis.call('SADD', KEYS[13], id)
 end
+if ARGV[12] ~= '' then redis.call('HSET', job, 'trace', ARGV[12]) end
 redis.call('SADD', active, id)
 line_up()
 redis.call('ZADD', KEYS[11], 0, ARGV[6])

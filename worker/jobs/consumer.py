@@ -31,6 +31,7 @@ from service.state.state import State
 from .context import JobContext, Stopped
 from .figures import WorkerFigures
 from .solitude import Solitude
+from .traced import traced_delivery
 
 Task = Callable[[JobContext, dict[str, Any]], Awaitable[BaseModel]]
 PASSING: Final = (StateUnavailable, StoreUnavailable, StoreFull)
@@ -175,10 +176,12 @@ class Consumer:
                 log.warning("the job's request was withdrawn; its record is removed")
                 await jobs.forget(id)
                 return
-            result = await self._tasks[summary.kind](context, request)
-            await context.close()
-            if await self._persist(context, lambda: jobs.succeed(id, fence, result)):
-                self._figures.count(summary.kind, result)
+            async with traced_delivery(self.state, summary, self.lane) as delivery:
+                result = await self._tasks[summary.kind](context, request)
+                await context.close()
+                if await self._persist(context, lambda: jobs.succeed(id, fence, result)):
+                    self._figures.count(summary.kind, result)
+                delivery.succeeded(result)
             log.info("job done", seconds=round(time.perf_counter() - started, 3))
         except Stopped as stopped:
             await self._end_stopped(context, stopped)

@@ -24,6 +24,7 @@ from ..core.effects import (
     advance,
 )
 from ..core.settings import Settings
+from ..core.tracing import client_span
 from ..core.transfer import CHUNK, Upload
 from ..wire import failures, head, request_options
 
@@ -77,8 +78,10 @@ class Driver:
     async def _perform(self, effect: Effect, stream: "_Stream") -> Any:
         match effect:
             case Exchange(request):
-                with failures(self.settings):
-                    response = await self.http.send(self.build(request))
+                built = self.build(request)
+                with failures(self.settings), client_span(request.method, request.path, built.headers) as answered:
+                    response = await self.http.send(built)
+                    answered(response.status_code)
                     return replace(head(response), content=response.content)
             case Open(request):
                 return await stream.open(request)
@@ -109,8 +112,10 @@ class _Stream:
 
     async def open(self, request: Request) -> Reply:
         await self.close()
-        with failures(self._driver.settings):
-            self._response = await self._driver.http.send(self._driver.build(request), stream=True)
+        built = self._driver.build(request)
+        with failures(self._driver.settings), client_span(request.method, request.path, built.headers) as answered:
+            self._response = await self._driver.http.send(built, stream=True)
+            answered(self._response.status_code)
         self._chunks = self._response.aiter_bytes()
         return head(self._response)
 

@@ -23,6 +23,7 @@ from ..core.effects import (
     advance,
 )
 from ..core.settings import Settings
+from ..core.tracing import client_span
 from ..core.transfer import CHUNK, Upload
 from ..wire import failures, head, request_options
 
@@ -76,8 +77,10 @@ class Driver:
     def _perform(self, effect: Effect, stream: "_Stream") -> Any:
         match effect:
             case Exchange(request):
-                with failures(self.settings):
-                    response = self.http.send(self.build(request))
+                built = self.build(request)
+                with failures(self.settings), client_span(request.method, request.path, built.headers) as answered:
+                    response = self.http.send(built)
+                    answered(response.status_code)
                     return replace(head(response), content=response.content)
             case Open(request):
                 return stream.open(request)
@@ -108,8 +111,10 @@ class _Stream:
 
     def open(self, request: Request) -> Reply:
         self.close()
-        with failures(self._driver.settings):
-            self._response = self._driver.http.send(self._driver.build(request), stream=True)
+        built = self._driver.build(request)
+        with failures(self._driver.settings), client_span(request.method, request.path, built.headers) as answered:
+            self._response = self._driver.http.send(built, stream=True)
+            answered(self._response.status_code)
         self._chunks = self._response.iter_bytes()
         return head(self._response)
 
