@@ -13,6 +13,8 @@ from service.state import traces
 from .metrics import REQUESTS, SECONDS
 
 log = structlog.stdlib.get_logger("service.access")
+_PROBED = ("/health", "/metrics")
+"""Asked for every few seconds by machines: no traces."""
 _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._:-]{1,100}")
 
 
@@ -33,6 +35,9 @@ class Observed:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        if scope["path"].startswith(_PROBED):
+            await self._handle(scope, receive, send, request_id)
+            return
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
         with traces.server_span(scope["method"], traceparent) as span:
             if trace := traces.trace_id():

@@ -6,6 +6,7 @@ brings is not always the one that it was sent for.
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Final
 
@@ -18,12 +19,16 @@ SCOPE: Final = "preceptor"
 _TRACER: Final = trace.get_tracer(SCOPE)
 _W3C: Final = TraceContextTextMapPropagator()
 _HEADER: Final = "traceparent"
+_REQUEST: Final[ContextVar[Span | None]] = ContextVar("request span", default=None)
 
 
 def carried() -> str:
-    """The current span as W3C `traceparent`; empty where nothing is traced."""
+    """The current request's span as W3C `traceparent`; empty where nothing is traced."""
     carrier: dict[str, str] = {}
-    _W3C.inject(carrier)
+    span = _REQUEST.get()
+    if span is not None:
+        # Not whatever span is current: those of libraries are not exported.
+        _W3C.inject(carrier, trace.set_span_in_context(span))
     return carrier.get(_HEADER, "")
 
 
@@ -50,7 +55,11 @@ def server_span(method: str, traceparent: str) -> Generator[Span]:
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
-        yield span
+        token = _REQUEST.set(span)
+        try:
+            yield span
+        finally:
+            _REQUEST.reset(token)
 
 
 def name_request(span: Span, method: str, route: str, status: int) -> None:

@@ -182,7 +182,7 @@ class Consumer:
                 if await self._persist(context, lambda: jobs.succeed(id, fence, result)):
                     self._figures.count(summary.kind, result)
                 delivery.succeeded(result)
-            log.info("job done", seconds=round(time.perf_counter() - started, 3))
+                log.info("job done", seconds=round(time.perf_counter() - started, 3))
         except Stopped as stopped:
             await self._end_stopped(context, stopped)
         except PASSING as error:
