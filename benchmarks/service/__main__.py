@@ -1,7 +1,8 @@
 """Run the service benchmark: prints one table, writes `benchmarks/results/service.json`.
 
 `FAST=1` takes fewer requests and 2,000 jobs, `STRICT=1` exits 1 when a target is missed. `JOBS` says how many jobs
-the memory is watched over (100,000), `MINUTES` for how long at most (20). `ONLY` names the parts to run, with commas.
+the memory is watched over (100,000), `MINUTES` for how long at most (20). `ONLY` names the parts to run, with commas;
+they have a file of their own, `service-<parts>.json`.
 """
 
 import os
@@ -16,7 +17,7 @@ from service.state.settings import Settings
 from . import endurance, latency, listeners, submissions, uploads
 from .stage import stage
 
-_RESULT: Final = Path(__file__).parents[1] / "results" / "service.json"
+_RESULTS: Final = Path(__file__).parents[1] / "results"
 _PARTS: Final = ("latency", "listen", "upload", "submit", "memory")
 
 
@@ -42,7 +43,8 @@ def main() -> int:
         kept = endurance.KEPT_SECONDS
         with stage(max_queue=endurance.ROOM, job_seconds=kept, event_seconds=kept) as stack:
             endurance.measure(report, stack, jobs, minutes)
-    holds = report.close(_RESULT)
+    name = "-".join(["service", *(part for part in _PARTS if part in only and only != set(_PARTS))])
+    holds = report.close(_RESULTS / f"{name}.json")
     return 1 if os.environ.get("STRICT", "0") not in ("", "0") and not holds else 0
 
 

@@ -23,15 +23,16 @@ async def add(
     """
     target = staged.path.with_suffix(".parquet")
     try:
-        ingested = await in_thread(
-            ingest,
-            staged.path,
-            filename=filename,
-            format=format,
-            labels=labels,
-            settings=state.settings,
-            target=target,
-        )
+        async with state.ingesting:
+            ingested = await in_thread(
+                ingest,
+                staged.path,
+                filename=filename,
+                format=format,
+                labels=labels,
+                settings=state.settings,
+                target=target,
+            )
         id = digest_id(PROBE, ingested.digest)
         existing = await state.probes.get(id)
         if existing is not None:

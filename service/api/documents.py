@@ -27,20 +27,22 @@ REVALIDATED: Final = "private, no-cache"
 """A cache may keep an answer for its owner, and asks whether it still holds each time."""
 
 
-def document(model: BaseModel | bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer with an entity tag."""
+def document(
+    model: BaseModel | bytes, *, status: int = 200, headers: dict[str, str] | None = None, tag: str = ""
+) -> Response:
+    """A JSON answer with an entity tag, which is made where it is not given."""
     body = model if isinstance(model, bytes) else model.model_dump_json().encode()
     return Response(
         body,
         status_code=status,
         media_type="application/json",
-        headers={"ETag": entity_tag(body), "Cache-Control": REVALIDATED, **(headers or {})},
+        headers={"ETag": tag or entity_tag(body), "Cache-Control": REVALIDATED, **(headers or {})},
     )
 
 
-def conditional(model: BaseModel | bytes, if_none_match: str | None) -> Response:
+def conditional(model: BaseModel | bytes, if_none_match: str | None, tag: str = "") -> Response:
     """A JSON answer, or 304 where the caller has this version."""
-    response = document(model)
+    response = document(model, tag=tag)
     tag = response.headers["ETag"]
     if passes_if_none_match(if_none_match, tag):
         return response

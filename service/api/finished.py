@@ -47,11 +47,13 @@ class Finished:
             collection, _, id = scope["path"].rpartition("/")
             begin = _KINDS.get(collection)
             if begin is not None and id.startswith(begin):
-                known = _state(scope["app"]).recent.get(id)
+                recent = _state(scope["app"]).recent
+                known = recent.get(id)
                 tags = [value for name, value in scope["headers"] if name == b"if-none-match"]
                 if known is not None and sum(map(len, tags)) <= IF_NONE_MATCH_LENGTH and len(tags) < 2:
                     scope["route"] = self._routes[collection]
-                    await conditional(known, tags[0].decode("latin-1") if tags else None)(scope, receive, send)
+                    given = tags[0].decode("latin-1") if tags else None
+                    await conditional(known, given, recent.tag(id))(scope, receive, send)
                     return
         await self.app(scope, receive, send)
 

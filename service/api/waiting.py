@@ -8,6 +8,7 @@ from typing import cast
 from starlette.responses import Response
 
 from preceptor.contract.jobs import JobStatus, JobSummary
+from service.actions.entity_tag import entity_tag
 from service.state.errors import NotFound, StateUnavailable
 from service.state.state import State
 
@@ -41,7 +42,7 @@ async def _whole(state: State, summary: JobSummary) -> bytes:
     document = b"".join([head.encode(), b',"request":', request or b"null", b',"result":', result or b"null", b"}"])
     complete = request is not None and (result is not None or summary.status != JobStatus.SUCCEEDED)
     if summary.status.terminal and complete:
-        state.recent.put(summary.id, document)
+        state.recent.put(summary.id, document, entity_tag(document))
     return document
 
 

@@ -21,7 +21,7 @@ class Recent:
 
     def __init__(self, limit: int = _BYTES, seconds: float = _SECONDS) -> None:
         self._limit, self._seconds = limit, seconds
-        self._kept: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, bytes, str]] = OrderedDict()
         self._size = 0
 
     def get(self, id: str) -> bytes | None:
@@ -35,12 +35,17 @@ class Recent:
         self._kept.move_to_end(id)
         return found[1]
 
-    def put(self, id: str, document: bytes) -> None:
-        """Keep the document of a job that has ended."""
+    def tag(self, id: str) -> str:
+        """What was kept beside a document; empty where nothing was."""
+        found = self._kept.get(id)
+        return "" if found is None else found[2]
+
+    def put(self, id: str, document: bytes, tag: str = "") -> None:
+        """Keep the document of a job that has ended, and its entity tag: it takes longer to make than to send."""
         if len(document) > self._limit // 4:
             return
         self.forget(id)
-        self._kept[id] = (time.monotonic(), document)
+        self._kept[id] = (time.monotonic(), document, tag)
         self._size += len(document)
         while self._size > self._limit:
             self.forget(next(iter(self._kept)))

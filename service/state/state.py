@@ -1,6 +1,7 @@
 """Everything that must not be lost, in one object: what the service and a worker open at start."""
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import AsyncGenerator
@@ -73,6 +74,7 @@ class State:
         self.webhooks = Webhooks(self.store, self.client, self.jobs, self.ensure_index)
         self.recent = Recent()
         self.intake = Intake()
+        self.ingesting = asyncio.Semaphore(os.cpu_count() or 1)  # Each takes a core, and memory for what it reads.
         self.api_keys = ApiKeys(self.store)
         self.events = EventLog(self.client)
         self.figures = Figures(self.client)

@@ -37,3 +37,12 @@ def test_a_large_document_is_not_kept_and_a_new_one_replaces_the_old() -> None:
     kept.put("other", b"y" * 25)
     assert kept.get("same") == b"x" * 25
     assert kept.get("other") == b"y" * 25
+
+
+def test_a_tag_is_kept_beside_its_document() -> None:
+    kept = Recent()
+    assert kept.tag("a") == ""
+    kept.put("a", b"document", '"tag"')
+    assert kept.tag("a") == '"tag"'
+    kept.put("a", b"other")
+    assert kept.tag("a") == ""
