@@ -21,6 +21,8 @@ Coordinate = Annotated[Number, Field(ge=-1e6, le=1e6)]
 
 
 def _clean(name: str) -> str:
+    if name.isascii() and name.isprintable() and (stripped := name.strip()):
+        return stripped  # Most names: nothing to normalise, and no control characters.
     name = unicodedata.normalize("NFC", name).strip()
     if not name:
         raise ValueError("a label must not be empty")
