@@ -58,6 +58,15 @@ def test_it_is_counted_under_its_route(http: httpx2.Client, seeds: Seeds) -> Non
     assert float(counts[0]) >= 3
 
 
+def test_methods_that_nobody_knows_are_counted_as_one(http: httpx2.Client) -> None:
+    for number in range(5):
+        assert http.request(f"BREW{number}", "/v1/jobs").status_code == 405
+    lines = [row for row in http.get("/metrics").text.splitlines() if row.startswith("preceptor_http_requests_total")]
+    assert not [row for row in lines if "BREW" in row]
+    other = [row for row in lines if 'method="other"' in row and 'status="405"' in row]
+    assert sum(float(row.split()[1]) for row in other) >= 5
+
+
 def test_a_job_that_goes_on_is_looked_up(http: httpx2.Client, app: FastAPI, seeds: Seeds) -> None:
     state: State = app.state.preceptor
     assert http.get(f"/v1/jobs/{seeds.queued}").json()["status"] == "queued"
