@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Literal, cast
 
-from preceptor.contract.jobs import JobStatus
+from preceptor.contract.jobs import JobStatus, JobSummary
 
 from . import redis_keys, scripts
 from .connection import translated
@@ -58,6 +58,22 @@ class Recovery(Deliveries):
             more_keys=[*order_keys(stored.kind), f"{redis_keys.CALLERS}{stored.caller or ''}"],
         )
         return cast(Recorded, outcome)
+
+    async def get(self, id: str) -> JobSummary | None:
+        """A job without its request and result, or None.
+
+        A Redis that was killed may have lost single records: the job is brought back before it is called unknown.
+        """
+        summary = await super().get(id)
+        if summary is None and await self._bring_back(id):
+            summary = await super().get(id)
+        return summary
+
+    async def _bring_back(self, id: str) -> bool:
+        outcome = await self.outcome(id)
+        if outcome is not None:
+            return await self._restore_ended(id, outcome)
+        return await self._restore_waiting(id, canceled=await self._store.get(cancel_key(id)) is not None)
 
     async def reap(self, *, silent: bool = True) -> int:
         """Re-queue jobs whose worker fell silent or whose delay is over, and replace lost messages.

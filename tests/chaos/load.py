@@ -17,7 +17,7 @@ from tests import digits_zoo
 from .worker import POISON
 
 TERMINAL: Final = frozenset({"succeeded", "failed", "canceled"})
-_VOLATILE: Final = frozenset({"timings", "seconds", "student", "cached"})
+_VOLATILE: Final = frozenset({"timings", "seconds", "student", "cached", "items_per_second"})
 _WORDS: Final = (
     ["cat", "tiger", "dog", "wolf", "horse", "zebra"],
     ["truck", "bus", "jet plane", "tram", "bicycle"],

@@ -1,0 +1,52 @@
+"""Redis may lose single records, as when it is killed while an index is rebuilt: no acknowledged job is called unknown."""
+
+from typing import Any, cast
+
+import pytest
+
+from preceptor.contract.ids import RECOMMENDATION, new_id
+from preceptor.contract.jobs import JobStatus
+from preceptor.contract.recommendations import RecommendationBody
+from service.state import redis_keys
+from service.state.job_documents import request_key
+from service.state.settings import Settings
+from service.state.state import State
+
+pytestmark = pytest.mark.anyio
+REQUEST = RecommendationBody.model_validate({"student": {"labels": ["cat", "dog"]}})
+
+
+async def lose(state: State, id: str) -> None:
+    """Remove a job's record and all that names it, and leave the mark of a whole index."""
+    lane = "recommend"
+    client = cast(Any, state.client)
+    await client.delete(redis_keys.job(id), redis_keys.events(id))
+    await client.srem(redis_keys.ACTIVE, id)
+    for key in (redis_keys.waiting(lane), redis_keys.leases(lane), redis_keys.ENDED):
+        await client.zrem(key, id)
+    assert await client.exists(redis_keys.MARKER)
+
+
+async def test_a_lost_record_is_brought_back_when_it_is_asked_for(settings: Settings) -> None:
+    async with State(settings) as state:
+        await state.ensure_index()
+        waiting, canceled = new_id(RECOMMENDATION), new_id(RECOMMENDATION)
+        for id in (waiting, canceled):
+            await state.jobs.submit(id, "recommendation", REQUEST)
+        await state.jobs.cancel(canceled)
+        for id in (waiting, canceled):
+            await lose(state, id)
+        found = [await state.jobs.get(id) for id in (waiting, canceled)]
+        assert [job and job.status for job in found] == [JobStatus.QUEUED, JobStatus.CANCELED]
+        assert (await state.jobs.take(waiting, "a worker")).code == "taken"
+
+
+async def test_what_was_never_accepted_stays_unknown(settings: Settings) -> None:
+    async with State(settings) as state:
+        await state.ensure_index()
+        id = new_id(RECOMMENDATION)
+        assert await state.jobs.get(id) is None
+        await state.jobs.submit(id, "recommendation", REQUEST)
+        await lose(state, id)
+        await state.store.delete(request_key(id))
+        assert await state.jobs.get(id) is None
