@@ -1,4 +1,4 @@
-"""Redis may lose single records, as when it is killed while an index is rebuilt: no acknowledged job is called unknown."""
+"""Redis may lose single records, killed while an index is rebuilt: no acknowledged job is called unknown for it."""
 
 from typing import Any, cast
 
