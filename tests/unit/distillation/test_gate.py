@@ -11,7 +11,7 @@ from preceptor.contract.training import Training
 from worker.distillation.bench import prepare
 from worker.distillation.checkpoints import Ledger
 from worker.distillation.course import choose, plan_of
-from worker.distillation.gate import MARGIN, GateDecision, choose_weight, tempered_likelihood
+from worker.distillation.gate import MARGIN, GateDecision, choose_weight, informs, tempered_likelihood
 from worker.distillation.progress import Progress
 from worker.distillation.request import Recipe, TeacherSignal
 from worker.distillation.students import Surroundings, blueprint_of
@@ -52,10 +52,34 @@ def test_a_teacher_that_says_more_than_the_student_is_heard_where_nothing_can_be
     assert heard.weight == 1.0
     assert heard.advantage == pytest.approx(np.log(0.9) - heard.scores[0.0], abs=1e-6)
     assert "no less likely" in heard.reason
-    ignorant = choose_weight(LABELS, _fit(0.0), folds=3, spoken=[_certain(LABELS, 0.25)])
-    assert ignorant.weight == 0
-    assert ignorant.advantage is not None
-    assert ignorant.advantage < 0
+    unsure = choose_weight(LABELS, _fit(0.0), folds=3, spoken=[_certain(LABELS, 0.3)])
+    assert unsure.weight == 0
+    assert unsure.advantage is not None
+    assert unsure.advantage < 0
+
+
+def test_noise_is_not_heard_beside_a_student_that_learnt_nothing() -> None:
+    """Both say no more than the shares of the classes, so neither is likelier than the other."""
+    learnt_nothing = np.zeros((len(LABELS), 4), np.float32)
+
+    def fit(kept: np.ndarray, held: np.ndarray, weight: float) -> np.ndarray:
+        return learnt_nothing[held]
+
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        noise = np.full((len(LABELS), 4), 0.25) + 0.02 * generator.normal(size=(len(LABELS), 4))
+        noise /= noise.sum(axis=1, keepdims=True)
+        assert choose_weight(LABELS, fit, folds=3, spoken=[noise]).weight == 0
+    assert choose_weight(LABELS, fit, folds=3, spoken=[_certain(LABELS, 0.5)]).weight == 1.0
+
+
+def test_what_a_teacher_knows_is_measured_against_the_shares() -> None:
+    assert informs(_certain(LABELS, 0.3), LABELS)
+    assert not informs(np.full((len(LABELS), 4), 0.25), LABELS)
+    assert not informs(_certain((LABELS + 1) % 4, 0.9), LABELS)
+    # Right on half of the items and wrong on the others by as much: nothing is known.
+    half = np.where((np.arange(len(LABELS)) % 2 > 0)[:, None], _certain(LABELS, 0.4), _certain((LABELS + 1) % 4, 0.4))
+    assert not informs(half, LABELS)
 
 
 def test_what_was_seen_to_hurt_is_refused_whatever_the_teacher_says() -> None:
