@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from preceptor.contract.jobs import JobStatus
 from preceptor.contract.problem import Problem
+from preceptor.contract.versions import CONTRACT
 
 from . import redis_keys, scripts
 from .connection import translated
@@ -24,7 +25,7 @@ from .job_records import JobRecords
 from .lanes import Lane, lane_of
 from .records import order_member
 
-TakeCode = Literal["taken", "exhausted", "canceling", "held", "delayed", "ended", "unknown"]
+TakeCode = Literal["taken", "exhausted", "canceling", "held", "delayed", "newer", "ended", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,16 @@ class Deliveries(JobRecords):
         ----------
         message
             The job that the message was sent for: taken where no turn is known, and the answer where none waits.
+            `newer`: that job needs a newer worker, and no other waits.
         """
         while True:
             with translated():
-                first = cast("list[str]", await cast(Any, self._client).zrange(redis_keys.turns(lane), 0, 0))
-            if not first:
+                async with self._client.pipeline(transaction=False) as pipeline:
+                    for contract in range(1, CONTRACT + 1):
+                        cast(Any, pipeline).zrange(redis_keys.turns(lane, contract), 0, 0, withscores=True)
+                    heads = cast("list[list[tuple[str, float]]]", await pipeline.execute())
+            first = min((head[0] for head in heads if head), key=lambda head: (head[1], head[0]), default=None)
+            if first is None:
                 return message, await self.take(message, owner)
             taken = await self.take(first[0], owner)
             # Else another worker was faster, or it has ended: either way its turn is over.
@@ -124,9 +130,15 @@ class Deliveries(JobRecords):
         """End a job that was asked to stop. False where the fence is stale."""
         return await self._end(id, fence, JobStatus.CANCELED, None)
 
-    async def release(self, id: str, fence: int) -> bool:
-        """Hand a job back to its lane without counting the delivery. False where the fence is stale."""
-        released = bool(await self._script(scripts.RELEASE, id, fence))
+    async def release(self, id: str, fence: int, contract: int = 1) -> bool:
+        """Hand a job back to its lane without counting the delivery. False where the fence is stale.
+
+        Parameters
+        ----------
+        contract
+            What its request needs, where the record did not say so: only such workers take it from now on.
+        """
+        released = bool(await self._script(scripts.RELEASE, id, fence, contract))
         if released:
             await self._enqueue(id)
         return released

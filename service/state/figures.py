@@ -45,9 +45,9 @@ COUNTERS: Final[dict[str, Counter]] = {
     "jobs_ended": Counter("Jobs that have ended", ("kind", "status"), tuple(product(_KINDS, _ENDS))),
     "job_failures": Counter("Failed jobs, by the type of their problem", ("kind", "problem")),
     "job_redeliveries": Counter(
-        "Jobs put back into their lane: their worker was lost, met a fault that passes, or drained",
+        "Jobs put back into their lane: their worker was lost, met a fault that passes, drained, or is too old",
         ("kind", "reason"),
-        tuple(product(_KINDS, ("lost", "fault", "drain"))),
+        tuple(product(_KINDS, ("lost", "fault", "drain", "newer"))),
     ),
     "dead_letters": Counter(
         "Jobs given up after too many lost workers or too many faults",

@@ -16,7 +16,7 @@ JOBS: Final = "jobs"
 
 
 class StoredRequest(BaseModel):
-    """What the store keeps of an accepted job."""
+    """What the store keeps of an accepted job. `contract`: the lowest version of the contract that reads `request`."""
 
     id: str
     kind: JobKind
@@ -24,6 +24,7 @@ class StoredRequest(BaseModel):
     request: dict[str, Any]
     caller: str | None = None
     trace: str | None = None
+    contract: int = 1
 
 
 class StoredOutcome(BaseModel):

@@ -8,9 +8,14 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, cast
 
+from pydantic import BaseModel
 from redis.commands.core import AsyncScript
 
-from preceptor.contract.jobs import JobStatus, JobSummary
+from preceptor.contract.distillations import DistillationBody
+from preceptor.contract.jobs import JobKind, JobStatus, JobSummary
+from preceptor.contract.recommendations import RecommendationBody
+from preceptor.contract.validations import ValidationBody
+from preceptor.contract.versions import full_form
 
 from . import redis_keys, scripts
 from .connection import RedisClient, translated
@@ -32,6 +37,12 @@ from .store import Store
 
 _KEPT_REQUESTS: Final = 8 * 2**20
 """Bytes of requests that are kept in memory: who submits a job or watches one asks for it again at once."""
+
+_BODIES: Final[dict[JobKind, type[BaseModel]]] = {
+    "recommendation": RecommendationBody,
+    "validation": ValidationBody,
+    "distillation": DistillationBody,
+}
 
 
 class JobRecords:
@@ -72,10 +83,15 @@ class JobRecords:
             fields = await self._fields(id)
         return summary_of(fields) if fields else None
 
-    async def request(self, id: str) -> dict[str, Any] | None:
-        """The job's request, as it was accepted."""
+    async def stored(self, id: str) -> StoredRequest | None:
+        """What the store has of an accepted job; its `request` may lack fields that are at their defaults."""
         text = await self._store.get(request_key(id))
-        return None if text is None else StoredRequest.model_validate_json(text).request
+        return None if text is None else StoredRequest.model_validate_json(text)
+
+    async def request(self, id: str) -> dict[str, Any] | None:
+        """The job's request, as it was accepted, with all defaults."""
+        stored = await self.stored(id)
+        return None if stored is None else full_form(_BODIES[stored.kind], stored.request)
 
     async def request_text(self, id: str) -> bytes | None:
         """The job's request as JSON. It never changes, so it is read once by all who watch the job."""

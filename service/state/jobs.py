@@ -5,12 +5,13 @@ ended. Redis holds what is under way: all of it can be made again from the store
 """
 
 from contextlib import suppress
-from typing import Any, cast
+from typing import cast
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from preceptor.contract.base import now
 from preceptor.contract.jobs import JobKind, JobStatus, JobSummary
+from preceptor.contract.versions import stored_form
 
 from . import redis_keys, scripts, traces
 from .caller import CALLER
@@ -20,8 +21,6 @@ from .job_documents import JOBS, StoredOutcome, StoredRequest, cancel_key, folde
 from .lanes import LANE_OF_KIND, Lane
 from .records import encode_cursor, page_of_ids
 from .recovery import Recovery
-
-_OBJECT: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 class Jobs(Recovery):
@@ -39,13 +38,15 @@ class Jobs(Recovery):
         lane = LANE_OF_KIND[kind]
         caller = CALLER.get()
         await self._refuse_early(lane)
+        form, contract = stored_form(request)
         stored = StoredRequest(
             id=id,
             kind=kind,
             created_at_ms=int(now().timestamp() * 1000),
-            request=_OBJECT.validate_json(request.model_dump_json()),
+            request=form,
             caller=None if caller is None else caller.key,
             trace=traces.carried() or None,
+            contract=contract,
         )
         first = await self._store.create(request_key(id), stored.model_dump_json().encode())
         try:
@@ -66,7 +67,7 @@ class Jobs(Recovery):
         if outcome == "created":
             with suppress(StateUnavailable):  # It is accepted: the reaper hands it over as soon as Redis answers.
                 await self._enqueue(id, requeues=0)
-            self._keep_request(id, stored.request)
+            self._keep_request(id, request.model_dump(mode="json"))
             return _accepted(stored)
         summary = await self.get(id)
         if summary is None:

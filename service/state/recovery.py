@@ -55,6 +55,7 @@ class Recovery(Deliveries):
             max_jobs,
             stored.request.get("priority", "normal"),
             stored.trace or "",
+            stored.contract,
             more_keys=[*order_keys(stored.kind), f"{redis_keys.CALLERS}{stored.caller or ''}"],
         )
         return cast(Recorded, outcome)

@@ -95,9 +95,9 @@ def waiting(lane: str) -> str:
     return f"{PREFIX}lane:{lane}:waiting"
 
 
-def turns(lane: str) -> str:
-    """Sorted set: ids of the jobs that wait in a lane, by whose turn it is."""
-    return f"{PREFIX}lane:{lane}:turns"
+def turns(lane: str, contract: int = 1) -> str:
+    """Sorted set: ids of the jobs that wait in a lane and need this contract, by whose turn it is."""
+    return f"{PREFIX}lane:{lane}:turns" + (f":{contract}" if contract > 1 else "")
 
 
 def clocks(lane: str) -> str:

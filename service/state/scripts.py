@@ -5,16 +5,20 @@ The clock is Redis' own, so that workers whose clocks disagree still agree on le
 
 from typing import Final
 
+from preceptor.contract.versions import CONTRACT
+
 from . import redis_keys
 
 # KEYS of every job script: job, active, events, expiring, leases, waiting, delayed, ended, turns, clocks.
 # ARGV: channel, id, ...
-_HEAD: Final = """
+_HEAD: Final = (
+    """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local job, active, events, expiring = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local leases, waiting, delayed, ended = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local turns, clocks = KEYS[9], KEYS[10]
+local own_contract = CONTRACT
 local channel = ARGV[1]
 local id = ARGV[2]
 local function emit(name, data)
@@ -50,9 +54,24 @@ local function new_turn(priority, caller)
   if priority == 'low' then turn = turn + LOW end
   return turn
 end
+-- A job lines up with those that need the same contract: a worker sees no turn of a job that it cannot read.
+local function contract_of()
+  return tonumber(redis.call('HGET', job, 'contract') or '1')
+end
+local function turns_of(contract)
+  return contract > 1 and turns .. ':' .. contract or turns
+end
+local function leave_turn()
+  local turn = 0
+  for contract = 1, math.max(own_contract, contract_of()) do
+    turn = tonumber(redis.call('ZSCORE', turns_of(contract), id) or turn)
+    redis.call('ZREM', turns_of(contract), id)
+  end
+  return turn
+end
 local function line_up()
   redis.call('ZADD', waiting, 'NX', now, id)
-  redis.call('ZADD', turns, tonumber(redis.call('HGET', job, 'turn') or '0'), id)
+  redis.call('ZADD', turns_of(contract_of()), tonumber(redis.call('HGET', job, 'turn') or '0'), id)
 end
 local function wait_again(delay, reason)
   count('job_redeliveries', reason)
@@ -68,11 +87,14 @@ local function wait_again(delay, reason)
   end
   emit('status', cjson.encode({status = 'queued'}))
 end
-""".replace("CALLERS", redis_keys.CALLERS).replace("FIGURES", redis_keys.FIGURES)
+""".replace("CALLERS", redis_keys.CALLERS)
+    .replace("FIGURES", redis_keys.FIGURES)
+    .replace("CONTRACT", str(CONTRACT))
+)
 
 # KEYS: ..., order, order of the kind, jobs of the caller.
 # ARGV: ..., kind, lane, created_at, order member, room, requeues, caller, most jobs of the caller, priority,
-# traceparent.
+# traceparent, contract that the request needs.
 # Returns what came of it, and how many jobs wait in the lane.
 CREATE: Final = (
     _HEAD
@@ -88,6 +110,7 @@ if ARGV[9] ~= '' then
   redis.call('SADD', KEYS[13], id)
 end
 if ARGV[12] ~= '' then redis.call('HSET', job, 'trace', ARGV[12]) end
+if tonumber(ARGV[13]) > 1 then redis.call('HSET', job, 'contract', ARGV[13]) end
 redis.call('SADD', active, id)
 line_up()
 redis.call('ZADD', KEYS[11], 0, ARGV[6])
@@ -101,9 +124,13 @@ return {'created', waits + 1}
 TAKE: Final = (
     _HEAD
     + """
-local turn = tonumber(redis.call('ZSCORE', turns, id) or '0')
-redis.call('ZREM', turns, id)
 local status = redis.call('HGET', job, 'status')
+if status and not terminal(status) and contract_of() > own_contract then
+  leave_turn()
+  if status == 'queued' and not redis.call('ZSCORE', delayed, id) then line_up() end
+  return {'newer', 0, 0}
+end
+local turn = leave_turn()
 if not status then return {'unknown', 0, 0} end
 if terminal(status) then return {'ended', 0, 0} end
 if redis.call('ZSCORE', delayed, id) then return {'delayed', 0, 0} end
@@ -196,7 +223,7 @@ redis.call('HDEL', job, 'owner', 'checkpoint')
 not_of_caller()
 redis.call('SREM', active, id)
 redis.call('ZREM', waiting, id)
-redis.call('ZREM', turns, id)
+leave_turn()
 redis.call('ZREM', leases, id)
 redis.call('ZREM', delayed, id)
 redis.call('ZADD', ended, ARGV[5], id)
@@ -225,14 +252,15 @@ return status
 """
 )
 
-# ARGV: ..., fence. A draining worker hands its job back.
+# ARGV: ..., fence, contract that the request needs. A worker that drains, or cannot read the request, hands it back.
 RELEASE: Final = (
     _HEAD
     + """
 if redis.call('HGET', job, 'fence') ~= ARGV[3] then return 0 end
 if redis.call('HGET', job, 'status') ~= 'running' then return 0 end
 redis.call('HINCRBY', job, 'deliveries', -1)
-wait_again(0, 'drain')
+if tonumber(ARGV[4]) > 1 then redis.call('HSET', job, 'contract', ARGV[4]) end
+wait_again(0, tonumber(ARGV[4]) > own_contract and 'newer' or 'drain')
 return 1
 """
 )
@@ -266,7 +294,7 @@ if not status or terminal(status) then
   redis.call('ZREM', leases, id)
   redis.call('ZREM', delayed, id)
   redis.call('ZREM', waiting, id)
-  redis.call('ZREM', turns, id)
+  leave_turn()
   return 'ended'
 end
 if status == 'queued' then
@@ -292,7 +320,7 @@ redis.call('SREM', active, id)
 redis.call('ZREM', leases, id)
 redis.call('ZREM', delayed, id)
 redis.call('ZREM', waiting, id)
-redis.call('ZREM', turns, id)
+leave_turn()
 redis.call('ZREM', ended, id)
 not_of_caller()
 redis.call('ZREM', KEYS[11], ARGV[3])

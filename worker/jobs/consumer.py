@@ -16,6 +16,7 @@ from docket import Worker
 from pydantic import BaseModel
 
 from preceptor.contract.jobs import JobKind
+from preceptor.contract.versions import CONTRACT
 from service.state.background import ended
 from service.state.errors import (
     PreceptorError,
@@ -43,6 +44,9 @@ _TICK: Final = 0.25
 
 _STUCK: Final = 70
 """Exit status of a worker that ended itself because a job did not stop."""
+
+_NEWER_PAUSE: Final = 0.5
+"""Seconds before a message of a job that needs a newer worker is given up; the reaper sends another."""
 
 _CONCURRENCY: Final[dict[Lane, int]] = {"recommend": 4, "distill": 1}
 """Jobs at once. A quick recommendation must not stand behind one that runs teachers."""
@@ -127,8 +131,14 @@ class Consumer:
     async def _run_job(self, message: str) -> None:
         if self._draining.is_set():
             return  # Stays queued in its record; the reaper hands it to another worker.
-        job_id, taken = await self.state.jobs.take_next(self.lane, message, f"{self.name}-{uuid.uuid4().hex[:8]}")
-        if taken.code in ("held", "delayed", "ended", "unknown"):
+        owner = f"{self.name}-{uuid.uuid4().hex[:8]}"
+        job_id, taken = await self.state.jobs.take_next(self.lane, message, owner)
+        if taken.code == "newer":  # Leaves the next messages to others for a while, and looks what else there is.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._draining.wait(), _NEWER_PAUSE)
+                return
+            job_id, taken = await self.state.jobs.take_next(self.lane, message, owner)
+        if taken.code in ("held", "delayed", "newer", "ended", "unknown"):
             log.info("job not taken", job=job_id, because=taken.code)
             return
         context = JobContext(self.state, job_id, taken.fence)
@@ -169,15 +179,19 @@ class Consumer:
         try:
             context.check()
             summary = await jobs.get(id)
-            request = await jobs.request(id)
+            stored = await jobs.stored(id)
             if summary is None:
                 return
-            if request is None:
+            if stored is None:
                 log.warning("the job's request was withdrawn; its record is removed")
                 await jobs.forget(id)
                 return
+            if stored.contract > CONTRACT:  # The record does not say so: an older service has restored it.
+                log.info("job handed back: it needs a newer worker", contract=stored.contract, ours=CONTRACT)
+                await self._persist(context, lambda: jobs.release(id, fence, stored.contract))
+                return
             async with traced_delivery(self.state, summary, self.lane) as delivery:
-                result = await self._tasks[summary.kind](context, request)
+                result = await self._tasks[summary.kind](context, stored.request)
                 await context.close()
                 if await self._persist(context, lambda: jobs.succeed(id, fence, result)):
                     self._figures.count(summary.kind, result)

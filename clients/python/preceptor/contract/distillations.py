@@ -12,6 +12,7 @@ from .losses import Loss, TransportLoss
 from .recommendations import Timings
 from .teachers import StoredFile
 from .training import Training
+from .versions import Since
 
 Architecture = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,119}$")]
 
@@ -94,7 +95,7 @@ class DistillationBody(Body):
     loss: Loss = Field(default_factory=TransportLoss)
     training: Training = Field(default_factory=Training)
     compare: Flag | Literal["full"] = True
-    priority: Priority = Field(default="normal", description=TURNS)
+    priority: Annotated[Priority, Since(2)] = Field(default="normal", description=TURNS)
     name: Annotated[str, Field(min_length=1, max_length=120)] | None = None
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Discriminator, Field, Tag
 
 from .base import Body, Flag, Number, tagged
+from .versions import Since
 
 Weight = Annotated[Number, Field(ge=0, le=1000)] | Literal["auto"]
 
@@ -66,7 +67,7 @@ class MappedKlLoss(Body):
 
     model_config = tagged("name")
 
-    name: Literal["mapped_kl"] = "mapped_kl"
+    name: Annotated[Literal["mapped_kl"], Since(2, ("mapped_kl",))] = "mapped_kl"
     weight: Weight = "auto"
     eps: Number = Field(default=0.05, gt=0, le=10)
     temperature: Number = Field(default=1.0, gt=0, le=100)
@@ -105,7 +106,7 @@ class FeaturesLoss(Body):
 
     model_config = tagged("name")
 
-    name: Literal["features"] = "features"
+    name: Annotated[Literal["features"], Since(2, ("features",))] = "features"
     weight: Weight = "auto"
 
 
@@ -130,7 +131,7 @@ class WkdLoss(Body):
 
     model_config = tagged("name")
 
-    name: Literal["wkd"] = "wkd"
+    name: Annotated[Literal["wkd"], Since(2, ("wkd",))] = "wkd"
     weight: Weight = "auto"
     kappa: Annotated[Number, Field(gt=0, le=100)] | None = None
     eps: Number = Field(default=0.05, ge=0.005, le=10)

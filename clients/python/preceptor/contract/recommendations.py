@@ -9,6 +9,7 @@ from .ids import ProbeId, TeacherId
 from .jobs import TURNS, Job, Priority
 from .labels import Label, LabelSetBody, LabelSetGiven
 from .teachers import Modality, Name, Tag
+from .versions import Since
 
 ProbeMethod = Literal[
     "prediction_transport",
@@ -86,7 +87,7 @@ class RecommendationBody(Body):
     shortlist: Whole = Field(
         default=100, ge=1, le=10_000, description="With a probe, at most so many teachers are run: the nearest by names"
     )
-    budget_seconds: Number | None = Field(
+    budget_seconds: Annotated[Number | None, Since(2)] = Field(
         default=None,
         gt=0,
         le=86_400,
@@ -98,7 +99,7 @@ class RecommendationBody(Body):
     encoder: Annotated[str, Field(max_length=300)] | None = Field(
         default=None, description="Label encoder; the server's default where absent"
     )
-    priority: Priority = Field(default="normal", description=TURNS)
+    priority: Annotated[Priority, Since(2)] = Field(default="normal", description=TURNS)
 
     @model_validator(mode="after")
     def _agree(self) -> "RecommendationBody":

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from .base import Body, Number, Whole
+from .versions import Since
 
 
 class EarlyStopping(Body):
@@ -52,17 +53,17 @@ class Training(Body):
 
     epochs: Whole = Field(default=20, ge=1, le=10_000)
     batch_size: Whole = Field(default=64, ge=1, le=65_536)
-    gradient_accumulation: Whole = Field(default=1, ge=1, le=1024)
+    gradient_accumulation: Annotated[Whole, Since(2)] = Field(default=1, ge=1, le=1024)
     learning_rate: Annotated[Number, Field(gt=0, le=10)] | None = Field(
         default=None, description="The student's own default where absent"
     )
-    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    schedule: Annotated[Literal["one_cycle", "cosine", "constant"], Since(2)] = "one_cycle"
     weight_decay: Number = Field(default=0.01, ge=0, le=1)
-    ema: Annotated[Number, Field(gt=0, lt=1)] | None = None
-    early_stopping: EarlyStopping | None = None
-    class_weights: Literal["none", "balanced"] = "none"
-    augmentation: Literal["auto", "mirror", "none"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    ema: Annotated[Annotated[Number, Field(gt=0, lt=1)] | None, Since(2)] = None
+    early_stopping: Annotated[EarlyStopping | None, Since(2)] = None
+    class_weights: Annotated[Literal["none", "balanced"], Since(2)] = "none"
+    augmentation: Annotated[Literal["auto", "mirror", "none"], Since(2)] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Since(2)] = "auto"
     seed: Whole = Field(default=0, ge=0, le=2**31 - 1)
     seeds: Whole = Field(default=1, ge=1, le=20, description="Repetitions with consecutive seeds, for the interval")
     time_limit_seconds: Number | None = Field(default=None, gt=0)

@@ -1,0 +1,86 @@
+"""The version of the contract: how an older worker beside a newer service knows which requests it cannot read.
+
+Bodies refuse unknown fields. So a request is stored without the newer fields that are at their defaults, and with the
+lowest version that can read what is left.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, cast
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+CONTRACT: Final = 2
+"""Raised when a request gains a field, a value or a form; what it has gained is marked with `Since`.
+
+- 1: the first.
+- 2: `priority`; `budget_seconds`; schedules, EMA, early stopping, class weights, augmentation, precision and gradient
+  accumulation of a training; the losses `wkd`, `mapped_kl` and `features`.
+"""
+
+_OBJECT: Final[TypeAdapter[dict[str, Any]]] = TypeAdapter(dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Since:
+    """Marks what a request has gained: `Annotated[Priority, Since(2)]`.
+
+    Parameters
+    ----------
+    contract
+        The first version that knows it.
+    values
+        Where the field itself is older, or is the tag of a newer form of a union: the values that are new. Otherwise
+        the field is, and its default (a plain value) must mean what was done before there was the field.
+    """
+
+    contract: int
+    values: tuple[str, ...] | None = None
+
+
+def stored_form(body: BaseModel) -> tuple[dict[str, Any], int]:
+    """A request as JSON, without newer fields at their defaults, and the lowest contract that can read it."""
+    form = _OBJECT.validate_json(body.model_dump_json())
+    return form, _lowered(body, form)
+
+
+def full_form(kind: type[BaseModel], form: dict[str, Any]) -> dict[str, Any]:
+    """A stored request with the defaults of fields that it lacks.
+
+    One that this version cannot read is given back as it is: it came from a newer one, or rules were looser then.
+    """
+    try:
+        return _OBJECT.validate_json(kind.model_validate(form).model_dump_json())
+    except ValidationError:
+        return form
+
+
+@cache
+def _marks(kind: type[BaseModel]) -> list[tuple[str, tuple[Since, ...], Any]]:
+    """The fields of a body: name, marks, default."""
+    return [
+        (name, tuple(mark for mark in field.metadata if isinstance(mark, Since)), field.get_default())
+        for name, field in kind.model_fields.items()
+    ]
+
+
+def _lowered(value: object, form: object) -> int:
+    """Remove from `form` what older readers do not need; the contract that the rest needs."""
+    needed = 1
+    if isinstance(value, BaseModel):
+        fields = cast("dict[str, object]", form)
+        for name, marks, default in _marks(type(value)):
+            inner = getattr(value, name)
+            if any(mark.values is None for mark in marks) and inner == default:
+                del fields[name]
+                continue
+            for mark in marks:
+                if mark.values is None or inner in mark.values:
+                    needed = max(needed, mark.contract)
+            if isinstance(inner, (BaseModel, list)):
+                needed = max(needed, _lowered(cast("object", inner), fields[name]))
+    elif isinstance(value, list):
+        items = cast("list[object]", value)
+        if items and isinstance(items[0], BaseModel):
+            needed = max(map(_lowered, items, cast("list[object]", form)))
+    return needed
