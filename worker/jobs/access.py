@@ -192,8 +192,10 @@ class OutputsOf:
         except RunStopped:
             self._context.check()
             raise
-        self._cache.put(key, encode_outputs(outputs, half=outputs.features is not None))
-        return outputs, False
+        kept = encode_outputs(outputs, half=outputs.features is not None)
+        self._cache.put(key, kept)
+        # As the cache will give them: else the first job over a probe would have other digits than the next one.
+        return decode_outputs(kept), False
 
 
 async def outputs_input(state: State, teacher: Teacher, probe: str) -> tuple[Path, Path | None]:
