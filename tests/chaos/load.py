@@ -17,6 +17,7 @@ from tests import digits_zoo
 from .worker import POISON
 
 TERMINAL: Final = frozenset({"succeeded", "failed", "canceled"})
+_TIMED: Final = frozenset({"metrics.json", "events.out.tfevents.student"})
 _VOLATILE: Final = frozenset({"timings", "seconds", "student", "cached", "items_per_second"})
 _WORDS: Final = (
     ["cat", "tiger", "dog", "wolf", "horse", "zebra"],
@@ -155,8 +156,8 @@ def canonical(result: Any) -> str:
 
     def without(value: Any) -> Any:
         if isinstance(value, dict):
-            if value.get("name") == "metrics.json":  # It tells how long each epoch took.
-                return "metrics.json"
+            if value.get("name") in _TIMED:  # They tell how long each epoch took.
+                return value["name"]
             return {key: without(inner) for key, inner in value.items() if key not in _VOLATILE}
         return [without(inner) for inner in value] if isinstance(value, list) else value
 
