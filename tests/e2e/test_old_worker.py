@@ -43,6 +43,7 @@ def test_an_old_worker_leaves_alone_what_it_cannot_read(tmp_path: Path) -> None:
             wait_ended(deployment, id)
 
         def refused() -> bool:
+            assert job(deployment, newer)["status"] == "queued", job(deployment, newer)
             return any(
                 (line["job"], line["because"]) == (newer, "newer") for line in deployment.logged("old", "job not taken")
             )
