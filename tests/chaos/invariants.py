@@ -10,6 +10,7 @@ from typing import Any, Final
 import httpx2
 import redis
 
+from preceptor.contract.versions import CONTRACT
 from service.state import redis_keys
 from service.state.lanes import LANES
 
@@ -78,7 +79,7 @@ def no_leaked_key(deployment: Deployment) -> list[str]:
         must_be_empty = [redis_keys.ACTIVE, redis_keys.UNSWEPT, redis_keys.REBUILD_LOCK]
         for lane in LANES:
             must_be_empty += [redis_keys.waiting(lane), redis_keys.leases(lane), redis_keys.delayed(lane)]
-            must_be_empty.append(redis_keys.turns(lane))
+            must_be_empty += [redis_keys.turns(lane, contract) for contract in range(1, CONTRACT + 1)]
             stream = f"{redis_keys.lane(lane)}:stream"
             if client.exists(stream) and (left := client.xlen(stream)):
                 wrong.append(f"{left} messages are left in {stream}")

@@ -38,9 +38,15 @@ class Since:
     values: tuple[str, ...] | None = None
 
 
-def stored_form(body: BaseModel) -> tuple[dict[str, Any], int]:
-    """A request as JSON, without newer fields at their defaults, and the lowest contract that can read it."""
-    form = _OBJECT.validate_json(body.model_dump_json())
+def stored_form(body: BaseModel, *, nulls: bool = True) -> tuple[dict[str, Any], int]:
+    """A request as JSON, without newer fields at their defaults, and the lowest contract that can read it.
+
+    Parameters
+    ----------
+    nulls
+        Whether fields without a value are there as null.
+    """
+    form = _OBJECT.validate_json(body.model_dump_json(exclude_none=not nulls))
     return form, _lowered(body, form)
 
 
@@ -72,7 +78,7 @@ def _lowered(value: object, form: object) -> int:
         for name, marks, default in _marks(type(value)):
             inner = getattr(value, name)
             if any(mark.values is None for mark in marks) and inner == default:
-                del fields[name]
+                fields.pop(name, None)
                 continue
             for mark in marks:
                 if mark.values is None or inner in mark.values:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ..contract.problem import Problem
+from ..contract.versions import stored_form
 from ..errors import PreceptorError, ServiceUnreachableError, UnexpectedAnswerError, invalid, status_error
 from .effects import Exchange, Procedure, Reply, Request, Sleep
 from .retries import delay
@@ -68,7 +69,8 @@ def call(
     head = dict(headers or {})
     content: bytes | Upload | None = upload
     if body is not None:
-        values = body.model_dump(mode="json", exclude_none=True) if isinstance(body, BaseModel) else dict(body)
+        # Without newer fields at their defaults: an older service refuses what it does not know.
+        values = stored_form(body, nulls=False)[0] if isinstance(body, BaseModel) else dict(body)
         content = json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
         head["Content-Type"] = "application/json"
     elif upload is not None:
