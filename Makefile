@@ -6,7 +6,7 @@ DATA ?=
 MINUTES ?= 30
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo up test check lint types imports audit sbom format clean chaos fuzz \
+.PHONY: help install demo up test check lint types imports audit sbom format clean chaos fuzz upgrade \
 	bench-transport bench-recommend bench-distill bench-service
 
 help: ## Show the targets
@@ -67,6 +67,9 @@ bench-service: install ## The service under load, beside a bare route
 
 chaos: install ## Mixed jobs while everything is killed; MINUTES=30 by default
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES)
+
+upgrade: install ## From older code, with running jobs; make upgrade FROM=commit
+	@$(BIN)/python -m tests.upgrade --from "$(or $(FROM),$(error give the older version: make upgrade FROM=commit))"
 
 fuzz: install ## Hostile inputs for every parser; make fuzz SECONDS=600
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
