@@ -1,4 +1,4 @@
-"""`python -m tests.upgrade --from COMMIT`: replaces a running deployment of older code by this tree's."""
+"""`python -m tests.upgrade --from COMMIT`: replaces a running deployment of older code by newer code."""
 
 import argparse
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .campaign import Campaign, Report
 from .deployment import Deployment
-from .trees import WrongTree, exported
+from .trees import ROOT, WrongTree, exported
 
 
 def table(report: Report) -> str:
@@ -32,6 +32,7 @@ def main() -> int:
     """Exit status 0 where every job ended once and can be read; 2 where the old code cannot be had."""
     parser = argparse.ArgumentParser(prog="python -m tests.upgrade", description=__doc__)
     parser.add_argument("--from", dest="reference", required=True, help="commit, tag or branch of the old code")
+    parser.add_argument("--to", help="commit, tag or branch of the new code; the working tree where absent")
     parser.add_argument("--epochs", type=int, default=3000, help="of the distillation that is under way")
     parser.add_argument("--keep", action="store_true", help="keep the logs and the store, and say where")
     arguments = parser.parse_args()
@@ -39,8 +40,9 @@ def main() -> int:
     started = time.monotonic()
     try:
         old = exported(arguments.reference, folder / "old")
+        new = exported(arguments.to, folder / "new") if arguments.to else ROOT
         with Deployment(folder / "deployment") as deployment:
-            report = Campaign(deployment, old, arguments.epochs).run()
+            report = Campaign(deployment, old, new, arguments.epochs).run()
     except WrongTree as error:
         print(error, file=sys.stderr)
         return 2

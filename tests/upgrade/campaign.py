@@ -17,7 +17,6 @@ from service.state.lanes import LANES
 from tests import digits_zoo
 
 from .deployment import Deployment, until
-from .trees import ROOT
 
 _CLASSES: Final = [5, 6, 7, 8, 9]
 _ZOO: Final = {
@@ -56,13 +55,16 @@ class Campaign:
 
     Parameters
     ----------
+    old, new
+        Trees of code.
     epochs
         Of the distillation that must outlast the replacement of the service.
     """
 
-    def __init__(self, deployment: Deployment, old: Path, epochs: int) -> None:
+    def __init__(self, deployment: Deployment, old: Path, new: Path, epochs: int) -> None:
         self._on = deployment
         self._old = old
+        self._new = new
         self._epochs = epochs
         self.report = Report()
 
@@ -85,7 +87,7 @@ class Campaign:
             until(lambda: _epochs(on, long), "the distillation has not begun", 120)
         self._recommend_by_names("the old service, at its end", 12)
         self._ended("old-service")
-        on.start_service("new-service", ROOT)
+        on.start_service("new-service", self._new)
         with Client(on.url) as client:
             self._recommend(client, made, "the new service, for old workers")
             until(lambda: self._waiting() == {long}, "old workers have not done what the new service took", 180)
@@ -95,10 +97,13 @@ class Campaign:
                 self._ended(f"old-{lane}")
             before = _epochs(on, long)
             for lane in LANES:
-                on.start_worker(f"new-{lane}", ROOT, lane)
+                on.start_worker(f"new-{lane}", self._new, lane)
             self._recommend(client, made, "the new deployment", priority="high")
             self._distil(client, made, 30, "the new deployment")
             until(lambda: not self._waiting(), "jobs have not ended", 400)
+            # Workers from before there were turns leave those of their jobs; whoever takes a later job removes them.
+            self._recommend_by_names("the new deployment, as the last", 1, priority="low")
+            until(lambda: not self._waiting(), "the last job has not ended", 60)
             after = _epochs(on, long)[len(before) :]
         if after:
             self.report.resumed_at = (after[0], before[-1])
