@@ -150,7 +150,8 @@ async def test_turns_survive_the_loss_of_redis(state: State) -> None:
     ids = [await submit(state, "a") for _ in range(3)]
     await state.client.flushall()
     await state.ensure_index()
-    assert await serve(state, 4) == [*ids, low]
+    # A restored job stands where its id does; ids of one millisecond have no order.
+    assert await serve(state, 4) == [*sorted(ids), low]
 
 
 async def test_lanes_do_not_share_turns(state: State) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 from preceptor.contract.distillations import EpochMetrics
@@ -130,11 +129,6 @@ def test_no_part_holds_a_single_item_of_several(rows: int, parts: int, sizes: li
     found = parts_of(torch.arange(rows), parts)
     assert [len(part) for part in found] == sizes
     assert sorted(torch.cat(found).tolist()) == list(range(rows))
-
-
-def test_more_parts_than_items_are_refused() -> None:
-    with pytest.raises(ValidationError, match="a part would hold no item"):
-        Training(batch_size=8, gradient_accumulation=9)
 
 
 def test_the_running_mean_is_delivered(setting: Any) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from .base import Body, Number, Whole
 from .versions import Since
@@ -31,8 +31,8 @@ class Training(Body):
     batch_size
         Labelled items a step, and as many transfer items.
     gradient_accumulation
-        In how many parts a batch goes through the model, where it does not fit at once. Layers that look at the
-        whole batch (batch norm) see a part.
+        In how many parts, at most, a batch goes through the model, where it does not fit at once. Layers that look at
+        the whole batch (batch norm) see a part.
     schedule
         `one_cycle`: the learning rate rises over the first tenth and falls as a cosine; `cosine`: falls at once;
         `constant`.
@@ -67,9 +67,3 @@ class Training(Body):
     seed: Whole = Field(default=0, ge=0, le=2**31 - 1)
     seeds: Whole = Field(default=1, ge=1, le=20, description="Repetitions with consecutive seeds, for the interval")
     time_limit_seconds: Number | None = Field(default=None, gt=0)
-
-    @model_validator(mode="after")
-    def _parts_hold_items(self) -> "Training":
-        if self.gradient_accumulation > self.batch_size:
-            raise ValueError("gradient_accumulation cannot be more than batch_size: a part would hold no item")
-        return self
