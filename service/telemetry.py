@@ -6,16 +6,23 @@ minute, and neither requests nor jobs.
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from service.state.traces import SCOPE
+import structlog
+
+from service.state import traces
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-_TIMEOUT: Final = 5.0
-"""Seconds for one request to the collector, and for the last one at the end."""
+_TIMEOUT: Final = 3.0
+"""Seconds for one batch to the collector, with its repetitions."""
+_LAST: Final = 5.0
+"""Seconds for all that is left when the process ends."""
 _QUIET: Final = 60.0
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class TelemetryMissing(Exception):
@@ -39,7 +46,7 @@ def switch_on(process: str) -> Callable[[], None]:
     Returns
     -------
     Callable
-        Sends what is left; called at the end of the process.
+        Sends what is left, for five seconds at most; called at the end of the process.
 
     Raises
     ------
@@ -50,33 +57,30 @@ def switch_on(process: str) -> Callable[[], None]:
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+        from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise TelemetryMissing(
             "a collector is named by OTEL_EXPORTER_OTLP_ENDPOINT, but what sends traces is not installed: pip install "
             "'preceptor-server[telemetry]', or unset it"
         ) from error
-    from opentelemetry import trace
-
-    class Ours(BatchSpanProcessor):
-        """Leaves out the spans of libraries: the queue's would show a message under the name of another job."""
-
-        def on_end(self, span: ReadableSpan) -> None:
-            scope = span.instrumentation_scope
-            if scope is not None and scope.name == SCOPE:
-                super().on_end(span)
-
     name = os.environ.get("OTEL_SERVICE_NAME", f"preceptor-{process}")
-    provider = TracerProvider(resource=Resource.create({"service.name": name}))
-    provider.add_span_processor(Ours(OTLPSpanExporter(timeout=_TIMEOUT), export_timeout_millis=_TIMEOUT * 1000))
-    trace.set_tracer_provider(provider)
+    # Not at the exit of the interpreter: that would wait for as long as a collector that never answers lets it.
+    provider = TracerProvider(resource=Resource.create({"service.name": name}), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_TIMEOUT)))
+    traces.use(provider)
     for noisy in ("opentelemetry.sdk", "opentelemetry.exporter"):
         _quieten(noisy)
 
     def switch_off() -> None:
-        provider.force_flush(int(_TIMEOUT * 1000))
-        provider.shutdown()
+        traces.use(None)
+        # The library's own limit is half a minute, and it sends batch after batch: a process that is asked to end
+        # would be killed before.
+        last = threading.Thread(target=provider.shutdown, name="last traces", daemon=True)
+        last.start()
+        last.join(_LAST)
+        if last.is_alive():
+            log.warning("the collector did not take the last spans in time; they are lost", seconds=_LAST)
 
     return switch_off
 

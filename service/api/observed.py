@@ -38,19 +38,23 @@ class Observed:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        if scope["path"].startswith(_PROBED):
-            await self._handle(scope, receive, send, request_id)
+        if not traces.on() or scope["path"].startswith(_PROBED):
+            await self._handle(scope, receive, send, request_id, {})
             return
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
-        with traces.server_span(scope["method"], traceparent) as span:
+        with traces.server_span(scope["method"], scope["scheme"], traceparent) as span:
             if trace := traces.trace_id():
                 structlog.contextvars.bind_contextvars(trace_id=trace)
-            status, route = await self._handle(scope, receive, send, request_id)
-            traces.name_request(span, scope["method"], route, status)
+            seen: dict[str, Any] = {}
+            try:
+                await self._handle(scope, receive, send, request_id, seen)
+            finally:
+                route = getattr(scope.get("route"), "path", None)
+                traces.name_request(span, scope["method"], route, seen["status"])
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> tuple[int, str]:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, request_id: str, seen: dict[str, Any]) -> None:
         started = time.perf_counter()
-        seen: dict[str, Any] = {"status": 500, "seconds": 0.0}
+        seen.update(status=500, seconds=0.0)
 
         async def tagged(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -74,4 +78,3 @@ class Observed:
                 status=seen["status"],
                 milliseconds=round(seen["seconds"] * 1000, 1),
             )
-        return seen["status"], route

@@ -36,6 +36,10 @@ class Jobs(Recovery):
         StoreFull, StoreUnavailable, StateUnavailable
         """
         lane = LANE_OF_KIND[kind]
+        with traces.submit_span(id, kind, lane):
+            return await self._submit(id, kind, lane, request)
+
+    async def _submit(self, id: str, kind: JobKind, lane: Lane, request: BaseModel) -> JobSummary:
         caller = CALLER.get()
         await self._refuse_early(lane)
         form, contract = stored_form(request)

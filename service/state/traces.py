@@ -1,4 +1,4 @@
-"""Traces as the rest of the program sees them: spans that cost next to nothing until `service.telemetry` is on.
+"""Traces as the rest of the program sees them: nothing is done until `service.telemetry` hands in a provider.
 
 A job's trace travels in its record, not in the queue: the record outlives the loss of Redis, and the job that a message
 brings is not always the one that it was sent for.
@@ -6,29 +6,45 @@ brings is not always the one that it was sent for.
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import datetime
 from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN, NoOpTracer, Span, SpanKind, StatusCode, Tracer, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 SCOPE: Final = "preceptor"
-_TRACER: Final = trace.get_tracer(SCOPE)
+OUTCOME: Final = "preceptor.job.outcome"
+_KIND: Final = "preceptor.job.kind"
 _W3C: Final = TraceContextTextMapPropagator()
 _HEADER: Final = "traceparent"
-_REQUEST: Final[ContextVar[Span | None]] = ContextVar("request span", default=None)
+_OFF: Final[Tracer] = NoOpTracer()
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_tracer: Tracer = _OFF
+
+
+def use(provider: TracerProvider | None) -> None:
+    """Make spans with this provider from now on; None ends that.
+
+    It is not made the provider of the process: the queue's own spans would show a message under the name of another
+    job.
+    """
+    global _tracer
+    _tracer = _OFF if provider is None else provider.get_tracer(SCOPE)
+
+
+def on() -> bool:
+    """Whether spans are made."""
+    return _tracer is not _OFF
 
 
 def carried() -> str:
-    """The current request's span as W3C `traceparent`; empty where nothing is traced."""
+    """The current span as W3C `traceparent`; empty where nothing is traced."""
     carrier: dict[str, str] = {}
-    span = _REQUEST.get()
-    if span is not None:
-        # Not whatever span is current: those of libraries are not exported.
-        _W3C.inject(carrier, trace.set_span_in_context(span))
+    if on():
+        _W3C.inject(carrier)
     return carrier.get(_HEADER, "")
 
 
@@ -44,63 +60,89 @@ def trace_id() -> str | None:
 
 
 @contextmanager
-def server_span(method: str, traceparent: str) -> Generator[Span]:
-    """One request, beneath the caller's span. Messages of errors may hold what users wrote: they stay in the log."""
-    attributes = {"http.request.method": method}
-    with _TRACER.start_as_current_span(
-        method,
-        context_of(traceparent),
-        kind=SpanKind.SERVER,
-        attributes=attributes,
-        record_exception=False,
-        set_status_on_exception=False,
+def _current(
+    name: str, kind: SpanKind, attributes: Mapping[str, str | int], parent: Context | None = None
+) -> Generator[Span]:
+    # Messages of errors may hold what users wrote: they stay in the log. Their kind is enough here.
+    with _tracer.start_as_current_span(
+        name, parent, kind=kind, attributes=dict(attributes), record_exception=False, set_status_on_exception=False
     ) as span:
-        token = _REQUEST.set(span)
         try:
             yield span
-        finally:
-            _REQUEST.reset(token)
+        except Exception as error:
+            mark_failed(span, type(error).__name__)
+            raise
 
 
-def name_request(span: Span, method: str, route: str, status: int) -> None:
-    """Name a request's span once its route is known; a fault of the service marks it."""
-    span.update_name(f"{method} {route}")
-    span.set_attributes({"http.route": route, "http.response.status_code": status})
+def mark_failed(span: Span, why: str) -> None:
+    """Mark a span as an error of this kind."""
+    span.set_attribute("error.type", why)
+    span.set_status(StatusCode.ERROR)
+
+
+@contextmanager
+def server_span(method: str, scheme: str, traceparent: str) -> Generator[Span]:
+    """One request, beneath the caller's span. A method that nobody knows is a stranger's word, and not repeated."""
+    known = method if method in _METHODS else "_OTHER"
+    attributes = {"http.request.method": known, "url.scheme": scheme}
+    with _current(_name_of(known), SpanKind.SERVER, attributes, context_of(traceparent)) as span:
+        yield span
+
+
+def name_request(span: Span, method: str, route: str | None, status: int) -> None:
+    """Name a request's span once its route is known (None: there is none); a fault of the service marks it."""
+    known = method if method in _METHODS else "_OTHER"
+    span.set_attribute("http.response.status_code", status)
+    if route is not None:
+        span.update_name(f"{_name_of(known)} {route}")
+        span.set_attribute("http.route", route)
     if status >= 500:
-        span.set_status(StatusCode.ERROR)
+        mark_failed(span, str(status))
+
+
+def _name_of(method: str) -> str:
+    return "HTTP" if method == "_OTHER" else method
+
+
+@contextmanager
+def submit_span(id: str, kind: str, lane: str) -> Generator[Span]:
+    """The acceptance of a job: what follows it, follows this."""
+    if not on():
+        yield INVALID_SPAN
+        return
+    with _current("submit", SpanKind.PRODUCER, job_attributes(id, kind, lane)) as span:
+        yield span
 
 
 @contextmanager
 def delivery_span(
-    traceparent: str, created_at: datetime | None, attributes: Mapping[str, str | int]
+    traceparent: str, attributes: Mapping[str, str | int], waited_since: datetime | None
 ) -> Generator[Span]:
-    """One delivery of a job to a worker, beneath the request that submitted it, behind its wait in the lane.
+    """One delivery of a job to a worker, beneath its `submit`.
 
     Parameters
     ----------
-    created_at
+    attributes
+        What `job_attributes` gives, and more.
+    waited_since
         When the job was accepted, for its first delivery: the wait becomes a span of its own.
     """
     parent = context_of(traceparent)
-    if created_at is not None:
-        waited = _TRACER.start_span(
-            "wait in lane", parent, attributes=dict(attributes), start_time=int(created_at.timestamp() * 1e9)
-        )
-        waited.end()
-    with _TRACER.start_as_current_span(
-        f"job {attributes['preceptor.job.kind']}",
-        parent,
-        kind=SpanKind.CONSUMER,
-        attributes=dict(attributes),
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
+    if waited_since is not None:
+        accepted = int(waited_since.timestamp() * 1e9)
+        _tracer.start_span("wait in lane", parent, attributes=attributes, start_time=accepted).end()
+    with _current(f"job {attributes[_KIND]}", SpanKind.CONSUMER, attributes, parent) as span:
         yield span
+
+
+def job_attributes(id: str, kind: str, lane: str) -> dict[str, str | int]:
+    """What every span about a job says of it."""
+    return {"preceptor.job.id": id, _KIND: kind, "preceptor.job.lane": lane}
 
 
 def stage_spans(started_ns: int, stages: Mapping[str, float]) -> None:
     """The stages of a job beneath the current span, laid end to end from what each took, in seconds."""
     for name, seconds in stages.items():
         ended_ns = started_ns + int(seconds * 1e9)
-        _TRACER.start_span(name, start_time=started_ns).end(ended_ns)
+        _tracer.start_span(name, start_time=started_ns).end(ended_ns)
         started_ns = ended_ns

@@ -29,10 +29,10 @@ from service.state.errors import (
 from service.state.lanes import Lane, docket_of
 from service.state.state import State
 
-from .context import JobContext, Stopped
+from .context import JobContext, Outcome, Stopped
 from .figures import WorkerFigures
 from .solitude import Solitude
-from .traced import traced_delivery
+from .traced import trace_stages, traced_delivery
 
 Task = Callable[[JobContext, dict[str, Any]], Awaitable[BaseModel]]
 PASSING: Final = (StateUnavailable, StoreUnavailable, StoreFull)
@@ -144,15 +144,16 @@ class Consumer:
         context = JobContext(self.state, job_id, taken.fence)
         self._running[job_id] = context
         structlog.contextvars.bind_contextvars(job=job_id)
-        log.info("job taken", delivery=taken.deliveries)
         lease = asyncio.create_task(self._keep_lease(context), name=f"lease of {job_id}")
         try:
-            if taken.code == "canceling":
-                await self._persist(context, lambda: self.state.jobs.end_canceled(job_id, taken.fence))
-            elif taken.code == "exhausted":
-                await self._fail(context, _lost(self.state.settings.delivery_limit))
-            else:
-                await self._begin(context, alone=taken.deliveries > 1)
+            async with traced_delivery(context, taken.deliveries, self.lane):
+                log.info("job taken", delivery=taken.deliveries)
+                if taken.code == "canceling":
+                    await self._persist(context, "canceled", lambda: self.state.jobs.end_canceled(job_id, taken.fence))
+                elif taken.code == "exhausted":
+                    await self._fail(context, _lost(self.state.settings.delivery_limit))
+                else:
+                    await self._begin(context, alone=taken.deliveries > 1)
         finally:
             await ended(lease)
             await context.close()
@@ -174,7 +175,7 @@ class Consumer:
             await self.state.jobs.count(context.job_id, context.fence, by)
 
     async def _attempt(self, context: JobContext) -> None:
-        started = time.perf_counter()
+        started, started_ns = time.perf_counter(), time.time_ns()
         jobs, id, fence = self.state.jobs, context.job_id, context.fence
         try:
             context.check()
@@ -188,15 +189,14 @@ class Consumer:
                 return
             if stored.contract > CONTRACT:  # The record does not say so: an older service has restored it.
                 log.info("job handed back: it needs a newer worker", contract=stored.contract, ours=CONTRACT)
-                await self._persist(context, lambda: jobs.release(id, fence, stored.contract))
+                await self._persist(context, "handed back", lambda: jobs.release(id, fence, stored.contract))
                 return
-            async with traced_delivery(self.state, summary, self.lane) as delivery:
-                result = await self._tasks[summary.kind](context, stored.request)
-                await context.close()
-                if await self._persist(context, lambda: jobs.succeed(id, fence, result)):
-                    self._figures.count(summary.kind, result)
-                delivery.succeeded(result)
-                log.info("job done", seconds=round(time.perf_counter() - started, 3))
+            result = await self._tasks[summary.kind](context, stored.request)
+            trace_stages(result, started_ns)
+            await context.close()
+            if await self._persist(context, "succeeded", lambda: jobs.succeed(id, fence, result)):
+                self._figures.count(summary.kind, result)
+            log.info("job done", seconds=round(time.perf_counter() - started, 3))
         except Stopped as stopped:
             await self._end_stopped(context, stopped)
         except PASSING as error:
@@ -218,12 +218,13 @@ class Consumer:
         log.info("job stopped", reason=stopped.reason)
         await context.close()
         if stopped.reason == "canceled":
-            await self._persist(context, lambda: jobs.end_canceled(id, fence))
+            await self._persist(context, "canceled", lambda: jobs.end_canceled(id, fence))
         elif stopped.reason == "drain":
-            await self._persist(context, lambda: jobs.release(id, fence))
+            await self._persist(context, "handed back", lambda: jobs.release(id, fence))
         elif stopped.reason == "timeout":
             await self._fail(context, self._too_long())
         else:
+            context.outcome = "superseded"
             with suppress(*PASSING):
                 await jobs.abandon(id, fence)
 
@@ -240,7 +241,7 @@ class Consumer:
             log.warning("job interrupted; it is tried again", reason=error.detail, after_seconds=delay)
             return delay != 0
 
-        await self._persist(context, hand_back)
+        await self._persist(context, "tried again", hand_back)
         if exhausted:
             await self._fail(context, error)
 
@@ -248,9 +249,10 @@ class Consumer:
         log.warning("job failed", problem=error.slug, detail=error.detail)
         await context.close()
         problem = error.problem(context.job_id)
-        await self._persist(context, lambda: self.state.jobs.fail(context.job_id, context.fence, problem))
+        context.problem = error.slug
+        await self._persist(context, "failed", lambda: self.state.jobs.fail(context.job_id, context.fence, problem))
 
-    async def _persist(self, context: JobContext, write: Callable[[], Awaitable[bool]]) -> bool:
+    async def _persist(self, context: JobContext, outcome: Outcome, write: Callable[[], Awaitable[bool]]) -> bool:
         """Write the end of a job. Through an outage of Redis or the store it waits: the work is done already.
 
         Returns
@@ -262,6 +264,7 @@ class Consumer:
         while True:
             try:
                 written = await write()
+                context.outcome = outcome if written else "superseded"
                 if not written:
                     log.warning("refused: another worker has taken the job over")
                 return written

@@ -16,6 +16,7 @@ from service.state.state import State
 T = TypeVar("T")
 P = ParamSpec("P")
 StopReason = Literal["canceled", "drain", "lost", "timeout"]
+Outcome = Literal["unwritten", "succeeded", "canceled", "failed", "handed back", "tried again", "superseded"]
 _CACHE_SECONDS: Final = 30.0
 _STORE_SECONDS: Final = 300.0
 _FEW_EVENTS: Final = 2000
@@ -45,6 +46,9 @@ class JobContext:
         self.state = state
         self.job_id = job_id
         self.fence = fence
+        self.outcome: Outcome = "unwritten"
+        """How this delivery ended, as traces tell it; `problem` is its kind where it failed."""
+        self.problem = ""
         self._loop = asyncio.get_running_loop()
         self._stop: StopReason | None = None
         self._stopping = threading.Event()

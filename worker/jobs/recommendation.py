@@ -97,7 +97,8 @@ class Recommender:
                     inputs[teacher.id] = error.detail
         loaded = time.perf_counter()
         result = await context.compute(self._rank, context, body, student, run_on, method, space, lineup, inputs)
-        result.timings.stages["load"] = round(loaded - started - lineup.seconds, 6)
+        load = {"load": round(loaded - started - lineup.seconds, 6)}
+        result.timings.stages = {**load, **result.timings.stages}  # In the order of time: traces lay them end to end.
         result.timings.total = round(time.perf_counter() - started, 6)
         summary = await context.state.jobs.get(context.job_id)
         if summary is not None and summary.started_at is not None:

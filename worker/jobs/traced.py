@@ -1,62 +1,52 @@
 """A delivery as a span: how long the job waited, what its stages took, how it ended."""
 
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
-from opentelemetry.trace import Span, StatusCode
 from pydantic import BaseModel
 
-from preceptor.contract.jobs import JobSummary
-from service import telemetry
 from service.state import traces
+from service.state.errors import StateUnavailable
 from service.state.lanes import Lane
-from service.state.state import State
 
-from .context import Stopped
-
-OUTCOME = "preceptor.job.outcome"
-
-
-class Delivery:
-    """The span of a delivery that is under way."""
-
-    def __init__(self, span: Span) -> None:
-        self._span = span
-        self._started = time.time_ns()
-
-    def succeeded(self, result: BaseModel) -> None:
-        """It has its result, whose timings become spans."""
-        timings = getattr(result, "timings", None)
-        if timings is not None:
-            traces.stage_spans(self._started, timings.stages)
-        self._span.set_attribute(OUTCOME, "succeeded")
+from .context import JobContext
 
 
 @asynccontextmanager
-async def traced_delivery(state: State, job: JobSummary, lane: Lane) -> AsyncIterator[Delivery]:
-    """Around the work on a job. An error is named by its kind alone."""
-    traceparent = await state.jobs.trace(job.id) if telemetry.wanted() else ""
-    attributes: dict[str, str | int] = {
-        "preceptor.job.id": job.id,
-        "preceptor.job.kind": job.kind,
-        "preceptor.job.lane": lane,
-        "preceptor.job.delivery": job.deliveries,
-    }
-    created = job.created_at if job.deliveries <= 1 else None
-    with traces.delivery_span(traceparent, created, attributes) as span:
+async def traced_delivery(context: JobContext, deliveries: int, lane: Lane) -> AsyncIterator[None]:
+    """Around one delivery, until its end is written; a process that ends in it leaves no span."""
+    jobs, id = context.state.jobs, context.job_id
+    summary, traceparent = None, ""
+    if traces.on():
+        with suppress(StateUnavailable):
+            traceparent = await jobs.trace(id)
+            summary = await jobs.get(id)
+    if summary is None:
+        yield
+        return
+    # A delivery that was interrupted by an outage does not count as one; every delivery raises the fence.
+    counts = {"preceptor.job.delivery": deliveries, "preceptor.job.fence": context.fence}
+    attributes = {**traces.job_attributes(id, summary.kind, lane), **counts}
+    begun = summary.started_at
+    first = (
+        begun is not None and round(begun.timestamp() * 1000) == context.fence
+    )  # Fences are moments of Redis' clock.
+    waited_since = summary.created_at if first else None
+    with traces.delivery_span(traceparent, attributes, waited_since) as span:
         if trace := traces.trace_id():
             structlog.contextvars.bind_contextvars(trace_id=trace)
         try:
-            yield Delivery(span)
-        except Stopped as stopped:
-            span.set_attribute(OUTCOME, stopped.reason)
-            raise
-        except BaseException as error:
-            span.set_attribute(OUTCOME, "failed")
-            span.set_attribute("error.type", type(error).__name__)
-            span.set_status(StatusCode.ERROR)
-            raise
+            yield
         finally:
+            span.set_attribute(traces.OUTCOME, context.outcome)
+            if context.outcome == "failed":
+                traces.mark_failed(span, context.problem)
             structlog.contextvars.unbind_contextvars("trace_id")
+
+
+def trace_stages(result: BaseModel, started_ns: int) -> None:
+    """The stages that a result tells of, beneath its delivery."""
+    timings = getattr(result, "timings", None)
+    if timings is not None and traces.on():
+        traces.stage_spans(started_ns, timings.stages)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from opentelemetry import trace
@@ -22,6 +24,7 @@ from service.stack import Stack
 from service.state.settings import Settings
 
 SECRET = "tulip of nobody's business"
+KEY = "pk_which_only_a_header_may_hold"
 
 
 @dataclass
@@ -99,6 +102,26 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         yield found
 
 
+def run_traced_program(url: str) -> str:
+    """A program with a provider of its own asks for a job that is not there, and for all of a kind; its trace id."""
+    code = (
+        "import sys; from opentelemetry import trace; from opentelemetry.sdk.trace import TracerProvider\n"
+        "from opentelemetry.sdk.trace.export import BatchSpanProcessor\n"
+        "from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter\n"
+        "provider = TracerProvider(); provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))\n"
+        "trace.set_tracer_provider(provider)\n"
+        "from preceptor import Client, NotFoundError; from preceptor.contract.ids import RECOMMENDATION, new_id\n"
+        "with Client(sys.argv[1], api_key=sys.argv[2]) as client:\n"
+        "    with provider.get_tracer('p').start_as_current_span('outer') as outer:\n"
+        "        try: client.jobs.get(new_id(RECOMMENDATION))\n"
+        "        except NotFoundError: list(client.jobs.list(kind='recommendation'))\n"
+        "print(format(outer.get_span_context().trace_id, '032x')); provider.shutdown()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, url, KEY], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 @pytest.mark.timeout(300)
 def test_one_recommendation_is_one_trace(collector: Collector, tmp_path: Path) -> None:
     tracer = TracerProvider().get_tracer("a pipeline")
@@ -111,23 +134,34 @@ def test_one_recommendation_is_one_trace(collector: Collector, tmp_path: Path) -
             result = job.wait()
         trace_id = format(outer.get_span_context().trace_id, "032x")
         request = collector.named("POST /v1/recommendations", trace_id)
+        submitted = collector.named("submit", trace_id)
         waited = collector.named("wait in lane", trace_id)
         worked = collector.named("job recommendation", trace_id)
         for name, seconds in result.timings.stages.items():
             stage = collector.named(name, trace_id)
             assert stage["parent"] == worked["id"]
             assert stage["seconds"] == pytest.approx(seconds, abs=1e-4)
+        of_program = run_traced_program(stack.url)
+        listed, missed = (collector.named(f"GET /v1/jobs{tail}", of_program) for tail in ("", "/{id}"))
+        callers = {span["id"]: span["attributes"] for span in collector.spans if span["name"] == "GET"}
+        address = urlsplit(stack.url)
+    assert callers[missed["parent"]]["error.type"] == "404"
+    caller = callers[listed["parent"]]
+    assert caller["url.full"] == f"{stack.url}/v1/jobs", "no query"
+    assert (caller["server.address"], caller["server.port"]) == (address.hostname, address.port)
     assert request["process"] == "preceptor-service"
     assert worked["process"] == waited["process"] == "preceptor-worker-recommend"
     assert request["attributes"]["http.route"] == "/v1/recommendations"
     assert request["attributes"]["http.response.status_code"] in (200, 202)
-    assert waited["parent"] == worked["parent"] == request["id"]
+    assert submitted["parent"] == request["id"]
+    assert waited["parent"] == worked["parent"] == submitted["id"]
     assert worked["attributes"]["preceptor.job.id"] == job.id
     assert worked["attributes"]["preceptor.job.outcome"] == "succeeded"
     assert worked["attributes"]["preceptor.job.delivery"] == 1
     assert not [span for span in collector.spans if "/health" in span["name"]]
-    assert {span["scope"] for span in collector.spans} == {"preceptor"}
+    assert {span["scope"] for span in collector.spans if span["process"].startswith("preceptor")} == {"preceptor"}
     assert SECRET not in json.dumps(collector.spans)
+    assert KEY not in json.dumps(collector.spans)
     text = [line for path in (tmp_path / "logs").iterdir() for line in path.read_text().splitlines()]
     lines = [json.loads(line) for line in text if line.startswith("{")]  # Libraries print as they like.
     logged = {line["process"] for line in lines if line.get("trace_id") == trace_id}
@@ -151,7 +185,7 @@ def test_a_collector_that_is_away_costs_one_line(tmp_path: Path) -> None:
         "from service.telemetry import switch_on; from service.state import traces\n"
         "configure(Settings(), 'service'); off = switch_on('service')\n"
         "for n in range(5):\n"
-        "    with traces.server_span('GET', '') as span: traces.name_request(span, 'GET', '/x', 200)\n"
+        "    with traces.server_span('GET', 'http', '') as span: traces.name_request(span, 'GET', '/x', 200)\n"
         "off(); print('ended')"
     )
     away = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "PRECEPTOR_DATA": str(tmp_path)}
@@ -161,6 +195,26 @@ def test_a_collector_that_is_away_costs_one_line(tmp_path: Path) -> None:
     assert done.stdout.strip() == "ended"
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_collector_that_never_answers_does_not_hold_up_the_end() -> None:
+    """It takes connections and is silent, with more batches waiting than there is time for."""
+    code = (
+        "import time; from service.telemetry import switch_on; from service.state import traces\n"
+        "off = switch_on('service')\n"
+        "for n in range(5000):\n"
+        "    with traces.server_span('GET', 'http', ''): pass\n"
+        "began = time.monotonic(); off(); print(time.monotonic() - began)"
+    )
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(16)
+        named = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=named, capture_output=True, text=True, timeout=60, check=True
+        )
+    assert float(done.stdout.split()[-1]) < 8
+    assert "the collector did not take the last spans in time" in done.stdout
 
 
 def test_a_missing_library_is_named(tmp_path: Path) -> None:
@@ -179,11 +233,11 @@ def test_the_sdk_sends_no_header_where_nothing_is_traced() -> None:
     from preceptor.core.tracing import client_span
 
     headers: dict[str, str] = {}
-    with client_span("GET", "/v1/teachers", headers) as answered:
+    with client_span("GET", "http://127.0.0.1:8321/v1/teachers", headers) as answered:
         answered(200)
     assert headers == {}
     with TracerProvider().get_tracer("t").start_as_current_span("outer") as outer:
-        with client_span("GET", "/v1/teachers", headers):
+        with client_span("GET", "http://127.0.0.1:8321/v1/teachers", headers):
             pass
         assert format(outer.get_span_context().trace_id, "032x") in headers["traceparent"]
     assert trace.get_current_span().get_span_context().is_valid is False

@@ -79,7 +79,7 @@ class Driver:
         match effect:
             case Exchange(request):
                 built = self.build(request)
-                with failures(self.settings), client_span(request.method, request.path, built.headers) as answered:
+                with failures(self.settings), client_span(request.method, str(built.url), built.headers) as answered:
                     response = await self.http.send(built)
                     answered(response.status_code)
                     return replace(head(response), content=response.content)
@@ -113,7 +113,7 @@ class _Stream:
     async def open(self, request: Request) -> Reply:
         await self.close()
         built = self._driver.build(request)
-        with failures(self._driver.settings), client_span(request.method, request.path, built.headers) as answered:
+        with failures(self._driver.settings), client_span(request.method, str(built.url), built.headers) as answered:
             self._response = await self._driver.http.send(built, stream=True)
             answered(self._response.status_code)
         self._chunks = self._response.aiter_bytes()
