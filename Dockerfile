@@ -47,6 +47,7 @@ COPY deploy/image deploy/image
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     /opt/build/bin/python deploy/image/requirements.py pyproject.toml clients/python/pyproject.toml > service.txt \
     && /opt/build/bin/python deploy/image/requirements.py --extra oidc pyproject.toml >> service.txt \
+    && /opt/build/bin/python deploy/image/requirements.py --extra telemetry pyproject.toml >> service.txt \
     && grep -v -E '^(torch|setuptools)==' constraints.txt > pinned.txt \
     && echo "setuptools==${SETUPTOOLS_VERSION}" >> pinned.txt \
     && /opt/build/bin/pip --python /opt/preceptor/bin/python install -c pinned.txt -r service.txt

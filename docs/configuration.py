@@ -37,6 +37,7 @@ Sizes are bytes, times are seconds.
 | `AWS_*`, `GOOGLE_*`, `AZURE_*` | the store | Credentials and region of a bucket, see [deployment](deployment.md) |
 | `HF_TOKEN`, `HF_ENDPOINT` | workers | Token and address of the model hub, for teachers of kind `hub` |
 | `CUDA_VISIBLE_DEVICES` | workers | Which GPUs a worker may see |
+| `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_*` | traces | Switches [traces](operations.md#traces) on; off while unset |
 
 `.env.example` names what only the compose file reads.
 """

@@ -62,6 +62,13 @@ def test_torch_is_installed_for_the_worker_alone(dockerfile: Any) -> None:
     assert dockerfile.arguments["TORCH_VARIANT"] == "cpu"
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("extra", ["oidc", "telemetry"])
+def test_what_a_variable_switches_on_is_in_the_image(dockerfile: Any, target: str, extra: str) -> None:
+    steps = " ".join(rest for word, rest in dockerfile.lineage(f"{target}-environment") if word == "RUN")
+    assert f"--extra {extra} pyproject.toml >> service.txt" in steps
+
+
 def test_versions_do_not_float(dockerfile: Any) -> None:
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", dockerfile.arguments["PYTHON_IMAGE"])
     for stage, parent in dockerfile.parents.items():
