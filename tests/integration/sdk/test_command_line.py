@@ -36,7 +36,13 @@ def started(url: str, *arguments: str, **environment: str) -> subprocess.Popen[s
     """The installed program in a process of its own."""
     variables = {**os.environ, "PRECEPTOR_URL": url, **environment}
     return subprocess.Popen(
-        [str(PROGRAM), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
+        [str(PROGRAM), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=variables,
+        # Tests that a shell runs in the background ignore interrupts, and their children inherit it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
