@@ -7,13 +7,9 @@ is told one distribution, there the mass of each teacher class is moved at a cos
 decides whereto.
 """
 
-import numpy as np
-import torch
-
 from preceptor.contract.losses import MappedKlLoss, TransportLoss
 
-from ..faculty import hearing
-from .soft_labels import SoftLabelsTerm
+from .soft_labels import SoftLabelsTerm, heard_together
 from .term import Evidence
 from .transport import joint_speaker
 
@@ -27,12 +23,4 @@ class MappedKlFamily:
         speakers = [joint_speaker(teacher, evidence, as_transport) for teacher in evidence.teachers]
         spoken = [speaker.spoken(settings.eps) for speaker in speakers]
         left_out = [speaker.left_out for speaker in speakers]
-        weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes)
-        total = weights.sum(axis=1)
-        mixed = np.einsum("nm,mns->ns", weights / np.maximum(total, 1e-9)[:, None], np.stack(spoken))
-        mixed = np.maximum(mixed, 1e-9)
-        mixed /= mixed.sum(axis=1, keepdims=True)
-        return SoftLabelsTerm(
-            torch.from_numpy(mixed.astype(np.float32)).to(evidence.device),
-            torch.from_numpy(total).to(evidence.device),
-        )
+        return heard_together(evidence, spoken, left_out)

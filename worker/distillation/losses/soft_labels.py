@@ -1,7 +1,14 @@
 """Cross-entropy to soft labels in the student's own classes: what every loss that maps the teacher first comes to."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from ..faculty import hearing
+from .term import Evidence
 
 
 class SoftLabelsTerm:
@@ -30,3 +37,26 @@ class SoftLabelsTerm:
         rows = rows.to(logits.device)
         crossed = -(self._targets[rows] * torch.log_softmax(logits, dim=1)).sum(dim=1)
         return (self._weights[rows] * (crossed - self._entropy[rows])).mean()
+
+
+def heard_together(
+    evidence: Evidence, spoken: Sequence[NDArray[np.float64]], left_out: Sequence[NDArray[np.float64]]
+) -> SoftLabelsTerm:
+    """Several teachers mixed by how much each is heard, as soft labels.
+
+    Parameters
+    ----------
+    spoken
+        For each of M teachers, what it says of all items in the student's classes, shape (N, S).
+    left_out
+        The same for the labelled items, from maps that did not see them, shape (n, S).
+    """
+    weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes)
+    total = weights.sum(axis=1)
+    mixed = np.einsum("nm,mns->ns", weights / np.maximum(total, 1e-9)[:, None], np.stack(spoken))
+    mixed = np.maximum(mixed, 1e-9)
+    mixed /= mixed.sum(axis=1, keepdims=True)
+    return SoftLabelsTerm(
+        torch.from_numpy(mixed.astype(np.float32)).to(evidence.device),
+        torch.from_numpy(total.astype(np.float32)).to(evidence.device),
+    )
