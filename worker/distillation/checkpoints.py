@@ -18,9 +18,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .request import Recipe, TeacherSignal, TrainingData, described
+from preceptor.contract.versions import stored_form
+
+from .request import Recipe, TeacherSignal, TrainingData
 
 _FORMAT: Final = "preceptor-distillation-1"
+"""Raised when an equal recipe trains otherwise than before: a stopped run then begins again."""
 
 
 class Checkpoint(Protocol):
@@ -140,10 +143,11 @@ def fingerprint(recipe: Recipe, data: TrainingData, teachers: list[TeacherSignal
             digest.update(repr((values.shape, str(values.dtype))).encode())
             digest.update(np.ascontiguousarray(values).tobytes())
 
+    # Options that are newer than a stopped run, at their defaults, leave it what it was: it goes on.
     facts = [
-        recipe.student.model_dump(mode="json"),
-        described(recipe.loss),
-        recipe.training.model_dump(mode="json"),
+        stored_form(recipe.student)[0],
+        stored_form(recipe.loss)[0],
+        stored_form(recipe.training)[0],
         recipe.compare,
         data.label_names,
         dict(data.digests),

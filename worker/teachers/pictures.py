@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from typing import Final
 
 import numpy as np
@@ -12,12 +13,15 @@ from service.state.errors import InvalidProbe
 
 from .interface import Float32
 
-MAX_PIXELS: Final = 64_000_000
+_DECODABLE_PIXELS: Final = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+"""Beyond it Pillow refuses. The limit of the settings was checked when the probe was uploaded."""
 # Only formats that are decoded by a plain library call; EPS, for one, would start another program.
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-def decode(data: bytes, *, channels: str = "rgb", max_pixels: int = MAX_PIXELS) -> Image.Image:
+
+def decode(data: bytes, *, channels: str = "rgb") -> Image.Image:
     """Read an encoded picture.
 
     The EXIF orientation is applied, transparency is laid over white, palettes are resolved, 16-bit grey is
@@ -29,8 +33,6 @@ def decode(data: bytes, *, channels: str = "rgb", max_pixels: int = MAX_PIXELS) 
         A PNG, JPEG, WebP, GIF, BMP, TIFF or PPM file.
     channels
         "rgb" or "gray": the mode of the result, Pillow's RGB or L.
-    max_pixels
-        Largest width times height, checked before anything is decompressed.
 
     Raises
     ------
@@ -39,15 +41,15 @@ def decode(data: bytes, *, channels: str = "rgb", max_pixels: int = MAX_PIXELS) 
     """
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        if image.width * image.height > max_pixels:
-            raise InvalidProbe(
-                f"the picture has {image.width} x {image.height} pixels, more than {max_pixels:,}; scale it down"
-            )
         image = ImageOps.exif_transpose(image)
         return _eight_bits(image).convert("RGB" if channels == "rgb" else "L")
     except UnidentifiedImageError:
         raise InvalidProbe(f"the picture is in none of the formats {', '.join(_FORMATS)}") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise InvalidProbe(
+            f"the picture has more than {_DECODABLE_PIXELS:,} pixels, the most that are decoded; scale it down"
+        ) from None
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise InvalidProbe(f"the picture cannot be read: {str(error)[:160]}") from None
 
 
@@ -93,9 +95,7 @@ def fit(image: Image.Image, how: ImagePreprocessing) -> Image.Image:
     return image
 
 
-def prepare_pictures(
-    pictures: list[bytes], how: ImagePreprocessing, *, start: int = 0, max_pixels: int = MAX_PIXELS
-) -> Float32:
+def prepare_pictures(pictures: list[bytes], how: ImagePreprocessing, *, start: int = 0) -> Float32:
     """Pictures as a model's input: fitted, then ``(pixel - mean) / std`` on values 0..255.
 
     Parameters
@@ -122,7 +122,7 @@ def prepare_pictures(
     pixels = np.empty((len(pictures), height, width, depth), dtype=np.float32)
     for position, data in enumerate(pictures):
         try:
-            image = fit(decode(data, channels=how.channels, max_pixels=max_pixels), how)
+            image = fit(decode(data, channels=how.channels), how)
         except InvalidProbe as error:
             raise InvalidProbe(f"item {start + position}: {error.detail}") from None
         pixels[position] = np.asarray(image, dtype=np.float32).reshape(height, width, depth)

@@ -18,6 +18,7 @@ from preceptor.contract.losses import RidgeMapLoss, TransportLoss
 from preceptor.contract.teachers import TeacherBody
 from preceptor.contract.training import Training
 from service.state.errors import JobFailed
+from tests.kept_checkpoint import Kept
 from worker.distillation.distill import distill
 from worker.distillation.outcome import Outcome
 from worker.distillation.request import ArrayItems, Recipe, TeacherSignal, TrainingData
@@ -205,19 +206,6 @@ def test_pictures_become_a_transformers_folder(tmp_path: Path) -> None:
         answers = model(**processor(images=pictures, return_tensors="pt")).logits.argmax(dim=1).numpy()
     assert (answers == Y[TEST]).mean() == pytest.approx(outcome.with_teacher.mean, abs=1e-9)
     assert model.config.id2label[3] == "three"
-
-
-class Kept:
-    """A checkpoint in memory."""
-
-    every_seconds = 1e9
-    state: bytes | None = None
-
-    def load(self) -> bytes | None:
-        return self.state
-
-    def save(self, state: bytes) -> None:
-        self.state = state
 
 
 COURSE = Recipe(training=Training(epochs=4, batch_size=32), name="resumed")

@@ -16,6 +16,7 @@ from preceptor.contract.distillations import TransformersStudent
 from preceptor.contract.losses import Loss, RelationalLoss, TransportLoss
 from preceptor.contract.training import Training
 from service.state.probe_file import ProbeData, ProbeWriter, open_probe
+from tests.kept_checkpoint import Kept
 from worker.distillation.distill import distill
 from worker.distillation.outcome import Outcome
 from worker.distillation.request import Recipe, TeacherSignal, TrainingData
@@ -64,21 +65,6 @@ def teacher() -> TeacherSignal:
         return (X[rows] @ model.coef_.T + model.intercept_).astype(np.float32)
 
     return TeacherSignal("digits", list("abcd"), logits(LABELLED), cost, logits(TRANSFER))
-
-
-class Kept:
-    """A checkpoint in memory."""
-
-    every_seconds = 1e9
-
-    def __init__(self) -> None:
-        self.state: bytes | None = None
-
-    def load(self) -> bytes | None:
-        return self.state
-
-    def save(self, state: bytes) -> None:
-        self.state = state
 
 
 def run(

@@ -16,6 +16,7 @@ from preceptor.contract.distillations import EpochMetrics
 from preceptor.contract.losses import TransportLoss
 from preceptor.contract.training import Training
 from service.state.errors import JobFailed
+from tests.kept_checkpoint import Kept
 from worker.distillation.answers import Exam
 from worker.distillation.checkpoints import Ledger
 from worker.distillation.gang import Gang
@@ -48,21 +49,6 @@ class Watching:
 
     def skip(self, steps: int) -> None:
         self.skipped += steps
-
-
-class Kept:
-    """A checkpoint in memory."""
-
-    every_seconds = 1e9
-
-    def __init__(self) -> None:
-        self.state: bytes | None = None
-
-    def load(self) -> bytes | None:
-        return self.state
-
-    def save(self, state: bytes) -> None:
-        self.state = state
 
 
 @pytest.fixture(scope="module")

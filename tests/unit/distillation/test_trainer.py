@@ -11,6 +11,7 @@ import torch
 from preceptor.contract.distillations import EpochMetrics
 from preceptor.contract.losses import TransportLoss
 from preceptor.contract.training import Training
+from tests.kept_checkpoint import Kept
 from worker.distillation.answers import predict
 from worker.distillation.batches import LABELLED, chosen
 from worker.distillation.checkpoints import Ledger, as_tensor, from_tensor
@@ -42,22 +43,6 @@ class Quiet:
 
     def skip(self, steps: int) -> None:
         self.skipped = steps
-
-
-class Kept:
-    """A checkpoint in memory."""
-
-    def __init__(self, every_seconds: float = 1e9) -> None:
-        self.every_seconds = every_seconds
-        self.state: bytes | None = None
-        self.saves = 0
-
-    def load(self) -> bytes | None:
-        return self.state
-
-    def save(self, state: bytes) -> None:
-        self.state = state
-        self.saves += 1
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from preceptor.contract.distillations import EpochMetrics
 from preceptor.contract.losses import FeaturesLoss, TransportLoss
 from preceptor.contract.training import EarlyStopping, Training
 from service.state.errors import JobFailed
+from tests.kept_checkpoint import Kept
 from worker.distillation.answers import Agreement, Exam, predict
 from worker.distillation.batches import parts_of
 from worker.distillation.bench import prepare
@@ -49,21 +50,6 @@ class Counting:
 
     def skip(self, steps: int) -> None:
         self.skipped = steps
-
-
-class Kept:
-    """A checkpoint in memory."""
-
-    every_seconds = 1e9
-
-    def __init__(self) -> None:
-        self.state: bytes | None = None
-
-    def load(self) -> bytes | None:
-        return self.state
-
-    def save(self, state: bytes) -> None:
-        self.state = state
 
 
 @pytest.fixture

@@ -129,15 +129,14 @@ def bomb(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (bomb(50_000, 50_000), "pixels"),
-        (bomb(9_000, 9_000), "9000 x 9000 pixels, more than 64,000,000"),
+        (bomb(50_000, 50_000), "more than 178,956,970 pixels"),
+        (bomb(9_000, 9_000), "cannot be read"),
         (b"not a picture", "in none of the formats"),
         (b"", "in none of the formats"),
         (encoded(Image.new("RGB", (64, 64)), "JPEG")[:300], "cannot be read"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "in none of the formats"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_bad_pictures_are_named_by_their_position(data: bytes, told: str) -> None:
     good = encoded(Image.new("RGB", (4, 4)))
     with pytest.raises(InvalidProbe) as refused:

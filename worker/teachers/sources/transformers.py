@@ -16,7 +16,7 @@ from preceptor.contract.teachers import Modality, Teacher
 from service.state.errors import InvalidProbe
 
 from ..interface import Batch, Float32, Outputs
-from ..pictures import MAX_PIXELS, decode
+from ..pictures import decode
 from ..rejection import TeacherUnusable
 from ..texts import TextEncoder, read_options
 from ..torch_running import LastLinear, device_for, exact_inference, to_numpy, use_threads
@@ -204,7 +204,7 @@ class TransformersTeacher:
         pictures: list[Image.Image] = []
         for position, data in enumerate(batch.images):
             try:
-                pictures.append(decode(data, channels="gray" if self._gray else "rgb", max_pixels=MAX_PIXELS))
+                pictures.append(decode(data, channels="gray" if self._gray else "rgb"))
             except InvalidProbe as error:
                 raise InvalidProbe(f"item {batch.start + position}: {error.detail}") from None
         values = self._processor(images=pictures, return_tensors="pt")["pixel_values"]
