@@ -167,24 +167,26 @@ class Trial:
         decision = choose(bench, plan) if given == "auto" else None
         weight = float(given) if decision is None else decision.weight
         gate_seconds = time.process_time() - began
-        accuracy, seconds = self._run(bench, arm, weight, plan)
+        in_full = frozenset[int]() if decision is None else decision.in_full
+        accuracy, seconds = self._run(bench, arm, weight, in_full, plan)
         return {
             "accuracy": accuracy,
             "weight": weight,
             "teachers": [teacher.name for teacher in arm.teachers],
             "steps": plan.steps,
             "cpu_seconds": round(gate_seconds + seconds, 3),
-            **({} if decision is None else {"gate": decision.reason}),
+            **({} if decision is None else {"gate": decision.reason, "in_full": sorted(in_full)}),
         }
 
-    def _run(self, bench: Bench, arm: Arm, weight: float, plan: Plan) -> tuple[float, float]:
+    def _run(self, bench: Bench, arm: Arm, weight: float, in_full: frozenset[int], plan: Plan) -> tuple[float, float]:
         """Accuracy and processor seconds of a training; of two that are the same, one is done."""
         names = [teacher.name for teacher in arm.teachers]
-        what = f"{arm.loss.model_dump(exclude={'weight'})} {names} {weight}" if weight > 0 else "plain"
+        loss = arm.loss.model_dump(exclude={"weight"})
+        what = f"{loss} {names} {weight} {sorted(in_full)}" if weight > 0 else "plain"
         key = f"{what} {arm.smoothing}"
         if key not in self._trained:
             began = time.process_time()
-            term = bench.term(bench.rows) if weight > 0 else None
+            term = bench.term(bench.rows, in_full) if weight > 0 else None
             _, right = bench.run("run", term, weight, replace(plan, smoothing=arm.smoothing), keep=False)
             self._trained[key] = float(np.mean(right)), time.process_time() - began
         return self._trained[key]

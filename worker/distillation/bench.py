@@ -95,11 +95,11 @@ class Bench:
         """Classes of `rows`."""
         return self.data.labels[self.rows]
 
-    def term(self, rows: Int64) -> Term:
-        """The teachers' term, from these labelled items alone."""
+    def term(self, rows: Int64, in_full: frozenset[int] = frozenset()) -> Term:
+        """The teachers' term, from these labelled items alone; teachers `in_full` are heard whatever their sureness."""
         labels = self.data.labels
         folds = stratified_folds(labels[rows], FOLDS, self.recipe.training.seed)
-        evidence = Evidence(self.teachers, labels, rows, self.data.classes, folds, self.device)
+        evidence = Evidence(self.teachers, labels, rows, self.data.classes, folds, self.device, in_full)
         return FAMILIES[self.recipe.loss.name].prepare(evidence, self.recipe.loss)
 
     def material(self, rows: Int64) -> Material:

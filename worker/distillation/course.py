@@ -98,7 +98,7 @@ def choose(bench: Bench, plan: Plan) -> GateDecision:
         return bench.left_out(f"gate/{fold}/{weight:g}", rows, held, term, weight, shorter)
 
     whole = bench.term(bench.rows)
-    return choose_weight(
+    decision = choose_weight(
         bench.labels,
         fit,
         spoken=whole.left_out if isinstance(whole, SpeakingTerm) else (),
@@ -106,3 +106,8 @@ def choose(bench: Bench, plan: Plan) -> GateDecision:
         folds=FOLDS if light else _HEAVY_FOLDS,
         seed=bench.recipe.training.seed,
     )
+    if not decision.in_full:
+        return decision
+    names = ", ".join(bench.teachers[number].name for number in sorted(decision.in_full))
+    told = f"; heard in full, for telling more than the student alone even where less sure: {names}"
+    return replace(decision, reason=decision.reason + told)

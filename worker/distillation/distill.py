@@ -158,7 +158,7 @@ class _Job:
         gate = choose(bench, plan) if given == "auto" else _given(given)
         self._tell(gate)
         self._stage("gate")
-        taught, plain = self._arms(plan, seeds, gate.weight, compared)
+        taught, plain = self._arms(plan, seeds, gate, compared)
         controls = self._controls(plan, seeds, gate.weight, taught) if recipe.compare == "full" else {}
         self._stage("train")
         gain = None if plain is None else paired_gain(taught.right, plain.right, seed=recipe.training.seed)
@@ -192,9 +192,9 @@ class _Job:
             controls=controls,
         )
 
-    def _arms(self, plan: Plan, seeds: list[int], weight: float, compared: bool) -> tuple[_Arm, _Arm | None]:
-        if weight > 0:
-            taught = self._arm(plan, seeds, weight, "with teacher")
+    def _arms(self, plan: Plan, seeds: list[int], gate: GateDecision, compared: bool) -> tuple[_Arm, _Arm | None]:
+        if gate.weight > 0:
+            taught = self._arm(plan, seeds, gate.weight, "with teacher", in_full=gate.in_full)
             return taught, self._arm(plan, seeds, 0.0, "without teacher") if compared else None
         # Nothing to compare: the arm with the teacher's weight at 0 is the arm without.
         if compared:
@@ -220,9 +220,17 @@ class _Job:
             found[name] = Control(arm.accuracy, Gain(mean=gain.mean, low=gain.low, high=gain.high))
         return found
 
-    def _arm(self, plan: Plan, seeds: list[int], weight: float, name: str, other: Bench | None = None) -> _Arm:
+    def _arm(
+        self,
+        plan: Plan,
+        seeds: list[int],
+        weight: float,
+        name: str,
+        other: Bench | None = None,
+        in_full: frozenset[int] = frozenset(),
+    ) -> _Arm:
         bench = other or self._bench
-        term = bench.term(bench.rows) if weight > 0 else None
+        term = bench.term(bench.rows, in_full) if weight > 0 else None
         first: Trained | None = None
         right: list[NDArray[np.bool_]] = []
         for number, seed in enumerate(seeds):

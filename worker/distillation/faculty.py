@@ -1,16 +1,23 @@
 """Several teachers: how much each one is heard, per item.
 
 A teacher is heard where it is sure, and on the student classes that it can tell. What it can tell is measured on
-the labelled items (its coverage of a class), not read from its names.
+the labelled items (its coverage of a class), not read from its names. One that was shown to know more than the student
+even of what it is not sure of is heard in full.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .request import Float32, Int64
 
+UNSURE: Final = 2.5
+"""Standard errors by which a teacher that is heard in full tells more than the student, where it is less sure."""
+
+_FLOOR: Final = 1e-9
 Float64 = NDArray[np.float64]
 
 
@@ -60,7 +67,37 @@ def sureness(spoken: Float64, prior: Float64) -> Float64:
     return np.square(np.clip(told, 0.0, 1.0))
 
 
-def hearing(spoken: Sequence[Float64], left_out: Sequence[Float64], labels: Int64, classes: int) -> Float32:
+def knows_when_unsure(left_out: Float64, labels: Int64, alone: Float64) -> bool:
+    """Whether a teacher tells more than the student alone even of the items that it is less sure of.
+
+    Sureness is a good measure of knowledge where teacher and labels leave few questions open. A teacher of photographs
+    with a few labels for its map is hardly ever sure, and yet far better than a student that begins: to hear it by its
+    sureness would waste most of it.
+
+    Parameters
+    ----------
+    left_out
+        What the teacher says of the labelled items, from maps that did not see them, shape (n, S), rows sum to 1.
+    labels
+        Their classes, shape (n,).
+    alone
+        Log-likelihood of each label under a student without teachers that did not see it, shape (n,), nats.
+    """
+    count = len(labels) // 2
+    if count < 2:
+        return False
+    half = np.argsort(sureness(left_out, _prior(labels, left_out.shape[1])), kind="stable")[:count]
+    more = np.log(left_out[half, labels[half]] + _FLOOR) - alone[half]
+    return float(more.mean()) > UNSURE * float(more.std(ddof=1)) / math.sqrt(count) + 1e-6
+
+
+def hearing(
+    spoken: Sequence[Float64],
+    left_out: Sequence[Float64],
+    labels: Int64,
+    classes: int,
+    in_full: Collection[int] = (),
+) -> Float32:
     """Weights of the teachers for every item.
 
     Parameters
@@ -71,14 +108,23 @@ def hearing(spoken: Sequence[Float64], left_out: Sequence[Float64], labels: Int6
         The same for the n labelled items, from maps that did not see them.
     labels
         Their classes, shape (n,).
+    in_full
+        Positions of the teachers that count as sure of every item.
 
     Returns
     -------
     ndarray
         Shape (N, M), float32, in 0..1. A row sums to the sureness of the teachers that are heard, at most 1.
     """
-    prior = (np.bincount(labels, minlength=classes) + 1) / (len(labels) + classes)
-    sure = np.stack([sureness(said, prior) for said in spoken], axis=1)
+    prior = _prior(labels, classes)
+    sure = np.stack(
+        [np.ones(len(said)) if number in in_full else sureness(said, prior) for number, said in enumerate(spoken)],
+        axis=1,
+    )
     able = np.stack([said @ coverage(seen, labels, prior) for said, seen in zip(spoken, left_out, strict=True)], 1)
     voices = sure * able + 1e-12
     return (sure * voices / voices.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _prior(labels: Int64, classes: int) -> Float64:
+    return (np.bincount(labels, minlength=classes) + 1) / (len(labels) + classes)

@@ -16,13 +16,14 @@ unlabelled items take it there. A teacher of noise or of other things says far l
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .evaluation import stratified_folds
+from .faculty import knows_when_unsure
 from .request import Float32, Int64
 
 WEIGHTS: Final = (0.3, 1.0, 3.0)
@@ -58,6 +59,8 @@ class GateDecision:
     advantage
         By how many nats an item the best teacher's left-out answers are likelier than the student's; None where no
         teacher can be heard.
+    in_full
+        Positions of the teachers that know more than the student even of what they are less sure of.
     reason
         For the user.
     given
@@ -68,6 +71,7 @@ class GateDecision:
     scores: dict[float, float] = field(default_factory=dict[float, float])
     gains: dict[float, tuple[float, float]] = field(default_factory=dict[float, tuple[float, float]])
     advantage: float | None = None
+    in_full: frozenset[int] = frozenset()
     reason: str = ""
     given: bool = False
 
@@ -126,7 +130,13 @@ def choose_weight(
         )
     heard = [float(np.log(one[everything, labels] + _FLOOR).mean()) for one in spoken if informs(one, labels)]
     advantage = max(heard) - scores[0.0] if heard else None
-    return _decide(scores, gains, margin, advantage)
+    decision = _decide(scores, gains, margin, advantage)
+    if decision.weight == 0:
+        return decision
+    alone = np.empty(len(labels))
+    alone[order] = likely[0.0]
+    in_full = frozenset(number for number, one in enumerate(spoken) if knows_when_unsure(one, labels, alone))
+    return replace(decision, in_full=in_full)
 
 
 def informs(spoken: Float64, labels: Int64) -> bool:
@@ -162,21 +172,21 @@ def _decide(
         )
         if chosen != best:
             reason += f"; {chosen:g}, which is within that error, was taken"
-        return GateDecision(chosen, scores, gains, advantage, reason)
+        return GateDecision(chosen, scores, gains, advantage, reason=reason)
     if advantage is not None and advantage >= -SLACK and mean >= -error:
         reason = (
             f"no weight was shown to help on so few labels, but left-out labels are no less likely under what the "
             f"teacher says than under what the student alone says ({advantage:+.3f} nats an item), so weight "
             f"{chosen:g} was taken"
         )
-        return GateDecision(chosen, scores, gains, advantage, reason)
+        return GateDecision(chosen, scores, gains, advantage, reason=reason)
     reason = (
         f"no weight makes left-out labels clearly likelier than no teacher: the best, {best:g}, by {mean:+.3f} "
         f"nats an item with a standard error of {error:.3f}"
     )
     if advantage is not None:
         reason += f"; the teacher's own answers make them likelier than the student's by {advantage:+.3f}"
-    return GateDecision(0.0, scores, gains, advantage, reason)
+    return GateDecision(0.0, scores, gains, advantage, reason=reason)
 
 
 def tempered_likelihood(logits: Float32, labels: Int64) -> np.ndarray:

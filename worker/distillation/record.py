@@ -52,6 +52,7 @@ def settings_of(
             "weight": gate.weight,
             "reason": gate.reason,
             "advantage": gate.advantage,
+            "heard_in_full": [teachers[number].name for number in sorted(gate.in_full)],
             "gains": {f"{weight:g}": list(gain) for weight, gain in gate.gains.items()},
         },
         "data": {

@@ -8,7 +8,7 @@ import torch
 
 from preceptor.contract.losses import TransportLoss
 from worker.distillation.evaluation import stratified_folds
-from worker.distillation.faculty import coverage, hearing, sureness
+from worker.distillation.faculty import coverage, hearing, knows_when_unsure, sureness
 from worker.distillation.losses import Evidence
 from worker.distillation.losses.transport import TransportFamily, joint_speaker
 
@@ -45,6 +45,45 @@ def test_each_teacher_is_heard_on_its_own_classes() -> None:
     assert (weights[:40, 1] < 0.01).all()
     assert (weights[40:, 1] > 0.7).all()
     assert (weights.sum(axis=1) <= 1 + 1e-6).all()
+
+
+def _says(labels: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Four classes: the true one with these probabilities, the others share the rest."""
+    said = np.repeat((1 - right)[:, None] / 3, 4, axis=1)
+    said[np.arange(len(labels)), labels] = right
+    return said
+
+
+def test_a_teacher_that_knows_more_than_the_student_of_what_it_is_unsure_of_is_told_from_others() -> None:
+    labels = np.tile([0, 1, 2, 3], 20)
+    unsure = np.arange(80) < 40
+    shares = np.full(80, np.log(0.25))
+    vague = np.where(unsure, 0.4, 0.6)
+    assert knows_when_unsure(_says(labels, vague), labels, shares)
+    # The student knows as much: its teacher is worth hearing where it is sure.
+    assert not knows_when_unsure(_says(labels, vague), labels, np.log(vague))
+    # It knows much where it is sure, and nothing elsewhere.
+    assert not knows_when_unsure(_says(labels, np.where(unsure, 0.25, 0.99)), labels, shares)
+    assert not knows_when_unsure(np.full((80, 4), 0.25), labels, shares)
+    assert not knows_when_unsure(_says((labels + 1) % 4, vague), labels, shares)
+    assert not knows_when_unsure(_says(labels[:3], vague[:3]), labels[:3], shares[:3])
+
+
+def test_noise_is_seldom_taken_for_knowledge_beside_a_student_that_learnt_nothing() -> None:
+    labels, shares = np.tile([0, 1, 2, 3], 20), np.full(80, np.log(0.25))
+    generator = np.random.default_rng(0)
+    taken = [knows_when_unsure(generator.dirichlet(np.full(4, 20.0), size=80), labels, shares) for _ in range(400)]
+    assert np.mean(taken) < 0.02
+
+
+def test_who_is_heard_in_full_weighs_one_and_silences_no_other() -> None:
+    labels = np.repeat([0, 1, 2, 3], 20)
+    vague, sure = _says(labels, np.full(80, 0.4)), _says(labels, np.full(80, 0.97))
+    assert hearing([vague], [vague], labels, 4).max() < 0.1
+    assert hearing([vague], [vague], labels, 4, {0}) == pytest.approx(np.ones((80, 1)), abs=1e-5)
+    both = hearing([vague, sure], [vague, sure], labels, 4, {0})
+    assert (both[:, 1] > both[:, 0]).all()
+    assert (both.sum(axis=1) <= 1 + 1e-6).all()
 
 
 def test_a_useless_teacher_is_hardly_heard_beside_a_good_one(digits: Any) -> None:

@@ -73,6 +73,14 @@ def test_noise_is_not_heard_beside_a_student_that_learnt_nothing() -> None:
     assert choose_weight(LABELS, fit, folds=3, spoken=[_certain(LABELS, 0.5)]).weight == 1.0
 
 
+def test_a_teacher_that_passes_is_heard_in_full_where_it_knows_more_than_the_student() -> None:
+    knowing, vague = _certain(LABELS, 0.9), _certain(LABELS, 0.3)
+    found = choose_weight(LABELS, _fit(1.0), folds=3, spoken=[vague, knowing])
+    assert found.weight > 0
+    assert found.in_full == {1}
+    assert choose_weight(LABELS, _fit(-1.0), folds=3, spoken=[vague, knowing]).in_full == set()
+
+
 def test_what_a_teacher_knows_is_measured_against_the_shares() -> None:
     assert informs(_certain(LABELS, 0.3), LABELS)
     assert not informs(np.full((len(LABELS), 4), 0.25), LABELS)

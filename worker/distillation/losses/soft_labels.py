@@ -51,7 +51,7 @@ def heard_together(
     left_out
         The same for the labelled items, from maps that did not see them, shape (n, S).
     """
-    weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes)
+    weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.in_full)
     total = weights.sum(axis=1)
     mixed = np.einsum("nm,mns->ns", weights / np.maximum(total, 1e-9)[:, None], np.stack(spoken))
     mixed = np.maximum(mixed, 1e-9)

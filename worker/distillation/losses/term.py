@@ -28,6 +28,8 @@ class Evidence:
         S.
     folds
         Disjoint parts of `rows` (as positions in `rows`), for choices that need left-out items.
+    in_full
+        Positions of the teachers that are heard in full, whatever their sureness; see `faculty.hearing`.
     """
 
     teachers: Sequence[TeacherSignal]
@@ -36,6 +38,7 @@ class Evidence:
     classes: int
     folds: list[Int64]
     device: torch.device
+    in_full: frozenset[int] = frozenset()
 
 
 class LossTerm(Protocol):

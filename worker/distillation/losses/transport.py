@@ -178,7 +178,7 @@ def term_of(
     if equal:
         weights = np.full((len(spoken[0]), len(speakers)), 1 / len(speakers), dtype=np.float32)
     else:
-        weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes)
+        weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.in_full)
     device = evidence.device
     return TransportTerm(
         [torch.from_numpy(speaker.predictions).to(device) for speaker in speakers],
