@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.distill import arms, digits, intents, photos
 from benchmarks.distill.cell import Task
 
-FORMAT = 4
+FORMAT = 5
 """Raised when cells of before may no longer stand beside new ones."""
 
 WITNESS = "transport"
