@@ -20,11 +20,13 @@ from service.state.cache import CacheKind, cache_digest
 from service.state.errors import JobFailed, NotFound
 from service.state.probe_file import ProbeData, open_probe
 from service.state.state import State
+from worker.teachers.apart import TeacherApart
 from worker.teachers.interface import LoadedTeacher
 from worker.teachers.loading import load_teacher
 from worker.teachers.outputs import RunStopped, TeacherOutputs, decode_outputs, encode_outputs, run_teacher
 from worker.teachers.predictions import read_predictions
 from worker.teachers.rejection import TeacherUnusable
+from worker.teachers.validation import ISOLATED_KINDS
 
 from .context import JobContext
 
@@ -109,11 +111,17 @@ class LoadedTeachers:
             with self._lock:
                 found = self._loaded.pop(key, None)
             if found is None:
-                found = load_teacher(teacher, folder, device=self._device, threads=self._threads)
+                load = TeacherApart if teacher.source.kind in ISOLATED_KINDS else load_teacher
+                found = load(teacher, folder, device=self._device, threads=self._threads)
             try:
                 yield found
-            finally:
+            except TeacherUnusable:
+                found.close()  # Its process may have ended; the next job begins with a new one.
+                raise
+            except BaseException:
                 self._keep(key, found)
+                raise
+            self._keep(key, found)
 
     def _keep(self, key: str, teacher: LoadedTeacher) -> None:
         with self._lock:
