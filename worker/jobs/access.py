@@ -21,6 +21,7 @@ from service.state.errors import JobFailed, NotFound
 from service.state.probe_file import ProbeData, open_probe
 from service.state.state import State
 from worker.teachers.apart import TeacherApart
+from worker.teachers.fork_server import ForkServer
 from worker.teachers.interface import LoadedTeacher
 from worker.teachers.loading import load_teacher
 from worker.teachers.outputs import RunStopped, TeacherOutputs, decode_outputs, encode_outputs, run_teacher
@@ -92,6 +93,7 @@ class LoadedTeachers:
         on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
         self.batch_size = _CPU_BATCH if on_cpu else _BATCH
         self._threads = threads
+        self._processes = ForkServer(threads, device)
         self._loaded: OrderedDict[str, LoadedTeacher] = OrderedDict()
         self._busy: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -111,8 +113,7 @@ class LoadedTeachers:
             with self._lock:
                 found = self._loaded.pop(key, None)
             if found is None:
-                load = TeacherApart if teacher.source.kind in ISOLATED_KINDS else load_teacher
-                found = load(teacher, folder, device=self._device, threads=self._threads)
+                found = self._load(teacher, folder)
             try:
                 yield found
             except TeacherUnusable:
@@ -122,6 +123,11 @@ class LoadedTeachers:
                 self._keep(key, found)
                 raise
             self._keep(key, found)
+
+    def _load(self, teacher: Teacher, folder: Path) -> LoadedTeacher:
+        if teacher.source.kind in ISOLATED_KINDS:
+            return TeacherApart(self._processes, teacher, folder, device=self._device, threads=self._threads)
+        return load_teacher(teacher, folder, device=self._device, threads=self._threads)
 
     def _keep(self, key: str, teacher: LoadedTeacher) -> None:
         with self._lock:

@@ -5,8 +5,6 @@ validation may ask for all memory, or never end, over a probe. Then this process
 """
 
 import os
-import socket
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +14,7 @@ from preceptor.contract.teachers import Modality, Teacher
 from service.state.errors import InvalidProbe, PreceptorError
 
 from . import child
+from .fork_server import ForkServer
 from .interface import Batch, Float32, Outputs, length
 from .loading import load_teacher
 from .rejection import TeacherUnusable, reason_of
@@ -26,7 +25,7 @@ LOAD_SECONDS: Final = 120.0
 BATCH_SECONDS: Final = 300.0
 """One forward pass of some dozens of items, on a slow and busy machine."""
 _LARGEST_BATCH: Final = 2**31
-_MODULE: Final = "worker.teachers.apart"
+_GRACE: Final = 2.0
 _LONGEST: Final = 1000
 
 
@@ -35,6 +34,8 @@ class TeacherApart:
 
     Parameters
     ----------
+    processes
+        Starts the child.
     teacher, folder, device, threads
         As for `load_teacher`.
     memory_bytes
@@ -53,6 +54,7 @@ class TeacherApart:
 
     def __init__(
         self,
+        processes: ForkServer,
         teacher: Teacher,
         folder: Path,
         *,
@@ -63,10 +65,10 @@ class TeacherApart:
     ) -> None:
         self.modality: Modality = teacher.modality
         self._batch_seconds = batch_seconds
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._child = child.start(_MODULE, folder, threads=threads or 1, device=device, socket=theirs.fileno())
-        self._line = Line(ours)
+        try:
+            self._process = processes.start(teacher.source.kind, folder)
+        except Broken as error:
+            raise TeacherUnusable(f"{error} for the model; try later") from error
         try:
             head = self._ask(
                 {
@@ -79,7 +81,6 @@ class TeacherApart:
                 },
                 [],
                 LOAD_SECONDS,
-                doing="loaded",
             )[0]
             self.labels: list[str] | None = _names(head.get("labels"))
             self.classes: int | None = _number(head.get("classes"))
@@ -95,7 +96,7 @@ class TeacherApart:
         ------
         TeacherUnusable, InvalidProbe
         """
-        answer = self._ask(*of_batch(batch), self._batch_seconds, doing="ran", largest=largest_outputs(length(batch)))
+        answer = self._ask(*of_batch(batch), self._batch_seconds, items=length(batch))
         try:
             outputs = to_outputs(*answer)
         except Broken as error:
@@ -105,37 +106,32 @@ class TeacherApart:
 
     def close(self) -> None:
         """End the process."""
-        self._line.socket.close()
-        child.end(self._child)
+        self._process.end()
 
     def _ask(
-        self, head: dict[str, Any], parts: list[Any], seconds: float, *, doing: str, largest: int = 0
+        self, head: dict[str, Any], parts: list[Any], seconds: float, *, items: int | None = None
     ) -> tuple[dict[str, Any], list[bytearray]]:
+        """What the child says to a batch of `items`, or, where that is None, to the request to load its model."""
         until = time.monotonic() + seconds
         try:
-            self._line.send(head, parts, until=until)
-            told, answer = self._line.receive(largest, until=until)
+            self._process.line.send(head, parts, until=until)
+            told, answer = self._process.line.receive(largest_outputs(items or 0), until=until)
         except TimeoutError:
-            child.end(self._child)
-            what = "load" if doing == "loaded" else f"answer {max(len(parts), 1)} items"
+            self._process.end()
+            what = "load" if items is None else f"answer {items} items"
             raise TeacherUnusable(
                 f"the model did not {what} within {seconds:g} seconds; register a smaller model"
             ) from None
         except Broken as error:
-            if (code := self._ended()) is None:
+            code = self._process.ended(_GRACE)
+            self._process.end()
+            if code is None:
                 raise TeacherUnusable(f"the model's process gave an answer that makes no sense ({error})") from error
-            raise TeacherUnusable(child.epitaph(code, doing)) from error
+            raise TeacherUnusable(child.epitaph(code, "loaded" if items is None else "ran")) from error
         if "refused" in told:
             kind = InvalidProbe if told.get("of") == "probe" else TeacherUnusable
             raise kind(_printable(told["refused"]))
         return told, answer
-
-    def _ended(self) -> int | None:
-        """The child's exit status, where it has ended; it is ended here where it has not."""
-        with suppress(Exception):
-            return self._child.wait(2)
-        child.end(self._child)
-        return None
 
 
 def _names(value: object) -> list[str] | None:
@@ -152,11 +148,8 @@ def _printable(value: object) -> str:
     return "".join(letter for letter in str(value)[:_LONGEST] if letter.isprintable())
 
 
-def _child() -> None:
+def answer(line: Line) -> None:
     """The child: loads one teacher, then answers batch after batch until the line is closed."""
-    line = Line(socket.socket(fileno=int(sys.argv[1])))
-    # Libraries may print; nobody reads it.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     with suppress(Broken):
         request, _ = line.receive(0)
         child.limit(request["memory"])
@@ -177,15 +170,11 @@ def _child() -> None:
             head, parts = line.receive(_LARGEST_BATCH)
             child.limit_time(request["seconds"])
             try:
-                said, answer = of_outputs(loaded.predict(to_batch(head, parts)))
+                said, outputs = of_outputs(loaded.predict(to_batch(head, parts)))
             except InvalidProbe as error:
-                said, answer = {"refused": error.detail, "of": "probe"}, []
+                said, outputs = {"refused": error.detail, "of": "probe"}, []
             except PreceptorError as error:
-                said, answer = {"refused": error.detail}, []
+                said, outputs = {"refused": error.detail}, []
             except Exception as error:
-                said, answer = {"refused": reason_of(error, folder, doing="run")}, []
-            line.send(said, answer)
-
-
-if __name__ == "__main__":
-    _child()
+                said, outputs = {"refused": reason_of(error, folder, doing="run")}, []
+            line.send(said, outputs)

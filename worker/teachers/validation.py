@@ -6,7 +6,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from preceptor.contract.teachers import Teacher, TeacherStatus
+from preceptor.contract.teachers import HubSource, Teacher, TeacherStatus
 
 from .digest import file_digests, teacher_digest
 from .interface import LoadedTeacher, Outputs, part
@@ -82,8 +82,8 @@ def validate_teacher(
     device, threads
         As for `load_teacher`. An isolated validation runs on the CPU.
     isolate
-        Whether a child process with a memory cap does the work. None: for ONNX, torch.export and `transformers`
-        folders of text models.
+        Whether a child process with a memory cap does the work. None: for ONNX, torch.export, and text models with
+        a tokenizer of their own.
     memory_bytes
         Address space of that child; None takes a default that grows with the files.
     timeout_seconds
@@ -91,13 +91,9 @@ def validate_teacher(
     """
     if isolate is None:
         isolate = teacher.source.kind in ISOLATED_KINDS or _has_tokenizer(teacher)
-    if isolate and teacher.source.kind != "predictions":
-        from .isolated import validate_isolated
-
-        return validate_isolated(
-            teacher, folder, threads=threads, memory_bytes=memory_bytes, timeout_seconds=timeout_seconds
-        )
     try:
+        if isolate and teacher.source.kind != "predictions":
+            return _validate_apart(teacher, folder, threads, memory_bytes, timeout_seconds)
         if teacher.labels is not None:
             checked_labels(teacher.labels)
         if teacher.source.kind == "predictions":
@@ -107,8 +103,23 @@ def validate_teacher(
         return Verdict.rejected(reason_of(error, folder))
 
 
+def _validate_apart(
+    teacher: Teacher, folder: Path, threads: int | None, memory_bytes: int | None, timeout_seconds: float
+) -> Verdict:
+    from .isolated import validate_isolated
+
+    if isinstance(teacher.source, HubSource):
+        from .sources import hub
+
+        # The child has no network credentials.
+        hub.fetch_missing(teacher.source, folder)
+    return validate_isolated(
+        teacher, folder, threads=threads, memory_bytes=memory_bytes, timeout_seconds=timeout_seconds
+    )
+
+
 def _has_tokenizer(teacher: Teacher) -> bool:
-    return teacher.source.kind == "transformers" and teacher.modality == "text"
+    return teacher.source.kind in ("transformers", "hub") and teacher.modality == "text"
 
 
 def _judge_predictions(teacher: Teacher) -> Verdict:

@@ -39,14 +39,16 @@ def make_teacher() -> Callable[..., Teacher]:
 
 @pytest.fixture
 def onnx_folder(tmp_path: Path) -> Callable[..., Path]:
-    """A folder with `x -> nodes -> logits`, six numbers in, three out."""
+    """A folder with `x -> nodes -> logits`, six numbers (or another shape) in, three out."""
 
-    def make(nodes: list[Any] | None = None, constants: dict[str, Any] | None = None) -> Path:
+    def make(
+        nodes: list[Any] | None = None, constants: dict[str, Any] | None = None, shape: list[str | int] | None = None
+    ) -> Path:
         rows = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
         graph = helper.make_graph(
             nodes or [helper.make_node("Gemm", ["x", "w"], ["logits"])],
             "g",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 6])],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape or ["n", 6])],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])],
             [numpy_helper.from_array(v, k) for k, v in ({"w": rows} | (constants or {})).items()],
         )

@@ -146,3 +146,47 @@ def test_an_unreachable_hub_is_a_reason(teacher: Teacher, tmp_path: Path, monkey
     verdict = validate_teacher(teacher, tmp_path)
     assert f"the Hub at {closed.url} cannot be reached from this worker" in (verdict.reason or "")
     assert "set HF_ENDPOINT to a mirror" in (verdict.reason or "")
+
+
+@pytest.fixture(scope="module")
+def text_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A repository with a text model, whose tokenizer says that its table has 4 GiB."""
+    from tokenizers import Tokenizer, models
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("texts")
+    config = BertConfig(
+        vocab_size=8,
+        max_position_embeddings=16,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        id2label={0: "cat", 1: "dog"},
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "cat": 2}, unk_token="[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", model_max_length=16).save_pretrained(folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_text_model_is_fetched_here_and_read_by_a_child(
+    monkeypatch: pytest.MonkeyPatch, make_teacher: Make, text_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    teacher = make_teacher("text", {"kind": "hub", "repository": REPOSITORY, "revision": REVISION})
+    server = Hub(dict(text_files))
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    try:
+        for name in ("good", "hostile"):
+            (tmp_path / name).mkdir()
+        good = validate_teacher(teacher, tmp_path / "good", threads=1)
+        assert (good.status, good.reason, good.labels) == (TeacherStatus.READY, None, ["cat", "dog"])
+        told = json.loads(text_files["tokenizer.json"])
+        told["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA////"}
+        server.files["tokenizer.json"] = json.dumps(told).encode()
+        hostile = validate_teacher(teacher, tmp_path / "hostile", threads=1)
+    finally:
+        server.close()
+    assert hostile.status is TeacherStatus.REJECTED
+    assert "ended the process that loaded it (SIGABRT" in (hostile.reason or "")

@@ -27,9 +27,19 @@ def load(teacher: Teacher, folder: Path, *, device: str, threads: int | None) ->
     """
     if not isinstance(teacher.source, HubSource):
         raise TypeError(f"not a Hub source: {teacher.source.kind}")
-    if not is_complete(folder):
-        fetch(teacher.source, folder)
+    fetch_missing(teacher.source, folder)
     return transformers_folder.load(teacher, folder, device=device, threads=threads)
+
+
+def fetch_missing(source: HubSource, folder: Path) -> None:
+    """Fetch the repository, unless the folder holds it already.
+
+    Raises
+    ------
+    TeacherUnusable
+    """
+    if not is_complete(folder):
+        fetch(source, folder)
 
 
 def is_complete(folder: Path) -> bool:
