@@ -94,6 +94,7 @@ COPY --chmod=0644 deploy/healthcheck.py /opt/healthcheck.py
 ENV PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
     HF_HOME=/data/scratch/huggingface \
+    ORT_DISABLE_TELEMETRY=1 \
     PRECEPTOR_DATA=/data \
     PRECEPTOR_HOST=0.0.0.0 \
     PRECEPTOR_PORT=8321 \

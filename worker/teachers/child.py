@@ -61,6 +61,7 @@ def environment(threads: int, device: str) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "MALLOC_ARENA_MAX": "2",
         "HF_HUB_OFFLINE": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
     }
     if device == "cpu":
         found["CUDA_VISIBLE_DEVICES"] = ""

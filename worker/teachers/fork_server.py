@@ -25,11 +25,8 @@ _MODULE: Final = "worker.teachers.fork_server"
 _ANSWER_SECONDS: Final = 60.0
 """Importing torch on a slow and busy machine."""
 _TICK: Final = 0.01
-# onnxruntime starts a thread when it is imported, and a process with threads cannot be forked safely.
-_IMPORTED: Final[dict[str, tuple[str, ...]]] = {
-    "onnx": ("worker.teachers.onnx_graph", "worker.teachers.preparation"),
-    "torch_export": ("worker.teachers.sources.torch_export",),
-}
+# None of them starts a thread when it is imported: a process with threads cannot be forked safely.
+_IMPORTED: Final = {"onnx": "worker.teachers.sources.onnx", "torch_export": "worker.teachers.sources.torch_export"}
 
 
 @dataclass
@@ -171,8 +168,7 @@ def serve(line: Line, run: Callable[[Line], None]) -> None:
 def _fork(line: Line, request: dict[str, Any], run: Callable[[Line], None]) -> int:
     _, (descriptor,), _, _ = socket.recv_fds(line.socket, 1, 1)
     with socket.socket(fileno=descriptor) as theirs:
-        for module in _IMPORTED[request["start"]]:
-            importlib.import_module(module)
+        importlib.import_module(_IMPORTED[request["start"]])
         if pid := os.fork():
             return pid
         status = 1

@@ -130,7 +130,7 @@ def test_it_answers_as_in_this_process(make_teacher: Make, onnx_folder: Folder) 
         child = process(loaded)
         assert child.ended() is None
         assert child.pid in descendants()
-    assert child.code == -signal.SIGKILL
+    assert child.code in (0, -signal.SIGKILL), "it ends when its line is closed, or is killed, whichever is first"
     assert not alive(child.pid)
     here.close()
 
