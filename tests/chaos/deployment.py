@@ -39,6 +39,7 @@ class Deployment:
     def __init__(self, folder: Path, workers: tuple[int, int], delivery_limit: int) -> None:
         self.folder = folder
         self.saves = folder / "saves.txt"
+        self.temporary = folder / "temporary"
         self.volume = Volume(folder / "volume")
         self.redis = EmbeddedRedis(folder / "data" / "redis")
         self.delivery_limit = delivery_limit
@@ -143,6 +144,7 @@ class Deployment:
         logs.mkdir(exist_ok=True)
         log = (logs / f"{name}.log").open("ab")
         self._logs.append(log)
+        self.temporary.mkdir(exist_ok=True)
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("PRECEPTOR_", "REDIS_URL"))},
             "PRECEPTOR_DATA": str(self.folder / "data"),
@@ -156,6 +158,7 @@ class Deployment:
             "PRECEPTOR_RETRY_LIMIT": "1000",
             "PRECEPTOR_CHECKPOINT_SECONDS": "0.2",
             "OMP_NUM_THREADS": "1",
+            "TMPDIR": str(self.temporary),
             "CHAOS_SAVES": str(self.saves),
             "CHAOS_CLOCK": str(self.clocks.get(name, 0.0)),
         }

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ from .deployment import Deployment
 from .load import TERMINAL, Accepted, Load
 
 _DOCKET: Final = re.compile(r"preceptor-(recommend|distill)(:|$)")
+_LEAVING_SECONDS: Final = 15.0
+"""What workers start for models ends after they have: it notices that its socket was closed."""
 _JOB_FILES: Final = re.compile(r"request\.json|outcome\.json|\d+/result\.json|\d+/student")
 
 
@@ -118,12 +121,19 @@ def no_leaked_file(deployment: Deployment) -> list[str]:
 
 def nothing_temporary(deployment: Deployment) -> list[str]:
     """After all has ended: no temporary file."""
-    places = [deployment.store / ".staging", deployment.folder / "data" / "scratch" / "work"]
+    places = [deployment.store / ".staging", deployment.folder / "data" / "scratch" / "work", deployment.temporary]
     return [f"{path} is left" for place in places if place.is_dir() for path in place.iterdir()]
 
 
 def no_leaked_process(deployment: Deployment) -> list[str]:
     """After all has ended: no process, no socket."""
+    deadline = time.monotonic() + _LEAVING_SECONDS
+    while (wrong := _living(deployment)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return wrong
+
+
+def _living(deployment: Deployment) -> list[str]:
     mark = str(deployment.folder).encode()
     wrong: list[str] = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -131,7 +141,8 @@ def no_leaked_process(deployment: Deployment) -> list[str]:
             environment, command = (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"CHAOS_SAVES=" + mark in environment or mark in command:
+        # What workers start for the models of strangers keeps TMPDIR alone.
+        if b"TMPDIR=" + mark in environment or mark in command:
             wrong.append(f"process {process.name} lives: {command.replace(bytes(1), b' ').decode()[:200]}")
     sockets = Path("/proc/net/unix")
     if sockets.exists():
