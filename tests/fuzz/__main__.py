@@ -1,10 +1,13 @@
 """`python -m tests.fuzz --seconds 600`: hostile inputs for every parser; prints a table.
 
 One finding is repeated with `--parser NAME --seed SEED --case NUMBER`, and its input written with `--write FOLDER`.
+Inputs that broke an invariant are kept in the folder `corpus`, and `--kept` replays them.
 """
 
 import argparse
 import json
+import os
+import platform
 import sys
 import tempfile
 import time
@@ -12,8 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from .campaign import Campaign, Plan
-from .case import case_of
+from . import corpus
+from .campaign import Campaign, Finding, Plan
+from .case import Files, case_of
 from .child import stored_seeds
 from .parsers import ENTRIES, parser_named
 
@@ -25,8 +29,10 @@ COLUMNS: Final = {
     "hangs": "hang",
     "memory": "memory",
     "left behind": "left",
+    "leaks": "leak",
     "5xx": "5xx",
 }
+TARGETS: Final = {"inputs": 100_000, "crashes": 0, "hangs": 0, "leaks": 0}
 
 
 def rows_of(campaign: Campaign) -> list[dict[str, Any]]:
@@ -46,6 +52,9 @@ def table(campaign: Campaign) -> str:
     lines += [
         f"| {' | '.join(f'{value:,}' if isinstance(value, int) else value for value in row.values())} |" for row in rows
     ]
+    for name, row in campaign.rows.items():
+        if row.stages:
+            lines.append(f"\n{name}, the last stage reached: {', '.join(map(_share, row.stages.most_common()))}")
     for found in campaign.findings.values():
         lines.append(f"\n{found.parser}: {found.outcome}, {found.count} times: {found.signature}")
         lines.append(f"    repeat: --parser '{found.parser}' --seed {found.seed} --case {found.cases[0]}")
@@ -53,25 +62,91 @@ def table(campaign: Campaign) -> str:
     return "\n".join(lines)
 
 
+def _share(counted: tuple[str, int]) -> str:
+    return f"{counted[0]} {counted[1]:,}"
+
+
 def report(campaign: Campaign) -> dict[str, Any]:
-    """The report as plain values."""
-    slowest = {name: {"slowest": row.slowest, "largest": row.largest} for name, row in campaign.rows.items()}
+    """The report as plain values; `resume` reads it."""
+    *rows, sums = rows_of(campaign)
+    for row in rows:
+        kept = campaign.rows[row["parser"]]
+        row |= {"slowest": kept.slowest, "largest": kept.largest, "next_case": kept.next_case}
+        row["stages"] = dict(kept.stages.most_common())
+    found = {
+        "inputs": sums["inputs"],
+        "crashes": sums["crashes"] + sums["5xx"],
+        "hangs": sums["hangs"],
+        "leaks": sums["leaks"] + sums["memory"] + sums["left behind"],
+    }
+    met = found["inputs"] >= TARGETS["inputs"] and not any(found[name] for name in ("crashes", "hangs", "leaks"))
     return {
+        "what": "Hostile inputs for every parser: python -m tests.fuzz. A crash is an error that no parser documents, "
+        "also an answer of 5xx; a leak is memory beyond the bound of the parser, or a file, a descriptor or memory "
+        "that stays. `slowest` is in seconds of processor time, `largest` in bytes of resident memory, of one input",
         "seed": campaign.plan.seed,
-        "table": rows_of(campaign),
-        "most": slowest,
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}",
+        "targets": TARGETS,
+        "found": {**found, "targets met": met},
+        "entries": rows,
         "findings": [asdict(found) for found in campaign.findings.values()],
     }
 
 
-def write_input(name: str, seed: int, number: int, folder: Path) -> None:
-    """Write the files of one input."""
+def resume(campaign: Campaign, stored: dict[str, Any]) -> None:
+    """Go on where a report was written.
+
+    Raises
+    ------
+    ValueError
+        It is one of another seed.
+    """
+    if stored["seed"] != campaign.plan.seed:
+        raise ValueError(f"the report is of the seed {stored['seed']}; give --seed {stored['seed']}, or another --out")
+    for entry in stored["entries"]:
+        row = campaign.rows.get(entry["parser"])
+        if row is not None:
+            row.outcomes.update({outcome: entry[column] for column, outcome in COLUMNS.items()})
+            row.stages.update(entry["stages"])
+            row.seconds, row.next_case = entry["seconds"], entry["next_case"]
+            row.slowest, row.largest = entry["slowest"], entry["largest"]
+    for entry in stored["findings"]:
+        found = Finding(**entry)
+        campaign.findings[found.parser, found.outcome, found.signature] = found
+
+
+def write(campaign: Campaign, path: Path) -> None:
+    """Write the report, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(json.dumps(report(campaign), indent=2) + "\n")
+    fresh.rename(path)
+
+
+def input_of(name: str, seed: int, number: int) -> Files:
+    """The files of one input."""
     parser = parser_named(name)
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
-        seeds = stored_seeds(parser, Path(work) / "seeds")
-    for file, content in case_of(parser, seeds, seed, number).items():
-        (folder / file).write_bytes(content)
+        return case_of(parser, stored_seeds(parser, Path(work) / "seeds"), seed, number)
+
+
+class Keeper:
+    """After each batch: what was found goes into the corpus, and the report is written."""
+
+    def __init__(self, campaign: Campaign, out: Path | None) -> None:
+        self._campaign = campaign
+        self._out = out
+        self._known: set[tuple[str, str, str]] = set(campaign.findings)
+
+    def __call__(self) -> None:
+        """Do so."""
+        for key in list(self._campaign.findings):
+            found = self._campaign.findings[key]
+            if key not in self._known and found.outcome != "leak":  # that comes of many inputs together
+                corpus.keep(found.parser, found.outcome, input_of(found.parser, found.seed, found.cases[0]))
+            self._known.add(key)
+        if self._out is not None:
+            write(self._campaign, self._out)
 
 
 def main() -> int:
@@ -84,14 +159,18 @@ def main() -> int:
     reader.add_argument("--cases", type=int, default=10**9, help="most cases of each parser")
     reader.add_argument("--case", type=int, help="only the case of this number")
     reader.add_argument("--write", type=Path, help="write the input of --case into this folder")
+    reader.add_argument("--kept", action="store_true", help="replay the corpus, and nothing else")
     reader.add_argument("--processes", type=int, default=1)
-    reader.add_argument("--out", type=Path, help="write the report here, as JSON")
+    reader.add_argument("--out", type=Path, help="write the report here, as JSON, after every batch")
+    reader.add_argument("--resume", action="store_true", help="go on where the report of --out ends")
     arguments = reader.parse_args()
     names = arguments.parser or list(ENTRIES)
-    if arguments.case is not None and arguments.write is not None:
-        for name in names:
-            write_input(name, arguments.seed, arguments.case, arguments.write)
     one = arguments.case is not None
+    if one and arguments.write is not None:
+        arguments.write.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            for file, content in input_of(name, arguments.seed, arguments.case).items():
+                (arguments.write / file).write_bytes(content)
     plan = Plan(
         seconds=arguments.seconds,
         seed=arguments.seed,
@@ -99,15 +178,20 @@ def main() -> int:
         first=arguments.case if one else arguments.first,
         most=1 if one else arguments.cases,
         processes=arguments.processes,
+        kept=arguments.kept,
     )
     campaign = Campaign(plan)
+    if arguments.resume and arguments.out is not None and arguments.out.exists():
+        resume(campaign, json.loads(arguments.out.read_text()))
+    keeper = Keeper(campaign, arguments.out)
+    if not arguments.kept and not one:
+        campaign.after_batch = keeper
     began = time.monotonic()
     campaign.run()
     print(table(campaign))
     print(f"\n{time.monotonic() - began:.0f} seconds, seed {arguments.seed}")
     if arguments.out is not None:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(report(campaign), indent=2) + "\n")
+        write(campaign, arguments.out)
     return 0 if campaign.holds else 1
 
 

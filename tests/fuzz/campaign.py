@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +20,13 @@ from typing import Any, Final
 from service.state.embedded import EmbeddedRedis
 
 from . import measure
+from .corpus import kept
 from .parsers import ENTRIES
 
-BAD: Final = ("crash", "hang", "memory", "left", "5xx")
-_START_SECONDS: Final = 180.0
+BAD: Final = ("crash", "hang", "memory", "left", "leak", "5xx")
+_START_SECONDS: Final = 240.0
+_HELD: Final = 256 * 2**20
+_OPEN: Final = 64
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
@@ -55,6 +58,7 @@ class Row:
     slowest: float = 0.0
     largest: int = 0
     next_case: int = 0
+    stages: Counter[str] = field(default_factory=Counter[str])
 
     @property
     def inputs(self) -> int:
@@ -71,11 +75,13 @@ class Plan:
     seconds
         For all parsers together; the batches under way are ended then.
     batch_seconds
-        How long one process is used.
+        How long one process is used for each of its parsers, times the parser's weight.
     most
         Most cases of each parser.
     processes
         Processes at a time.
+    kept
+        Try the inputs of the corpus and no others.
     hang_cpu, hang_wall
         Seconds after which an input counts as a hang: of the processor, and of the clock.
     """
@@ -87,17 +93,25 @@ class Plan:
     most: int = 10**9
     first: int = 0
     processes: int = 1
+    kept: bool = False
     hang_cpu: float = 10.0
     hang_wall: float = 90.0
 
 
 class Campaign:
-    """One run over some parsers."""
+    """One run over some parsers.
+
+    Attributes
+    ----------
+    after_batch
+        Called when a process has ended: partial results can be written.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.rows = {name: Row() for name in plan.parsers}
+        self.rows = {name: Row(next_case=plan.first) for name in plan.parsers}
         self.findings: dict[tuple[str, str, str], Finding] = {}
+        self.after_batch: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -110,10 +124,10 @@ class Campaign:
         with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
             work = Path(name)
             (work / "seeds").mkdir()
-            waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-            for parser in self.rows:
-                self.rows[parser].next_case = self.plan.first
-                waiting.put(parser)
+            waiting: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+            # Parsers of one module share a process: its libraries take seconds to load.
+            for module in dict.fromkeys(ENTRIES[parser].module for parser in self.rows):
+                waiting.put([parser for parser in self.rows if ENTRIES[parser].module == module])
             deadline = time.monotonic() + self.plan.seconds
             try:
                 with ThreadPoolExecutor(self.plan.processes) as pool:
@@ -123,39 +137,46 @@ class Campaign:
                 for path in work.glob("*/redis/redis.pid"):  # of processes that could not stop theirs
                     EmbeddedRedis(path.parent).stop()
 
-    def _serve(self, waiting: "queue.SimpleQueue[str]", work: Path, deadline: float) -> None:
+    def _serve(self, waiting: "queue.SimpleQueue[list[str]]", work: Path, deadline: float) -> None:
         while time.monotonic() < deadline:
             try:
-                name = waiting.get_nowait()
+                names = waiting.get_nowait()
             except queue.Empty:
                 return
-            if self._batch(name, work, deadline):
-                waiting.put(name)
+            self._batch(names, work, deadline)
+            if self.after_batch is not None:
+                with self._lock:
+                    self.after_batch()
+            if any(self._left(name) for name in names):
+                waiting.put(names)
 
-    def _batch(self, name: str, work: Path, deadline: float) -> bool:
-        """One process; False where nothing is left to try."""
-        row = self.rows[name]
-        left = self.plan.first + self.plan.most - row.next_case
-        seconds = min(self.plan.batch_seconds * ENTRIES[name].weight, deadline - time.monotonic())
-        if left <= 0 or seconds <= 0:
-            return False
-        began = time.monotonic()
-        child = self._start(name, work, row.next_case, left, seconds)
-        self._follow(name, child, work)
-        row.seconds += time.monotonic() - began
-        return True
+    def _left(self, name: str) -> int:
+        most = len(kept(name)) if self.plan.kept else self.plan.most
+        return max(self.plan.first + most - self.rows[name].next_case, 0)
+
+    def _batch(self, names: list[str], work: Path, deadline: float) -> None:
+        """Each of the parsers once, in as few processes as can be: one that ends early leaves the rest to another."""
+        waiting = [name for name in names if self._left(name)]
+        while waiting and time.monotonic() < deadline:
+            parts = [self._part(name, self.rows[name].next_case, self._left(name)) for name in waiting]
+            child = self._start(parts, work)
+            done = self._follow(waiting, child, work, deadline)
+            waiting = waiting[done:]
+
+    def _part(self, name: str, first: int, count: int) -> dict[str, object]:
+        seconds = self.plan.batch_seconds * ENTRIES[name].weight
+        return {"parser": name, "module": ENTRIES[name].module, "first": first, "count": count, "seconds": seconds}
 
     def _start(
-        self, name: str, work: Path, first: int, count: int, seconds: float, *, contained: bool = False
+        self, parts: list[dict[str, object]], work: Path, *, contained: bool = False
     ) -> subprocess.Popen[bytes]:
-        options: dict[str, object] = {"parser": name, "module": ENTRIES[name].module, "seed": self.plan.seed}
-        options |= {"first": first, "count": count, "seconds": seconds}
-        command = [sys.executable, "-m", "tests.fuzz.child", "--work", str(work)]
-        command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
+        command = [sys.executable, "-m", "tests.fuzz.child", "--work", str(work), "--seed", str(self.plan.seed)]
+        command += ["--parts", json.dumps(parts)]
+        command += ["--contained"] * contained + ["--kept"] * self.plan.kept
         errors = work / f"errors-{threading.get_ident()}"
         with errors.open("wb") as file:
             return subprocess.Popen(
-                [*command, "--contained"] if contained else command,
+                command,
                 stdout=subprocess.PIPE,
                 stderr=file,
                 cwd=_ROOT,
@@ -163,42 +184,57 @@ class Campaign:
                 start_new_session=True,
             )
 
-    def _follow(self, name: str, child: subprocess.Popen[bytes], work: Path) -> None:
-        row = self.rows[name]
-        under_way: int | None = None
-        ready = False
+    def _follow(self, names: list[str], child: subprocess.Popen[bytes], work: Path, deadline: float) -> int:
+        """Count what a process says; how many of its parsers are done with."""
+        name, done, under_way = names[0], 0, None
+        since = time.monotonic()
+        stuck = late = False
         grace = 0.0
         try:
             for message in self._messages(child):
-                if message is None:
-                    if not ready:
-                        raise RuntimeError(f"the parser {name!r} did not start in {_START_SECONDS:g} seconds")
-                    if under_way is not None:
-                        self._ended(name, under_way, "hang", "hang", "did not end in time", work)
-                        row.next_case = under_way + 1
-                    return
-                ready = ready or "ready" in message
-                if "begin" in message:
+                if stuck := message is None:
+                    break
+                if "ready" in message:
+                    name = message["ready"]
+                elif "begin" in message:
                     under_way = message["begin"]
                 elif "end" in message:
                     under_way = None
-                    row.next_case = message["end"] + 1
+                    self.rows[name].next_case = message["end"] + 1
                     self._count(name, message)
-            grace = 60.0  # it said all, and is ending
+                else:
+                    done += 1
+                    self._check_held(name, message)
+                self.rows[name].seconds += time.monotonic() - since
+                since = time.monotonic()
+                if late := since > deadline:
+                    break
+            else:
+                grace = 60.0  # it said all, and is ending
         finally:
             _kill(child, grace)
+        if late:
+            return len(names)
         if under_way is not None:
             code = child.returncode
             how = signal.Signals(-code).name if code < 0 else f"status {code}"
-            row.next_case = under_way + 1
-            self._ended(name, under_way, "crash", f"the process ended: {how}", _tail(work), work)
-        elif not ready or child.returncode != 0:
+            self.rows[name].next_case = under_way + 1
+            end = ("hang", "hang", "did not end in time")
+            self._ended(name, under_way, *(end if stuck else ("crash", f"the process ended: {how}", _tail(work))), work)
+        elif stuck or child.returncode != 0:
             raise RuntimeError(f"the campaign itself failed in {name!r}: {_tail(work)}")
+        return done
+
+    def _check_held(self, name: str, message: dict[str, Any]) -> None:
+        """What a parser keeps of many inputs together: memory, open files."""
+        if message["held"] > _HELD or message["open"] > _OPEN:
+            detail = f"after a batch: {message['held']:,} bytes resident, {message['open']} descriptors more"
+            self._note(name, self.rows[name].next_case, "leak", "leak", detail)
 
     def _messages(self, child: subprocess.Popen[bytes]) -> Iterator[dict[str, Any] | None]:
         """The child's messages; None where it is stuck."""
         assert child.stdout is not None
-        buffer = b""
+        buffer, loading = b"", True
         cpu, wall, limit_cpu, limit_wall = 0.0, time.monotonic(), _START_SECONDS, _START_SECONDS
         while True:
             if select.select([child.stdout], [], [], 0.5)[0]:
@@ -208,9 +244,11 @@ class Campaign:
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
                     message = json.loads(line)
+                    loading = "held" in message  # the libraries of the next parser come now
                     yield message
                 if lines:
-                    limit_cpu, limit_wall = self.plan.hang_cpu, self.plan.hang_wall
+                    limit_cpu = _START_SECONDS if loading else self.plan.hang_cpu
+                    limit_wall = _START_SECONDS if loading else self.plan.hang_wall
                     cpu, wall = measure.cpu_seconds(child.pid), time.monotonic()
             elif measure.cpu_seconds(child.pid) - cpu > limit_cpu or time.monotonic() - wall > limit_wall:
                 yield None
@@ -221,6 +259,8 @@ class Campaign:
         row.slowest = max(row.slowest, message["cpu"])
         row.largest = max(row.largest, message["grown"])
         outcome = message["outcome"]
+        if stage := message.get("stage"):
+            row.stages[stage] += 1
         if outcome in BAD:
             self._note(name, message["end"], outcome, message["signature"], message["detail"])
         else:
@@ -229,7 +269,7 @@ class Campaign:
     def _ended(self, name: str, number: int, outcome: str, signature: str, detail: str, work: Path) -> None:
         """An input took its process with it, which is well where the product gives it a process of its own."""
         if ENTRIES[name].contained:
-            child = self._start(name, work, number, 1, 120.0, contained=True)
+            child = self._start([self._part(name, number, 1)], work, contained=True)
             try:
                 answers = [message for message in self._messages(child) if message is None or "end" in message]
             finally:

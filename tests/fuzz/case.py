@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Files = dict[str, bytes]
 """One input: files by name. A parser of single files has one, `source`."""
@@ -14,6 +14,15 @@ Outcome = Literal["accepted", "refused"]
 SOURCE: Final = "source"
 _TURNS: Final = 8
 
+
+class Reached(NamedTuple):
+    """How an input ended, and the last stage of the parser that it reached: tells how deep the inputs go."""
+
+    outcome: Outcome
+    stage: str
+
+
+Attempt = Callable[[Files, Path], Outcome | Reached]
 
 class ServerError(AssertionError):
     """An answer that no request may get: a 5xx other than 503 and 507, or an error that is no problem document."""
@@ -35,7 +44,7 @@ class Parser:
         A new input from one of the seeds and a source of random numbers; the seeds may be spliced.
     attempt
         Gives one input to the parser in an empty folder. An error of ours is "refused"; any other error that
-        it raises is a crash.
+        it raises is a crash. It may say how far the input came.
     contained
         Where the product itself runs the parser in a process that may die: tries the input that way. An input
         that ended its process, or hung, is no fault then if it is refused (or taken) in good order.
@@ -46,8 +55,8 @@ class Parser:
     name: str
     seeds: Callable[[], list[Files]]
     spoil: Callable[[list[Files], Random], Files]
-    attempt: Callable[[Files, Path], Outcome]
-    contained: Callable[[Files, Path], Outcome] | None = None
+    attempt: Attempt
+    contained: Attempt | None = None
     memory: int = 384 * 2**20
 
 

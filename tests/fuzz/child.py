@@ -1,4 +1,4 @@
-"""One process of a campaign: tries cases of one parser in order and says so on its standard output.
+"""One process of a campaign: tries cases of some parsers in order and says so on its standard output.
 
 It says when a case begins, so that the parent knows which one it was where the process ends or hangs.
 """
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import measure
-from .case import Files, LeftBehind, Outcome, Parser, ServerError, case_of
+from .case import Attempt, Files, LeftBehind, Parser, Reached, ServerError, case_of
+from .corpus import kept
 from .parsers import parser_named
 
 _ADDRESSES: Final = 3 * 2**29
@@ -50,14 +51,15 @@ def signature_of(error: BaseException) -> str:
     return f"{type(error).__name__} at {place}"
 
 
-def tried(attempt: Callable[[Files, Path], Outcome], files: Files, work: Path, memory: int) -> dict[str, Any]:
+def tried(attempt: Attempt, files: Files, work: Path, memory: int) -> dict[str, Any]:
     """Give one input to the parser; how that went."""
     folder = Path(tempfile.mkdtemp(dir=work))
     measure.forget_peak()
     before, began = measure.resident(), time.process_time()
     told: dict[str, Any] = {}
     try:
-        told["outcome"] = attempt(files, folder)
+        ended = attempt(files, folder)
+        told |= ended._asdict() if isinstance(ended, Reached) else {"outcome": ended}
     except ServerError as error:
         told |= {"outcome": "5xx", "signature": str(error)[:120], "detail": str(error)}
     except LeftBehind as error:
@@ -76,10 +78,11 @@ def tried(attempt: Callable[[Files, Path], Outcome], files: Files, work: Path, m
     return told
 
 
-def run(arguments: argparse.Namespace, say: Callable[[dict[str, Any]], None]) -> None:
-    """Try the cases `first` to `first + count`, or as many as the time allows."""
-    parser = parser_named(arguments.parser, arguments.module)
+def run(part: dict[str, Any], arguments: argparse.Namespace, say: Callable[[dict[str, Any]], None]) -> None:
+    """Try the cases `first` to `first + count` of one parser, or as many as the time allows."""
+    parser = parser_named(part["parser"], part["module"])
     seeds = stored_seeds(parser, arguments.work / "seeds" / parser.name.replace(" ", "-"))
+    known = kept(parser.name) if arguments.kept else None
     work = Path(tempfile.mkdtemp(dir=arguments.work))
     attempt = parser.attempt
     if arguments.contained:
@@ -88,34 +91,35 @@ def run(arguments: argparse.Namespace, say: Callable[[dict[str, Any]], None]) ->
     else:
         tried(attempt, seeds[0], work, parser.memory)  # libraries are loaded by the first
         measure.cap_addresses(max(_ADDRESSES, parser.memory))
-    say({"ready": True})
-    deadline = time.monotonic() + arguments.seconds
-    for number in range(arguments.first, arguments.first + arguments.count):
-        files = case_of(parser, seeds, arguments.seed, number)  # what fails here is the campaign's own fault
+    say({"ready": parser.name})
+    before = measure.resident(), measure.descriptors()
+    deadline = time.monotonic() + part["seconds"]
+    for number in range(part["first"], part["first"] + part["count"]):
+        # What fails here is the campaign's own fault.
+        files = known[number] if known is not None else case_of(parser, seeds, arguments.seed, number)
         say({"begin": number})
         say({"end": number, **tried(attempt, files, work, parser.memory)})
         if time.monotonic() > deadline:
             break
+    say({"held": measure.resident() - before[0], "open": measure.descriptors() - before[1]})
     shutil.rmtree(work, ignore_errors=True)
 
 
 def main() -> None:
     """Entry of the process; `Campaign` gives the arguments."""
     reader = argparse.ArgumentParser()
-    reader.add_argument("--parser", required=True)
-    reader.add_argument("--module", required=True)
+    reader.add_argument("--parts", type=json.loads, required=True)
     reader.add_argument("--seed", type=int, required=True)
-    reader.add_argument("--first", type=int, required=True)
-    reader.add_argument("--count", type=int, required=True)
-    reader.add_argument("--seconds", type=float, required=True)
     reader.add_argument("--work", type=Path, required=True)
     reader.add_argument("--contained", action="store_true")
+    reader.add_argument("--kept", action="store_true")
     arguments = reader.parse_args()
     pipe = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
-    run(arguments, lambda message: print(json.dumps(message), file=pipe, flush=True))
+    for part in arguments.parts:
+        run(part, arguments, lambda message: print(json.dumps(message), file=pipe, flush=True))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,11 @@ def peak() -> int:
     return _bytes_of("VmHWM:")
 
 
+def descriptors() -> int:
+    """Open files, pipes and sockets of this process."""
+    return len(os.listdir("/proc/self/fd"))
+
+
 def cap_addresses(more: int) -> None:
     """Let this process map at most `more` bytes beyond what it has mapped; what asks for more gets an error."""
     limit = _bytes_of("VmSize:") + more
