@@ -167,9 +167,7 @@ class Campaign:
         seconds = self.plan.batch_seconds * ENTRIES[name].weight
         return {"parser": name, "module": ENTRIES[name].module, "first": first, "count": count, "seconds": seconds}
 
-    def _start(
-        self, parts: list[dict[str, object]], work: Path, *, contained: bool = False
-    ) -> subprocess.Popen[bytes]:
+    def _start(self, parts: list[dict[str, object]], work: Path, *, contained: bool = False) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "tests.fuzz.child", "--work", str(work), "--seed", str(self.plan.seed)]
         command += ["--parts", json.dumps(parts)]
         command += ["--contained"] * contained + ["--kept"] * self.plan.kept

@@ -24,6 +24,7 @@ class Reached(NamedTuple):
 
 Attempt = Callable[[Files, Path], Outcome | Reached]
 
+
 class ServerError(AssertionError):
     """An answer that no request may get: a 5xx other than 503 and 507, or an error that is no problem document."""
 

@@ -8,10 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -46,43 +43,6 @@ def torch_export_seeds() -> list[Files]:
         program = torch.export.export(Net().eval(), (torch.zeros(2, 6),), dynamic_shapes=({0: batch},))
         torch.export.save(program, buffer)
     return [{"model.pt2": buffer.getvalue()}]
-
-
-def onnx_seeds() -> list[Files]:
-    """A linear classifier with a hidden layer, one with a branch, and one with a function."""
-    rng = np.random.default_rng(5)
-    weights = [
-        numpy_helper.from_array(rng.normal(size=(3, 6)).astype(np.float32), "w"),
-        numpy_helper.from_array(rng.normal(size=3).astype(np.float32), "b"),
-    ]
-    gemm = helper.make_node("Gemm", ["features", "w", "b"], ["z"], transB=1)
-    plain = [helper.make_node("Relu", ["x"], ["features"]), gemm, helper.make_node("Identity", ["z"], ["out"])]
-    then = helper.make_graph(
-        [helper.make_node("Identity", ["z"], ["t"])], "then", [], [helper.make_tensor_value_info("t", 1, None)]
-    )
-    other = helper.make_graph(
-        [helper.make_node("Neg", ["z"], ["e"])], "else", [], [helper.make_tensor_value_info("e", 1, None)]
-    )
-    true = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("v", TensorProto.BOOL, [], [True]))
-    branch = [*plain[:2], true, helper.make_node("If", ["c"], ["out"], then_branch=then, else_branch=other)]
-    function = helper.make_function(
-        "own", "Twice", ["a"], ["d"], [helper.make_node("Add", ["a", "a"], ["d"])], [helper.make_opsetid("", 18)]
-    )
-    called = [*plain[:2], helper.make_node("Twice", ["z"], ["out"], domain="own")]
-    models = [_onnx(plain, weights, []), _onnx(branch, weights, []), _onnx(called, weights, [function])]
-    return [{"model.onnx": model.SerializeToString()} for model in models]
-
-
-def _onnx(nodes: list[Any], weights: list[TensorProto], functions: list[Any]) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        nodes,
-        "linear",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 6])],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["batch", 3])],
-        weights,
-    )
-    opsets = [helper.make_opsetid("", 18), *([helper.make_opsetid("own", 1)] if functions else [])]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=functions)
 
 
 def tokenizer_seeds() -> list[bytes]:

@@ -21,7 +21,6 @@ from worker.teachers.weights_files import read_shapes
 from . import teacher_inputs as inputs
 from .case import SOURCE, Files, Outcome, Parser, refuse_leftovers, single
 from .json_mutations import spoilt, text_of
-from .onnx_inputs import spoil_onnx
 
 torch.set_num_threads(1)
 
@@ -145,6 +144,5 @@ PARSERS: Final = [
         memory=_CAP,
     ),
     _isolated("transformers", inputs.transformers_seeds, inputs.spoil_transformers),
-    _isolated("onnx", inputs.onnx_seeds, spoil_onnx),
     _isolated("torch_export", inputs.torch_export_seeds, inputs.spoil_torch_export),
 ]
