@@ -32,6 +32,7 @@ FORMAT: Final = "preceptor-probe-1"
 _GROUP_BYTES: Final = 2**20  # items are drawn at random in training: a group is read for each
 _GROUP_ROWS: Final = 4096
 _ARROW_FAILURES: Final = (pa.ArrowException, OSError)
+_COLUMNS: Final[dict[str, str | None]] = {"image": "image", "text": "text", "features": "features", "opaque": None}
 
 
 @dataclass(frozen=True)
@@ -215,18 +216,21 @@ class ProbeData:
             meaning = json.loads(self._file.metadata.metadata[b"preceptor"])
             if meaning["format"] != FORMAT or meaning["items"] != self._file.metadata.num_rows:
                 raise ValueError(f"{meaning['format']}, {meaning['items']} of {self._file.metadata.num_rows} items")
+            self.modality: ProbeModality = meaning["modality"]
+            self.items: int = int(meaning["items"])
+            self.dimension: int | None = meaning["dimension"]
+            self.label_names: list[str] | None = meaning["label_names"]
+            self._column = _COLUMNS[self.modality]
+            _check_columns(self._file.schema_arrow, self._column, self.dimension)
             labels = self._file.read(columns=["label"]).column(0).to_numpy() if meaning["labelled"] else None
+            self.labels: NDArray[np.int64] | None = None if labels is None else _whole_numbers(labels)
+            rows: list[int] = [
+                self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)
+            ]
         except Exception as error:
             raise InvalidProbe(f"the stored probe cannot be read: {error}. Delete it and upload it again") from error
-        self.modality: ProbeModality = meaning["modality"]
-        self.items: int = meaning["items"]
-        self.dimension: int | None = meaning["dimension"]
-        self.label_names: list[str] | None = meaning["label_names"]
-        self.labels: NDArray[np.int64] | None = None if labels is None else labels.astype(np.int64)
-        rows: list[int] = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
         self._starts: NDArray[np.int64] = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
         self._reading = threading.Lock()  # Arrow's reader serves one thread at a time
-        self._column = {"image": "image", "text": "text", "features": "features"}.get(self.modality)
 
     def __reduce__(self) -> tuple[type["ProbeData"], tuple[Path]]:
         # Another process opens the file for itself.
@@ -262,7 +266,7 @@ class ProbeData:
                     column = self._read(group)
                     held = group
                 item = column[row - int(self._starts[group])]
-                found[place] = item if self.modality == "features" else item.as_py()
+                found[place] = item if self.modality == "features" else _value(item, row)
             yield self._batch(start, rows, found)
 
     def _read(self, group: int) -> Any:
@@ -270,10 +274,13 @@ class ProbeData:
             with self._reading:
                 table = self._file.read_row_group(group, columns=[self._column], use_threads=False)
             column = table.column(0).combine_chunks()
-        except _ARROW_FAILURES as error:
+            if self.modality == "features":
+                column = column.flatten().to_numpy().reshape(-1, self.dimension)
+            held = int(self._starts[group + 1] - self._starts[group])
+            if len(column) != held:
+                raise ValueError(f"{len(column)} of {held} items")
+        except (*_ARROW_FAILURES, ValueError) as error:
             raise InvalidProbe(f"the stored probe is damaged: {error}. Delete it and upload it again") from error
-        if self.modality == "features":
-            return column.flatten().to_numpy().reshape(-1, self.dimension)
         return column
 
     def _batch(self, start: int, rows: NDArray[np.int64], found: list[Any]) -> Batch:
@@ -283,6 +290,34 @@ class ProbeData:
         if self.modality == "text":
             return Batch(start, len(rows), texts=found, labels=labels)
         return Batch(start, len(rows), features=np.stack(found), labels=labels)
+
+
+def _check_columns(schema: Any, column: str | None, dimension: int | None) -> None:
+    """Raise ValueError where the items are not stored as `ProbeWriter` stores them."""
+    if column is None:
+        return
+    found = schema.field(column).type
+    right = {"image": pa.types.is_binary, "text": pa.types.is_string, "features": pa.types.is_fixed_size_list}[column]
+    if not right(found):
+        raise ValueError(f"the column {column!r} is of type {found}")
+    if column == "features" and (found.list_size != dimension or found.value_type != pa.float32()):
+        raise ValueError(f"the column {column!r} is of type {found}, not of {dimension} numbers")
+
+
+def _whole_numbers(labels: NDArray[Any]) -> NDArray[np.int64]:
+    if labels.dtype != np.int32:
+        raise ValueError(f"the column 'label' is of type {labels.dtype}")
+    return labels.astype(np.int64)
+
+
+def _value(item: Any, row: int) -> bytes | str:
+    try:
+        value = item.as_py()
+    except UnicodeDecodeError as error:
+        raise InvalidProbe(f"the stored probe is damaged: item {row}: {error}. Upload it again") from error
+    if value is None:
+        raise InvalidProbe(f"the stored probe is damaged: item {row} is missing. Delete it and upload it again")
+    return value
 
 
 def open_probe(path: Path) -> ProbeData:

@@ -123,15 +123,17 @@ class Ledger:
             if header["format"] != _FORMAT or header["fingerprint"] != self._fingerprint:
                 return
             facts, tensors = json.loads(header["facts"]), load(stored)
-        except (ValueError, KeyError, SafetensorError):
-            # A cut-off or foreign state costs time, not the job.
+            done: dict[str, dict[str, Tensor]] = {}
+            for number, (name, names) in enumerate(facts["done"].items()):
+                done[name] = {key: tensors[f"done.{number}.{place}"] for place, key in enumerate(names)}
+            running = facts["running"]
+            if running is not None:
+                held = {key: tensors[f"run.{place}"] for place, key in enumerate(running["tensors"])}
+                running = (running["name"], held, running["facts"])
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError):
+            # A cut-off, damaged or foreign state costs time, not the job.
             return
-        for number, (name, names) in enumerate(facts["done"].items()):
-            self._done[name] = {key: tensors[f"done.{number}.{place}"] for place, key in enumerate(names)}
-        running = facts["running"]
-        if running is not None:
-            held = {key: tensors[f"run.{place}"] for place, key in enumerate(running["tensors"])}
-            self._running = (running["name"], held, running["facts"])
+        self._done, self._running = done, running
 
 
 def fingerprint(recipe: Recipe, data: TrainingData, teachers: list[TeacherSignal], device: str) -> str:

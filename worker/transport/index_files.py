@@ -18,6 +18,7 @@ file                content
 import fcntl
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Generator, Iterator
@@ -35,6 +36,7 @@ DATA_FILES = ("vocabulary.f32", "digests.bin", "labels.jsonl", "members.i32", "w
 LOG_FILE = "teachers.log"
 _HEAD = struct.Struct("<IBHIQIQd16s")
 _ADD, _REMOVE = 1, 2
+_FOLDER = re.compile(r"g[0-9]{1,9}")
 
 
 class DamagedIndexError(ValueError):
@@ -100,7 +102,10 @@ def decode(log: bytes) -> Iterator[tuple[Record, int]]:
         end = offset + _HEAD.size + name_length
         if end > len(log) or kind not in (_ADD, _REMOVE) or zlib.crc32(log[offset + 4 : end]) != crc:
             return
-        name = log[offset + _HEAD.size : end].decode()
+        try:
+            name = log[offset + _HEAD.size : end].decode()
+        except UnicodeDecodeError:
+            return
         yield Record(name, kind == _ADD, start, count, rows, text, concentration, signature), end
         offset = end
 
@@ -187,6 +192,9 @@ def read_current(path: Path) -> dict[str, Any]:
         wanted = {"folder": str, "changes": int, "encoder_id": str, "dim": int}
         if not all(isinstance(current[name], kind) for name, kind in wanted.items()):
             raise TypeError("a field of another type")
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as problem:
+        # Compaction removes the folder that is named here.
+        if not _FOLDER.fullmatch(current["folder"]):
+            raise TypeError("a folder that is none of the index")
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as problem:
         raise DamagedIndexError(path / "CURRENT", f"is not the head of an index ({problem})") from problem
     return current

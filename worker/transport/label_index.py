@@ -12,6 +12,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -265,10 +266,22 @@ class LabelIndex:
             return True
 
     def labels(self) -> list[str]:
-        """Text of each vocabulary row, as it first came."""
+        """Text of each vocabulary row, as it first came.
+
+        Raises
+        ------
+        DamagedIndexError
+        """
         with self._guard:
-            data = (self._state.folder / "labels.jsonl").read_bytes()[: self._state.text_bytes]
-        return [json.loads(line) for line in data.splitlines()]
+            path, size = self._state.folder / "labels.jsonl", self._state.text_bytes
+            data = path.read_bytes()[:size] if size else b""
+        try:
+            texts: list[object] = [json.loads(line) for line in data.splitlines()]
+        except (ValueError, RecursionError) as problem:
+            raise DamagedIndexError(path, f"holds a line that cannot be read ({problem})") from problem
+        if not all(isinstance(text, str) for text in texts):
+            raise DamagedIndexError(path, "holds a line that is no text")
+        return cast("list[str]", texts)
 
     def compact(self) -> None:
         """Rewrite the index without what removed teachers left behind. Readers go on undisturbed."""
@@ -286,7 +299,7 @@ class LabelIndex:
             except FileNotFoundError:
                 # Compacted between the two reads: the old folder is gone, the new one is current.
                 if index_files.read_current(self.path)["folder"] == current["folder"]:
-                    raise
+                    raise DamagedIndexError(state.folder / LOG_FILE, "is missing") from None
                 continue
             return state
 
@@ -339,7 +352,9 @@ class LabelIndex:
             self._compact(state)
 
     def _known_digests(self, state: _State) -> dict[bytes, int]:
-        if self._digests is None or len(self._digests) != state.rows:
+        if not state.rows:
+            self._digests = {}
+        elif self._digests is None or len(self._digests) != state.rows:
             data = (state.folder / "digests.bin").read_bytes()[: state.rows * DIGEST]
             self._digests = {data[row * DIGEST : (row + 1) * DIGEST]: row for row in range(state.rows)}
         return self._digests
