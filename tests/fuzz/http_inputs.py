@@ -74,9 +74,9 @@ _ONES: Final = (
 
 def json_seeds() -> list[Files]:
     """Requests with JSON bodies."""
-    found = [_files("POST", path, _JSON, body) for path, bodies in _BODIES.items() for body in bodies]
-    found.append(_files("PATCH", "/v1/teachers/{teacher}", _JSON, {"name": "x", "tags": ["a"], "accuracy": None}))
-    found.append(_files("POST", "/v1/students/{student}/promote", _JSON, {"name": "promoted"}))
+    found = [files_of("POST", path, _JSON, body) for path, bodies in _BODIES.items() for body in bodies]
+    found.append(files_of("PATCH", "/v1/teachers/{teacher}", _JSON, {"name": "x", "tags": ["a"], "accuracy": None}))
+    found.append(files_of("POST", "/v1/students/{student}/promote", _JSON, {"name": "promoted"}))
     return found
 
 
@@ -89,23 +89,26 @@ def upload_seeds() -> list[Files]:
         "csv": table_csv(["one", "two"], [0, 1]),
         "parquet": probe_inputs.parquet_seeds()[2],
     }
-    found = [_files("POST", "/v1/probes", _RAW, content, f"filename=a.{kind}") for kind, content in made.items()]
-    found.append(_files("POST", "/v1/probes", _RAW, made["csv"], "format=csv&labels=a&labels=" + quote("猫")))
-    found.append(_files("PUT", "/v1/teachers/{box}/predictions/{probe}", _RAW, predictions(), "values=logits"))
-    found.append(_files("PUT", "/v1/teachers/{teacher}/files/model.onnx", _RAW, b"onnx"))
+    found = [files_of("POST", "/v1/probes", _RAW, content, f"filename=a.{kind}") for kind, content in made.items()]
+    found.append(files_of("POST", "/v1/probes", _RAW, made["csv"], "format=csv&labels=a&labels=" + quote("猫")))
+    found.append(files_of("PUT", "/v1/teachers/{box}/predictions/{probe}", _RAW, predictions(), "values=logits"))
+    found.append(files_of("PUT", "/v1/teachers/{teacher}/files/model.onnx", _RAW, b"onnx"))
     return found
 
 
 def plain_seeds() -> list[Files]:
     """Requests without a body."""
-    found = [_files("GET", f"/v1/{name}", [], b"", "limit=2") for name in _LISTS]
-    found += [_files("GET", path, [], b"") for path in _ONES]
-    found += [_files("DELETE", path, [], b"") for path in ("/v1/probes/{none}", "/v1/teachers/{none}")]
-    found += [_files("POST", path, [], b"") for path in ("/v1/jobs/{none}/cancel", "/v1/teachers/{teacher}/validation")]
+    found = [files_of("GET", f"/v1/{name}", [], b"", "limit=2") for name in _LISTS]
+    found += [files_of("GET", path, [], b"") for path in _ONES]
+    found += [files_of("DELETE", path, [], b"") for path in ("/v1/probes/{none}", "/v1/teachers/{none}")]
+    found += [
+        files_of("POST", path, [], b"") for path in ("/v1/jobs/{none}/cancel", "/v1/teachers/{teacher}/validation")
+    ]
     return found
 
 
-def _files(method: str, path: str, headers: list[list[str]], body: Any, query: str = "") -> Files:
+def files_of(method: str, path: str, headers: list[list[str]], body: Any, query: str = "") -> Files:
+    """A request as an input."""
     head = {"method": method, "path": path, "query": query, "headers": headers}
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return {"head": json.dumps(head).encode(), "body": content}

@@ -5,9 +5,10 @@ import atexit
 import json
 import shutil
 import tempfile
+from collections.abc import Coroutine
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -23,13 +24,14 @@ from tests.integration.api.seeds import plant
 from . import http_inputs as inputs
 from .case import Files, LeftBehind, Outcome, Parser, ServerError
 
+T = TypeVar("T")
 _PATIENCE: Final = 0.3
 
 
 class Application:
     """A running application with a Redis-compatible server and a store of its own, and something in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
         self._folder = Path(tempfile.mkdtemp(prefix="fz-"))
         self._redis = EmbeddedRedis(self._folder / "redis")
@@ -42,6 +44,7 @@ class Application:
             max_probe_bytes=2**22,
             max_probe_expanded_bytes=2**24,
             max_file_bytes=2**22,
+            **options,
         )
         planted = plant(self.settings)
         self.names = {f"{{{name}}}": value for name, value in vars(planted).items()} | {"{none}": new_id(TEACHER)}
@@ -54,6 +57,10 @@ class Application:
     def _stop(self) -> None:
         self._redis.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def wait(self, what: Coroutine[Any, Any, T]) -> T:
+        """Run something of the application's own to its end."""
+        return self._loop.run_until_complete(what)
 
     def filled(self, text: str) -> str:
         """The text with the ids of what was planted."""
