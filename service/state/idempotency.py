@@ -88,8 +88,9 @@ class Idempotency:
                 f"The Idempotency-Key {key!r} was used with another request in the last "
                 f"{self._ttl // 3600} hours. Use a new key for a new request"
             )
-        stored = StoredAnswer(**json.loads(answer)) if answer else None
-        return Begun(cast(Any, state), id, stored)
+        stored = _stored(answer)
+        # An answer that cannot be read is made again, under the same id.
+        return Begun("resumed" if state == "done" and stored is None else cast(Any, state), id, stored)
 
     async def complete(self, scope: str, key: str, answer: StoredAnswer) -> None:
         """Remember the answer."""
@@ -107,6 +108,24 @@ class Idempotency:
         """Forget a request that was refused: sent again, it is looked at again."""
         with translated():
             await self._client.delete(_entry(scope, key))
+
+
+def _stored(text: str) -> StoredAnswer | None:
+    """An answer as `complete` has written it; None where there is none, or it is something else."""
+    try:
+        found = json.loads(text)
+        status, headers, body = found["status"], found["headers"], found["body"]
+        if type(status) is not int or not 200 <= status < 600 or not (body is None or isinstance(body, str)):
+            return None
+        for name, value in headers.items():
+            if not (name.isascii() and name.isprintable() and value.isprintable()):
+                return None
+            value.encode("latin-1")
+        if body is not None:
+            body.encode()
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return StoredAnswer(status, headers, body)
 
 
 def _entry(scope: str, key: str) -> str:
