@@ -8,8 +8,9 @@ from typing import Final
 
 from .case import SOURCE, Files, Outcome, Parser, ServerError, refuse_leftovers, single
 
-FAULTS: Final = ("none", "raise", "abort", "hang", "memory", "left", "status")
+FAULTS: Final = ("none", "raise", "abort", "hang", "memory", "left", "status", "descriptors")
 _held: list[bytes] = []
+_open: list[int] = []
 
 
 def _attempt(files: Files, folder: Path) -> Outcome:
@@ -25,6 +26,8 @@ def _attempt(files: Files, folder: Path) -> Outcome:
     if fault == "left":
         (folder / "rest").write_bytes(b"x")
         refuse_leftovers(folder, {SOURCE})
+    if fault == "descriptors":
+        _open.extend(os.dup(0) for _ in range(100))
     if fault == "status":
         raise ServerError("GET /: 500")
     return "accepted"

@@ -227,7 +227,7 @@ class Campaign:
         """What a parser keeps of many inputs together: memory, open files."""
         if message["held"] > _HELD or message["open"] > _OPEN:
             detail = f"after a batch: {message['held']:,} bytes resident, {message['open']} descriptors more"
-            self._note(name, self.rows[name].next_case, "leak", "leak", detail)
+            self._note(name, self.rows[name].next_case - 1, "leak", "leak", detail)
 
     def _messages(self, child: subprocess.Popen[bytes]) -> Iterator[dict[str, Any] | None]:
         """The child's messages; None where it is stuck."""

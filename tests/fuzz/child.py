@@ -80,6 +80,7 @@ def tried(attempt: Attempt, files: Files, work: Path, memory: int) -> dict[str, 
 
 def run(part: dict[str, Any], arguments: argparse.Namespace, say: Callable[[dict[str, Any]], None]) -> None:
     """Try the cases `first` to `first + count` of one parser, or as many as the time allows."""
+    measure.lift_cap()  # that of the parser before; libraries are loaded without one
     parser = parser_named(part["parser"], part["module"])
     seeds = stored_seeds(parser, arguments.work / "seeds" / parser.name.replace(" ", "-"))
     known = kept(parser.name) if arguments.kept else None

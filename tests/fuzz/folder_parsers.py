@@ -81,7 +81,11 @@ _LISTING: Final = {
     "sha": "0" * 40,
     "siblings": [
         {"rfilename": "config.json", "size": 700},
-        {"rfilename": "model.safetensors", "size": 40_000, "lfs": {"size": 40_000, "sha256": "0" * 64}},
+        {
+            "rfilename": "model.safetensors",
+            "size": 40_000,
+            "lfs": {"size": 40_000, "sha256": "0" * 64, "pointerSize": 130},
+        },
         {"rfilename": "preprocessor_config.json", "size": 300},
         {"rfilename": "pytorch_model.bin", "size": 40_000},
         {"rfilename": "README.md"},

@@ -45,6 +45,11 @@ def cap_addresses(more: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def lift_cap() -> None:
+    """Let this process map what it likes again."""
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
 def cpu_seconds(pid: int) -> float:
     """Processor time of a process, its ended children not counted; 0 where it is gone."""
     try:
