@@ -43,7 +43,7 @@ async def keys_are_asked_for(settings: Settings, keys: ApiKeys) -> bool:
     """
     if settings.auth == "off":
         return False
-    if settings.auth == "on" or settings.oidc_issuer is not None or await keys.any():
+    if settings.auth == "on" or settings.oidc_issuer is not None or await keys.ever():
         return True
     if is_loopback(settings.host):
         return False

@@ -26,6 +26,8 @@ SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "admin")
 
 PREFIX: Final = "key"
 _FOLDER: Final = "keys/"
+_MINTED: Final = "keys-were-minted"
+_MARK: Final = b"Requests need an API key since the first one was minted; PRECEPTOR_AUTH=off is the way back.\n"
 _FRESH_SECONDS: Final = 5.0
 """A revoked key is refused at the latest after so long."""
 
@@ -76,6 +78,7 @@ class ApiKeys:
             max_jobs=max_jobs,
         )
         await self._store.put(_place(key.id), key.model_dump_json().encode())
+        await self._store.put(_MINTED, _MARK)
         return key, f"{key.id}.{secret}"
 
     async def rotate(self, id: str, grace: timedelta) -> tuple[ApiKey, str] | None:
@@ -105,11 +108,12 @@ class ApiKeys:
             if text is not None:
                 yield ApiKey.model_validate_json(text)
 
-    async def any(self) -> bool:
-        """Whether a key exists that has not expired."""
-        async for key in self.all():
-            if not key.expired:
-                return True
+    async def ever(self) -> bool:
+        """Whether a key was ever minted. Keys that expire or are revoked leave the doors locked."""
+        if await self._store.get(_MINTED) is not None:
+            return True
+        async for _ in self.all():  # Of a release that left no mark.
+            return True
         return False
 
     async def verified(self, text: str) -> ApiKey | None:
@@ -139,8 +143,9 @@ class ApiKeys:
             if known is None:
                 raise
             return known[1]  # Who was let in a moment ago is not locked out by an outage.
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
+        while len(self._known) >= _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known.pop(id, None)
         self._known[id] = (moment, key)
         return key
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .rejection import TeacherUnusable
+from .weights_files import sides
 
 _LARGEST_JSON: Final = 128 * 2**20
 _SCHEMA: Final = 8
@@ -158,9 +159,14 @@ class _Reader:
             raise TeacherUnusable(
                 f"{self._name} has {name[:80]!r} in a number format that is not supported; use float32"
             )
-        shape = [int(size["as_int"]) for size in meta["sizes"]]
-        strides = [int(size["as_int"]) for size in meta["strides"]]
-        offset = int(meta["storage_offset"]["as_int"])
+        try:
+            shape = sides(size["as_int"] for size in meta["sizes"])
+            strides = sides(size["as_int"] for size in meta["strides"])
+            (offset,) = sides([meta["storage_offset"]["as_int"]])
+        except ValueError:
+            raise TeacherUnusable(
+                f"{self._name} describes the shape of {name[:80]!r} wrongly; export the model again"
+            ) from None
         path = f"{folder}/{file}"
         if path not in self._entries:
             raise TeacherUnusable(f"{self._name} lacks {path}; upload it again")
@@ -168,7 +174,7 @@ class _Reader:
             stored[path] = torch.frombuffer(bytearray(self._bytes(path) or b"\0" * 8), dtype=torch.uint8)
         whole = stored[path]
         last = offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
-        if math.prod(shape) and (min([offset, *strides, *shape]) < 0 or (last + 1) * dtype.itemsize > whole.numel()):
+        if math.prod(shape) and (last + 1) * dtype.itemsize > whole.numel():
             raise TeacherUnusable(
                 f"{self._name} holds too few bytes for {name[:80]!r}; export the model with its real weights"
             )

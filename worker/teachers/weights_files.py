@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from .rejection import TeacherUnusable
 
-_LARGEST_HEADER: Final = 100 * 2**20
+_LARGEST_HEADER: Final = 8 * 2**20  # some 60,000 tensors
+_MOST_SIDES: Final = 16
+_LONGEST_SIDE: Final = 2**48
 _BITS: Final = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
@@ -33,12 +35,12 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         if name == "__metadata__":
             continue
         try:
-            shape = tuple(int(n) for n in entry["shape"])
-            begin, end = (int(n) for n in entry["data_offsets"])
+            shape = sides(entry["shape"])
+            begin, end = sides(entry["data_offsets"])
             bits = _BITS[entry["dtype"]]
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except (KeyError, TypeError, ValueError):
             raise TeacherUnusable(f"{path.name} describes the tensor {name[:80]!r} wrongly; {_AGAIN}") from None
-        if any(n < 0 for n in shape) or not 0 <= begin <= end or math.prod(shape) * bits != (end - begin) * 8:
+        if begin > end or math.prod(shape) * bits != (end - begin) * 8:
             raise TeacherUnusable(f"{path.name} describes the tensor {name[:80]!r} wrongly; {_AGAIN}")
         needed = max(needed, end)
         shapes[name] = shape
@@ -49,12 +51,33 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def sides(values: Iterable[object]) -> tuple[int, ...]:
+    """The sides of a tensor as a file tells them: few, and small enough to be multiplied.
+
+    Raises
+    ------
+    ValueError
+        One is no integer from 0 to 2^48, or there are more than 16.
+    """
+    found: list[int] = []
+    for value in values:
+        if type(value) is not int or not 0 <= value <= _LONGEST_SIDE or len(found) == _MOST_SIDES:
+            raise ValueError("no shape of a tensor")
+        found.append(value)
+    return tuple(found)
+
+
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > _LARGEST_HEADER or length > size - 8:
+        if size < 8 or length > size - 8:
             raise TeacherUnusable(f"{path.name} is not a safetensors file, or it is cut off; {_AGAIN}")
+        if length > _LARGEST_HEADER:
+            raise TeacherUnusable(
+                f"the header of {path.name} is larger than {_LARGEST_HEADER // 2**20} MiB; save the weights again "
+                f"without metadata, in fewer tensors"
+            )
         try:
             header = json.loads(file.read(length))
         except (ValueError, RecursionError):

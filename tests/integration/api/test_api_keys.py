@@ -1,6 +1,8 @@
 """API keys over real HTTP: who is let in, to what, and how many jobs; and where the service refuses to listen."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +13,11 @@ import anyio
 import httpx2
 import pytest
 
+from preceptor.contract.ids import new_id
 from service import keys as command
-from service.api.authenticated import is_loopback
+from service.api.authenticated import is_loopback, keys_are_asked_for
 from service.app import create_app
+from service.state import api_keys
 from service.state.api_keys import ApiKeys, Scope
 from service.state.settings import Settings
 from service.state.store import Store
@@ -105,6 +109,40 @@ def test_expiry_revocation_and_rotation(http: httpx2.Client, keys: ApiKeys, monk
     assert anyio.run(keys.revoke, id)
     assert [http.get("/v1/jobs", headers=bearer(each)).status_code for each in (text, fresh[1])] == [401, 200]
     assert not anyio.run(keys.revoke, id)
+
+
+@pytest.mark.parametrize("last", ["revoked", "expired", "lost"])
+def test_without_its_last_key_the_service_stays_locked(settings: Settings, keys: ApiKeys, last: str) -> None:
+    assert anyio.run(keys_are_asked_for, settings, keys) is False
+    id, text = mint(keys, "admin", days=1)
+    if last == "revoked":
+        assert anyio.run(keys.revoke, id)
+    elif last == "expired":
+        place = settings.data / "store" / "keys" / f"{id}.json"
+        told = json.loads(place.read_text())
+        place.write_text(json.dumps(told | {"expires_at": told["created_at"]}))
+    else:
+        shutil.rmtree(settings.data / "store" / "keys")
+    with serve(create_app(settings)) as url, httpx2.Client(base_url=url, timeout=20) as client:
+        assert client.get("/v1/jobs").status_code == 401
+        assert client.get("/v1/jobs", headers=bearer(text)).status_code == 401
+        _, new = mint(keys, "read")
+        assert client.get("/v1/jobs", headers=bearer(new)).status_code == 200
+    opened = settings.model_copy(update={"auth": "off"})
+    assert anyio.run(keys_are_asked_for, opened, keys) is False
+
+
+def test_who_knocks_often_does_not_push_the_others_out(keys: ApiKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "_REMEMBERED", 4)
+
+    async def knock() -> None:
+        _, text = await keys.mint("one", "read")
+        for _ in range(20):
+            await keys.verified(f"{new_id(api_keys.PREFIX)}.x")
+            assert await keys.verified(text) is not None
+        assert len(keys._known) <= 4  # pyright: ignore[reportPrivateUsage]
+
+    anyio.run(knock)
 
 
 def test_secrets_are_stored_as_digests_alone(keys: ApiKeys, settings: Settings, admin: str) -> None:

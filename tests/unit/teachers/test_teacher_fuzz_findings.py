@@ -3,8 +3,9 @@
 import base64
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from preceptor.contract.teachers import Teacher, TeacherStatus
 from worker.teachers.rejection import TeacherUnusable, reason_of
 from worker.teachers.texts import TextEncoder
 from worker.teachers.validation import validate_teacher
-from worker.teachers.weights_files import read_shapes
+from worker.teachers.weights_files import read_shapes, sides
 
 Make = Callable[..., Teacher]
 
@@ -72,8 +73,53 @@ def test_a_reason_is_never_long() -> None:
     "entry", ['"shape": [Infinity], "data_offsets": [0, 4]', '"shape": [1], "data_offsets": [0, 1e999]']
 )
 def test_infinite_sides_and_offsets_of_a_tensor_are_refused(tmp_path: Path, entry: str) -> None:
-    header = f'{{"a": {{"dtype": "F32", {entry}}}}}'.encode()
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    path = as_weights(tmp_path / "model.safetensors", f'{{"a": {{"dtype": "F32", {entry}}}}}'.encode())
     with pytest.raises(TeacherUnusable, match="describes the tensor 'a' wrongly"):
         read_shapes(path)
+
+
+def as_weights(path: Path, header: bytes, data: bytes = bytes(4)) -> Path:
+    """A safetensors file with this header."""
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+    return path
+
+
+class Tripwire(list[int]):
+    """Sides of a tensor that say how many of them were looked at."""
+
+    looked_at = 0
+
+    def __iter__(self) -> Iterator[int]:
+        for side in super().__iter__():
+            self.looked_at += 1
+            yield side
+
+
+@pytest.mark.parametrize("side", [10**4000, 2**48 + 1, -1, True, 1.0, "1", None])
+def test_a_shape_is_refused_at_its_first_wrong_side(side: Any) -> None:
+    shape = Tripwire([1, side] + [10**4000] * 10_000)
+    with pytest.raises(ValueError, match="no shape"):
+        sides(shape)
+    assert shape.looked_at == 2
+
+
+def test_more_sides_than_any_tensor_has_are_refused_early() -> None:
+    shape = Tripwire([1] * 100_000)
+    with pytest.raises(ValueError, match="no shape"):
+        sides(shape)
+    assert shape.looked_at == 17
+    assert sides([1] * 16) == (1,) * 16
+    assert sides([]) == ()
+
+
+def test_a_shape_of_huge_numbers_is_not_multiplied(tmp_path: Path) -> None:
+    shape = "[" + ",".join(["9" * 4000] * 1500) + "]"
+    header = f'{{"a": {{"dtype": "F32", "shape": {shape}, "data_offsets": [0, 4]}}}}'.encode()
+    with pytest.raises(TeacherUnusable, match="describes the tensor 'a' wrongly"):
+        read_shapes(as_weights(tmp_path / "model.safetensors", header))
+
+
+def test_a_header_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    header = b'{"__metadata__": {"a": "' + b"x" * 2**23 + b'"}}'
+    with pytest.raises(TeacherUnusable, match=r"header of model\.safetensors is larger than 8 MiB"):
+        read_shapes(as_weights(tmp_path / "model.safetensors", header))

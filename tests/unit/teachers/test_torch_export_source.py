@@ -302,7 +302,14 @@ def weights(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         (weights(lambda e: e["tensor_meta"].update(dtype=31)), "number format"),
         (weights(lambda e: e["tensor_meta"].update(sizes=[{"as_int": 9}, {"as_int": 5}])), "too few bytes"),
         (weights(lambda e: e["tensor_meta"].update(storage_offset={"as_int": 1})), "too few bytes"),
-        (weights(lambda e: e["tensor_meta"].update(strides=[{"as_int": -5}, {"as_int": 1}])), "too few bytes"),
+        (
+            weights(lambda e: e["tensor_meta"].update(strides=[{"as_int": -5}, {"as_int": 1}])),
+            "describes the shape of 'head.weight' wrongly",
+        ),
+        (
+            weights(lambda e: e["tensor_meta"].update(sizes=[{"as_int": 10**4000}] * 9999)),
+            "describes the shape of 'head.weight' wrongly",
+        ),
         ({"data/weights/weight_0": lambda data: data[:-4]}, "too few bytes"),
         ({"data/weights/weight_0": lambda data: b""}, "real weights"),
         ({"archive_format": lambda data: b"pt1"}, "not a torch.export archive"),
