@@ -59,6 +59,10 @@ Labels = Annotated[
 """Distinct class names in label order: at least 2 (with one class there is nothing to tell apart)."""
 
 
+Embedding = Annotated[list[Coordinate], Field(min_length=1, max_length=MAX_EMBEDDING_DIMENSION)]
+"""The caller's own embedding of one label."""
+
+
 class LabelSetBody(Body):
     """An ordered set of class names.
 
@@ -75,8 +79,8 @@ class LabelSetBody(Body):
 
     labels: Labels
     descriptions: dict[str, Annotated[str, Field(min_length=1, max_length=1000)]] | None = None
-    prior: list[Annotated[Number, Field(ge=0, le=MAX_PRIOR)]] | None = None
-    embeddings: list[Annotated[list[Coordinate], Field(min_length=1, max_length=MAX_EMBEDDING_DIMENSION)]] | None = None
+    prior: Annotated[list[Annotated[Number, Field(ge=0, le=MAX_PRIOR)]], Field(max_length=MAX_LABELS)] | None = None
+    embeddings: Annotated[list[Embedding], Field(max_length=MAX_LABELS)] | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> "LabelSetBody":
