@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -115,11 +116,14 @@ def resume(campaign: Campaign, stored: dict[str, Any]) -> None:
         campaign.findings[found.parser, found.outcome, found.signature] = found
 
 
-def write(campaign: Campaign, path: Path) -> None:
-    """Write the report, in one step."""
+def write(campaign: Campaign, path: Path, sizes: dict[str, Any] | None = None) -> None:
+    """Write the report, in one step; where no comparison of large bodies is given, the one that is there stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if sizes is None and path.exists():
+        sizes = json.loads(path.read_text()).get("large bodies")
     fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(json.dumps(report(campaign), indent=2) + "\n")
+    whole = report(campaign) | ({} if sizes is None else {"large bodies": sizes})
+    fresh.write_text(json.dumps(whole, indent=2) + "\n")
     fresh.rename(path)
 
 
@@ -162,6 +166,7 @@ def main() -> int:
     reader.add_argument("--kept", action="store_true", help="replay the corpus, and nothing else")
     reader.add_argument("--processes", type=int, default=1)
     reader.add_argument("--out", type=Path, help="write the report here, as JSON, after every batch")
+    reader.add_argument("--sizes", action="store_true", help="compare large bodies, too, for --out")
     reader.add_argument("--resume", action="store_true", help="go on where the report of --out ends")
     arguments = reader.parse_args()
     names = arguments.parser or list(ENTRIES)
@@ -191,8 +196,14 @@ def main() -> int:
     print(table(campaign))
     print(f"\n{time.monotonic() - began:.0f} seconds, seed {arguments.seed}")
     if arguments.out is not None:
-        write(campaign, arguments.out)
+        write(campaign, arguments.out, _sizes() if arguments.sizes else None)
     return 0 if campaign.holds else 1
+
+
+def _sizes() -> dict[str, Any]:
+    """The comparison of large bodies, measured in a process that has done nothing else."""
+    command = [sys.executable, "-m", "tests.fuzz.sizes", "--json"]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 if __name__ == "__main__":

@@ -36,16 +36,16 @@ class Application:
         self._folder = Path(tempfile.mkdtemp(prefix="fz-"))
         self._redis = EmbeddedRedis(self._folder / "redis")
         atexit.register(self._stop)
-        self.settings = Settings(
-            data=self._folder / "data",
-            redis_url=self._redis.ensure(),
-            max_wait_seconds=0.05,
-            max_body_bytes=2**20,
-            max_probe_bytes=2**22,
-            max_probe_expanded_bytes=2**24,
-            max_file_bytes=2**22,
-            **options,
-        )
+        limits: dict[str, Any] = {
+            "data": self._folder / "data",
+            "redis_url": self._redis.ensure(),
+            "max_wait_seconds": 0.05,
+            "max_body_bytes": 2**20,
+            "max_probe_bytes": 2**22,
+            "max_probe_expanded_bytes": 2**24,
+            "max_file_bytes": 2**22,
+        }
+        self.settings = Settings(**(limits | options))
         planted = plant(self.settings)
         self.names = {f"{{{name}}}": value for name, value in vars(planted).items()} | {"{none}": new_id(TEACHER)}
         self.app: FastAPI = create_app(self.settings)
@@ -55,6 +55,7 @@ class Application:
         self.staging: Path = self.app.state.preceptor.store.staging
 
     def _stop(self) -> None:
+        self._loop.run_until_complete(self._lifespan.__aexit__(None, None, None))
         self._redis.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
