@@ -223,7 +223,7 @@ class ProbeData:
             self._column = _COLUMNS[self.modality]
             _check_columns(self._file.schema_arrow, self._column, self.dimension)
             labels = self._file.read(columns=["label"]).column(0).to_numpy() if meaning["labelled"] else None
-            self.labels: NDArray[np.int64] | None = None if labels is None else _whole_numbers(labels)
+            self.labels: NDArray[np.int64] | None = None if labels is None else self._numbers(labels)
             rows: list[int] = [
                 self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)
             ]
@@ -231,6 +231,16 @@ class ProbeData:
             raise InvalidProbe(f"the stored probe cannot be read: {error}. Delete it and upload it again") from error
         self._starts: NDArray[np.int64] = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
         self._reading = threading.Lock()  # Arrow's reader serves one thread at a time
+
+    def _numbers(self, labels: NDArray[Any]) -> NDArray[np.int64]:
+        """The class numbers, where they are one for each item and all of them classes."""
+        if labels.dtype != np.int32 or labels.shape != (self.items,):
+            raise ValueError(f"{len(labels)} class numbers of type {labels.dtype} for {self.items} items")
+        if self.label_names is not None and self.items:
+            lowest, highest = int(labels.min()), int(labels.max())
+            if not 0 <= lowest <= highest < len(self.label_names):
+                raise ValueError(f"class numbers {lowest} to {highest} of {len(self.label_names)} classes")
+        return labels.astype(np.int64)
 
     def __reduce__(self) -> tuple[type["ProbeData"], tuple[Path]]:
         # Another process opens the file for itself.
@@ -302,12 +312,6 @@ def _check_columns(schema: Any, column: str | None, dimension: int | None) -> No
         raise ValueError(f"the column {column!r} is of type {found}")
     if column == "features" and (found.list_size != dimension or found.value_type != pa.float32()):
         raise ValueError(f"the column {column!r} is of type {found}, not of {dimension} numbers")
-
-
-def _whole_numbers(labels: NDArray[Any]) -> NDArray[np.int64]:
-    if labels.dtype != np.int32:
-        raise ValueError(f"the column 'label' is of type {labels.dtype}")
-    return labels.astype(np.int64)
 
 
 def _value(item: Any, row: int) -> bytes | str:
