@@ -76,7 +76,7 @@ class TeacherApart:
                     "folder": str(folder.absolute()),
                     "device": device,
                     "threads": threads,
-                    "memory": (memory_bytes or child.memory_for(folder)) if device == "cpu" else None,
+                    "memory": memory_bytes or child.memory_for(folder),
                     "seconds": int(batch_seconds) * (threads or os.cpu_count() or 1) + 5,
                 },
                 [],
@@ -152,7 +152,8 @@ def answer(line: Line) -> None:
     """The child: loads one teacher, then answers batch after batch until the line is closed."""
     with suppress(Broken):
         request, _ = line.receive(0)
-        child.limit(request["memory"])
+        on_gpu = _on_gpu(request["teacher"]["source"]["kind"], request["device"])
+        child.limit(None if on_gpu else request["memory"])
         child.limit_time(request["seconds"])
         folder = Path(request["folder"])
         try:
@@ -178,3 +179,15 @@ def answer(line: Line) -> None:
             except Exception as error:
                 said, outputs = {"refused": reason_of(error, folder, doing="run")}, []
             line.send(said, outputs)
+
+
+def _on_gpu(kind: str, device: str) -> bool:
+    if device == "cpu":
+        return False
+    if kind == "onnx":
+        import onnxruntime
+
+        return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    import torch
+
+    return torch.cuda.is_available()
