@@ -33,6 +33,7 @@ COLUMNS: Final = {
     "leaks": "leak",
     "5xx": "5xx",
 }
+RESULTS: Final = Path("benchmarks/results/fuzz.json")
 TARGETS: Final = {"inputs": 100_000, "crashes": 0, "hangs": 0, "leaks": 0}
 
 
@@ -164,12 +165,15 @@ def main() -> int:
     reader.add_argument("--case", type=int, help="only the case of this number")
     reader.add_argument("--write", type=Path, help="write the input of --case into this folder")
     reader.add_argument("--kept", action="store_true", help="replay the corpus, and nothing else")
+    reader.add_argument("--batch-seconds", type=float, default=20.0, help="for each parser, before the next one's turn")
     reader.add_argument("--processes", type=int, default=1)
-    reader.add_argument("--out", type=Path, help="write the report here, as JSON, after every batch")
+    reader.add_argument("--out", type=Path, help=f"write the report here after every batch; for all parsers, {RESULTS}")
     reader.add_argument("--sizes", action="store_true", help="compare large bodies, too, for --out")
     reader.add_argument("--resume", action="store_true", help="go on where the report of --out ends")
     arguments = reader.parse_args()
     names = arguments.parser or list(ENTRIES)
+    whole = not (arguments.parser or arguments.kept or arguments.case is not None)
+    out: Path | None = arguments.out or (RESULTS if whole else None)
     one = arguments.case is not None
     if one and arguments.write is not None:
         arguments.write.mkdir(parents=True, exist_ok=True)
@@ -183,20 +187,21 @@ def main() -> int:
         first=arguments.case if one else arguments.first,
         most=1 if one else arguments.cases,
         processes=arguments.processes,
+        batch_seconds=arguments.batch_seconds,
         kept=arguments.kept,
     )
     campaign = Campaign(plan)
-    if arguments.resume and arguments.out is not None and arguments.out.exists():
-        resume(campaign, json.loads(arguments.out.read_text()))
-    keeper = Keeper(campaign, arguments.out)
+    if arguments.resume and out is not None and out.exists():
+        resume(campaign, json.loads(out.read_text()))
+    keeper = Keeper(campaign, out)
     if not arguments.kept and not one:
         campaign.after_batch = keeper
     began = time.monotonic()
     campaign.run()
     print(table(campaign))
     print(f"\n{time.monotonic() - began:.0f} seconds, seed {arguments.seed}")
-    if arguments.out is not None:
-        write(campaign, arguments.out, _sizes() if arguments.sizes else None)
+    if out is not None:
+        write(campaign, out, _sizes() if arguments.sizes else None)
     return 0 if campaign.holds else 1
 
 

@@ -157,7 +157,7 @@ def _deep(model: onnx.ModelProto, rng: Random) -> None:
     graph = helper.make_graph([helper.make_node("Identity", ["z"], ["t"])], "inner", [], [value])
     depth = rng.choice((5, 11, 20, 29))
     for _ in range(depth):
-        both = {"then_branch": graph, "else_branch": graph} if depth < 12 else {"then_branch": graph}
+        both: dict[str, Any] = {"then_branch": graph, "else_branch": graph} if depth < 12 else {"then_branch": graph}
         graph = helper.make_graph([helper.make_node("If", ["c"], ["t"], **both)], "g", [], [value])
     true = helper.make_node("Constant", [], ["c"], value=helper.make_tensor("v", TensorProto.BOOL, [], [True]))
     made = [true, helper.make_node("If", ["c"], ["changed"], then_branch=graph, else_branch=graph)]

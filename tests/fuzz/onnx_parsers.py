@@ -15,9 +15,9 @@ from worker.teachers.fork_server import ForkServer
 from worker.teachers.interface import Items
 from worker.teachers.onnx_graph import count_parameters, last_linear, read_model
 from worker.teachers.outputs import run_teacher
-from worker.teachers.rejection import TeacherUnusable
+from worker.teachers.rejection import TeacherUnusable, reason_of
 
-from .case import Files, Parser, Reached, refuse_leftovers
+from .case import Files, Outcome, Parser, Reached, refuse_leftovers
 from .onnx_inputs import spoil_onnx, spoil_quietly
 from .onnx_seeds import CLASSES, FEATURES, onnx_seeds
 
@@ -26,9 +26,10 @@ _SECONDS: Final = 4.0
 _MEMORY: Final = 3 * 2**30
 
 
-def _sentence(error: TeacherUnusable) -> None:
+def _sentence(error: TeacherUnusable) -> Outcome:
     assert 10 < len(error.detail) < 1500, f"a text of {len(error.detail)} characters"
     error.detail.encode()
+    return "refused"
 
 
 def _graph(files: Files, folder: Path) -> Reached:
@@ -40,9 +41,16 @@ def _graph(files: Files, folder: Path) -> Reached:
     except TeacherUnusable as error:
         _sentence(error)
         return Reached("refused", "not parsed" if "not an ONNX model" in error.detail else "parsed")
-    assert count_parameters(model) >= 0
-    for output in model.graph.output:
-        last_linear(model, output.name)
+    except Exception as error:  # `load_teacher` makes a sentence of it
+        return Reached(_sentence(TeacherUnusable(reason_of(error, folder))), "checks: another error")
+    try:
+        assert count_parameters(model) >= 0
+        for output in model.graph.output:
+            last_linear(model, output.name)
+    except AssertionError:
+        raise
+    except Exception as error:
+        return Reached(_sentence(TeacherUnusable(reason_of(error, folder))), "weights: another error")
     return Reached("accepted", "passed the checks")
 
 
@@ -107,6 +115,8 @@ def _checked(path: Path) -> str:
         read_model(path)
     except TeacherUnusable as error:
         return "not parsed" if "not an ONNX model" in error.detail else "parsed"
+    except Exception:
+        return "checks: another error"
     return "passed the checks"
 
 

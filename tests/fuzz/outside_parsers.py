@@ -20,6 +20,7 @@ from service.egress import Egress, is_public, unprotected
 from service.oidc.documents import LARGEST
 from service.oidc.grants import Grants
 from service.oidc.signed import ALGORITHMS, BadToken, KeySet, named_key, proven_claims
+from service.state.api_keys import Scope
 from tests.integration.oidc.issuer import b64, public_jwk
 
 from .byte_mutations import damaged, noise
@@ -121,7 +122,11 @@ def _checked(files: Files, folder: Path) -> Reached:
 
 @cache
 def _grants() -> Grants:
-    values = {"read": frozenset({"r"}), "write": frozenset({"w", "preceptor:write"}), "admin": frozenset({"x"})}
+    values: dict[Scope, frozenset[str]] = {
+        "read": frozenset({"r"}),
+        "write": frozenset({"w", "preceptor:write"}),
+        "admin": frozenset({"x"}),
+    }
     return Grants("realm_access.roles", values)
 
 
