@@ -9,11 +9,7 @@ from .case import Files
 FOLDER: Final = Path(__file__).parent / "corpus"
 _LARGEST: Final = 64 * 2**10
 
-OPEN: Final = {
-    # The colour profile of a PNG is cut off, and Pillow raises IndexError: `worker.teachers.pictures.decode` lets it
-    # through in the place of InvalidProbe. Only pictures that were not checked when they were uploaded come so far.
-    ("pictures.decode", "crash-6c3210c16f55"),
-}
+OPEN: Final[set[tuple[str, str]]] = set()
 """Faults that are known and not mended yet, by parser and name: who mends one takes it out of here."""
 
 

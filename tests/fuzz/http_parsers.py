@@ -77,6 +77,9 @@ class Application:
 
     async def _ask(self, head: inputs.Head, body: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
         raw_path = head["path"].encode()
+        headers = [(name.encode(), value.encode("latin1")) for name, value in head["headers"]]
+        if all(name != b"host" for name, _ in headers):  # every client sends one
+            headers.insert(0, (b"host", b"127.0.0.1"))
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -87,7 +90,7 @@ class Application:
             "raw_path": raw_path,
             "root_path": "",
             "query_string": head["query"].encode(),
-            "headers": [(name.encode(), value.encode("latin1")) for name, value in head["headers"]],
+            "headers": headers,
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 80),
             "state": {},
