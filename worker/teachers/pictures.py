@@ -15,6 +15,7 @@ from .interface import Float32
 
 _DECODABLE_PIXELS: Final = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 """Beyond it Pillow refuses. The limit of the settings was checked when the probe was uploaded."""
+_ROWS: Final = 64
 # Only formats that are decoded by a plain library call; EPS, for one, would start another program.
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
@@ -49,17 +50,20 @@ def decode(data: bytes, *, channels: str = "rgb") -> Image.Image:
         raise InvalidProbe(
             f"the picture has more than {_DECODABLE_PIXELS:,} pixels, the most that are decoded; scale it down"
         ) from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except Exception as error:  # damaged headers end in errors of many kinds inside Pillow
         raise InvalidProbe(f"the picture cannot be read: {str(error)[:160]}") from None
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
+        values = np.asarray(image)
         # 16-bit files arrive as "I;16", or as "I" with values beyond 255.
-        if image.mode != "F" and (image.mode != "I" or values.max(initial=0) > 255):
-            values = values / 257
-        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+        scale = 257 if image.mode != "F" and (image.mode != "I" or values.max(initial=0) > 255) else 1
+        found = np.empty(values.shape, dtype=np.uint8)
+        for begin in range(0, len(values), _ROWS):  # In doubles the whole picture would be eight times as large.
+            part = values[begin : begin + _ROWS].astype(np.float64) / scale
+            found[begin : begin + _ROWS] = np.clip(np.rint(part), 0, 255)
+        return Image.fromarray(found)
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         layered = image.convert("RGBA")
         ground = Image.new("RGBA", layered.size, (255, 255, 255, 255))

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -101,6 +102,20 @@ def test_transparency_lies_over_white() -> None:
     palette.putpalette([0, 0, 0, 0, 200, 0])
     assert (np.asarray(decode(encoded(palette))) == (0, 200, 0)).all()
     assert (np.asarray(decode(encoded(palette, transparency=1))) == 255).all()
+
+
+def test_16_bit_grey_takes_little_more_than_its_pixels() -> None:
+    side = 2048
+    given = np.arange(side * side, dtype=np.uint32).reshape(side, side) % 65536
+    picture = encoded(Image.fromarray(given.astype(np.uint16)))
+    tracemalloc.start()
+    try:
+        found = decode(picture, channels="gray")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 12 * side * side, "numpy's arrays; doubles alone would take 8 bytes for each of several copies"
+    assert np.abs(np.asarray(found).astype(int) - given.astype(np.int64) / 257).max() <= 0.5
 
 
 def test_16_bit_grey_is_scaled_to_8_bits() -> None:
