@@ -90,6 +90,7 @@ def test_a_report_can_be_gone_on_with(tmp_path: Path) -> None:
     resume(second, json.loads((tmp_path / "fuzz.json").read_text()))
     assert report(second) == report(first)
     assert second.rows["token"].next_case == 13
-    assert report(second)["found"] == {"inputs": 14, "crashes": 1, "hangs": 1, "leaks": 0, "targets met": False}
+    found = report(second)["found"]
+    assert [found[name] for name in ("inputs", "crashes", "hangs", "leaks", "targets met")] == [14, 1, 1, 0, False]
     with pytest.raises(ValueError, match="give --seed 3"):
         resume(Campaign(Plan(seconds=0, seed=4, parsers=["token"])), json.loads((tmp_path / "fuzz.json").read_text()))
