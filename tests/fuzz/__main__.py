@@ -177,7 +177,7 @@ def main() -> int:
     whole = not (arguments.parser or arguments.kept or arguments.case is not None)
     out: Path | None = arguments.out or (RESULTS if whole else None)
     one = arguments.case is not None
-    if one and arguments.write is not None:
+    if arguments.case is not None and arguments.write is not None:
         arguments.write.mkdir(parents=True, exist_ok=True)
         for name in names:
             for file, content in input_of(name, arguments.seed, arguments.case).items():
