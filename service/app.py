@@ -26,9 +26,11 @@ from service.api.admission import Admission
 from service.api.authenticated import Authenticated, keys_are_asked_for
 from service.api.body_limit import BodyLimit
 from service.api.finished import Finished
+from service.api.known_hosts import KnownHosts
 from service.api.methods import Methods
 from service.api.observed import Observed
 from service.egress import Egress
+from service.hosts import Hosts
 from service.oidc.optional import tokens_of
 from service.state.background import ended
 from service.state.settings import Settings
@@ -82,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Admission)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(Authenticated)
+    app.add_middleware(KnownHosts, hosts=Hosts.of(settings.hosts, settings.host, settings.published_at))
     app.add_middleware(Observed)
     return app
 

@@ -22,9 +22,13 @@ from . import problems
 if TYPE_CHECKING:
     from service.oidc.tokens import Tokens
 
-_OPEN: Final = frozenset({"/health/live", "/health/ready"})
+OPEN: Final = frozenset({"/health/live", "/health/ready"})
+"""For everyone: supervisors and load balancers ask there."""
+
 _WEBHOOKS: Final = "/v1/webhooks"
-_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
+
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="preceptor"'}
 _TOO_SMALL: Final = {"WWW-Authenticate": 'Bearer realm="preceptor", error="insufficient_scope"'}
 
@@ -45,10 +49,11 @@ async def keys_are_asked_for(settings: Settings, keys: ApiKeys) -> bool:
         return False
     if settings.auth == "on" or settings.oidc_issuer is not None or await keys.ever():
         return True
-    if is_loopback(settings.host):
+    address = settings.published_at or settings.host
+    if is_loopback(address):
         return False
     raise UnsafeAddress(
-        f"The service will not listen on {settings.host}: other machines can reach it, and there is no API key. Mint "
+        f"The service will not listen on {address}: other machines can reach it, and there is no API key. Mint "
         "one with `python -m service.keys mint --name <name> --scope admin`, or name an issuer of tokens in "
         "PRECEPTOR_OIDC_ISSUER, or set PRECEPTOR_AUTH=off where something else keeps strangers out"
     )
@@ -61,7 +66,7 @@ def needed(method: str, path: str) -> Scope:
     """
     if path == _WEBHOOKS or path.startswith(f"{_WEBHOOKS}/"):
         return "admin"
-    if method in _READING:
+    if method in READING:
         return "read"
     return "admin" if method == "DELETE" else "write"
 
@@ -74,7 +79,7 @@ class Authenticated:
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http" and scope["path"] not in _OPEN and scope["app"].state.asks_for_keys:
+        if scope["type"] == "http" and scope["path"] not in OPEN and scope["app"].state.asks_for_keys:
             try:
                 caller = await _caller(scope)
             except PreceptorError as error:

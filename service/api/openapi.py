@@ -8,6 +8,8 @@ from fastapi.openapi.utils import get_openapi
 from preceptor.contract.jobs import JobEvent
 from preceptor.contract.problem import MEDIA_TYPE, Problem
 
+from .authenticated import OPEN, READING
+
 SUMMARY: Final = "Ranks a model zoo for a new classification task and distils the best teachers into the student"
 TAGS: Final = [
     {"name": "label sets", "description": "Ordered class names, known by their content"},
@@ -25,6 +27,8 @@ _SECURITY: Final = (
     "An API key, minted by `python -m service.keys`, or a token of the issuer that the operator has set; where the "
     "service asks for one"
 )
+_UNKNOWN_HOST: Final = "`Host` is no name of this service; only while it asks for no API keys"
+_CROSS_SITE: Final = "a page of another web site asks for a change; only while no API keys are asked for"
 _MODELS: Final = {"Problem": Problem, "JobEvent": JobEvent}
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _TAG: Final = r'^"[\x21\x23-\x7e]+"$'
@@ -106,9 +110,19 @@ def _complete(document: dict[str, Any]) -> None:
         for method, operation in item.items():
             for parameter in operation.get("parameters", ()):
                 _without_null(parameter)
+            if path not in OPEN:
+                _by_host(method, operation["responses"])
             for status, response in operation["responses"].items():
                 headers = _headers_of(path, method, int(status), response, operation)
                 response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
+
+
+def _by_host(method: str, responses: dict[str, Any]) -> None:
+    """What `known_hosts` answers, before any route is looked for."""
+    refused = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMAS.format(model="Problem")}}}
+    responses["421"] = {"description": _UNKNOWN_HOST, "content": refused}
+    if method.upper() not in READING:
+        responses["403"]["description"] += f"; or {_CROSS_SITE}"
 
 
 def _without_null(parameter: dict[str, Any]) -> None:

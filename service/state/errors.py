@@ -63,6 +63,18 @@ class Forbidden(PreceptorError):
     slug, title, status = "forbidden", "The API key or the token does not allow this", 403
 
 
+class CrossSite(PreceptorError):
+    """A web page of another site asks for a change."""
+
+    slug, title, status = "cross-site", "Other web sites may not change anything here", 403
+
+
+class UnknownHost(PreceptorError):
+    """The request is for another host."""
+
+    slug, title, status = "unknown-host", "This service does not answer for that host", 421
+
+
 class NotFound(PreceptorError):
     """There is nothing with this id."""
 

@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator, model_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.egress import Egress, unprotected
+from service.hosts import Hosts
 
 MiB = 2**20
 GiB = 2**30
@@ -44,10 +45,21 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that the service listens on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8321, description="Port; 0 takes a free one")
+    published_at: str | None = Field(
+        default=None,
+        description="Address at which others reach the service, where it is not the one that it listens on: for a "
+        "container, the address on which its port is published. `auto` of the next setting goes by it",
+    )
     auth: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="Whether requests need an API key: `auto` as soon as a key exists, and the service refuses to "
         "listen on an address that other machines can reach while there is none; `off` lets everyone in",
+    )
+    hosts: str | None = Field(
+        default=None,
+        description="Names that the service may be called by while it asks for no API keys, besides `localhost`, the "
+        "loopback addresses and those above: host names and addresses with commas between them, `*` for any. "
+        "Requests to other names are refused with 421, changes asked for by other web sites with 403",
     )
     oidc_issuer: str | None = Field(
         default=None,
@@ -144,6 +156,12 @@ class Settings(BaseSettings):
     @classmethod
     def _egress_can_be_read(cls, value: str | None) -> str | None:
         Egress.of(value)
+        return value
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts_can_be_read(cls, value: str | None) -> str | None:
+        Hosts.of(value)
         return value
 
     @field_validator("mlflow_tracking_uri")

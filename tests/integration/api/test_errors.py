@@ -115,7 +115,7 @@ def test_a_probe_over_the_limit_is_refused_before_it_is_read(base_url: str, sett
     address = urlsplit(base_url)
     with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=10) as connection:
         connection.sendall(
-            b"POST /v1/probes?filename=x.npz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            b"POST /v1/probes?filename=x.npz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
             + f"Content-Length: {settings.max_probe_bytes + 1}\r\n\r\n".encode()
         )
         answer = b""

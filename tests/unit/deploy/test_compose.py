@@ -1,14 +1,20 @@
 """What the compose files promise: nothing is open, nothing floats, every variable means something."""
 
+import asyncio
 import ipaddress
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from service.api.authenticated import UnsafeAddress, keys_are_asked_for
+from service.hosts import Hosts
+from service.state.api_keys import ApiKeys
 from service.state.lanes import LANES
 from service.state.settings import Settings
+from service.state.store import Store
 
 OURS = ("service", *(f"worker-{lane}" for lane in LANES))
 ALL = ("redis", *OURS)
@@ -43,6 +49,35 @@ def test_only_the_service_is_published_and_on_the_loopback_address(compose: dict
         address, outside, inside = substituted(port).rsplit(":", 2)
         assert ipaddress.ip_address(address).is_loopback
         assert outside == inside == str(Settings.model_fields["port"].default)
+
+
+def test_an_open_service_is_published_on_the_loopback_address_alone(compose: dict[str, Any]) -> None:
+    service = compose["services"]["service"]
+    environment = service["environment"]
+    assert substituted(environment["PRECEPTOR_AUTH"]) == "auto"
+    published = environment["PRECEPTOR_PUBLISHED_AT"]
+    assert [port.startswith(f"{published}:") for port in service["ports"]] == [True], "one variable for both"
+
+    def asks_for_keys(bind: str, tmp: Path) -> bool:
+        at = Settings(
+            data=tmp,
+            host=environment["PRECEPTOR_HOST"],
+            published_at=bind,
+            hosts=substituted(environment["PRECEPTOR_HOSTS"]),
+        )
+        return asyncio.run(keys_are_asked_for(at, ApiKeys(Store(at.store_url, tmp / "scratch"))))
+
+    with TemporaryDirectory() as folder:
+        assert asks_for_keys(substituted(published), Path(folder)) is False
+        for bind in ("0.0.0.0", "192.168.1.5", "::"):
+            with pytest.raises(UnsafeAddress, match="keys mint"):
+                asks_for_keys(bind, Path(folder))
+
+
+def test_containers_reach_the_service_by_its_name(compose: dict[str, Any]) -> None:
+    hosts = Hosts.of(substituted(compose["services"]["service"]["environment"]["PRECEPTOR_HOSTS"]))
+    assert hosts.accepts("service:8321")
+    assert not hosts.accepts("preceptor.example.org")
 
 
 def test_redis_is_on_an_internal_network_alone(compose: dict[str, Any]) -> None:

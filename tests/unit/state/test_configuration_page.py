@@ -41,6 +41,8 @@ def test_the_named_variable_is_the_one_that_is_read(name: str, monkeypatch: pyte
             given = "off"
         elif name == "egress_allow":
             given = "10.0.0.0/8"
+        elif name == "hosts":
+            given = "ml.example.org,10.0.0.7"
         elif name == "oidc_issuer":
             given = "https://issuer.example.org"
             monkeypatch.setenv("PRECEPTOR_OIDC_AUDIENCE", "us")
