@@ -1,10 +1,12 @@
 """Structured logs: one line an event, readable on a console or JSON for a collector."""
 
+import io
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
+from structlog.typing import EventDict, ExcInfo
 
 from service.state.settings import Settings
 
@@ -28,6 +30,7 @@ def configure(settings: Settings, process: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        one_line,
     ]
     if settings.log_format == "json":
         renderer: Any = structlog.processors.JSONRenderer()
@@ -35,9 +38,7 @@ def configure(settings: Settings, process: str) -> None:
         told = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         shared.append(structlog.processors.ExceptionRenderer(told))
     else:
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_traceback)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -56,3 +57,25 @@ def configure(settings: Settings, process: str) -> None:
     root.setLevel(level)
     for noisy in ("docket", "uvicorn.access", "httpx", "httpcore", "asyncio", "transformers"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+
+
+def visible(text: str) -> str:
+    """A text with what cannot be seen, and may move a terminal's cursor or begin a new line, written as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
+
+
+def one_line(_: Any, __: str, event: EventDict) -> EventDict:
+    """Make the texts of a log line visible: paths, names and messages can be a stranger's."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = visible(value)
+    return event
+
+
+def _traceback(out: TextIO, error: ExcInfo) -> None:
+    """Write a traceback with its lines moved in: the message at its end can be a stranger's, and can have many."""
+    whole = io.StringIO()
+    structlog.dev.plain_traceback(whole, error)
+    out.write("\n".join(f"    {visible(line)}".rstrip() for line in whole.getvalue().split("\n")))
