@@ -12,6 +12,7 @@ from service.leaving import leave
 from service.logs import configure
 from service.oidc.optional import LibraryMissing
 from service.state.api_keys import ApiKeys
+from service.state.private import close_to_others
 from service.state.settings import Settings
 from service.state.store import Store
 from service.telemetry import TelemetryMissing, switch_on
@@ -23,6 +24,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = Settings()
     configure(settings, process="service")
+    close_to_others()
     store = Store(settings.store_url, settings.data.absolute() / "scratch")
     try:
         asyncio.run(keys_are_asked_for(settings, ApiKeys(store)))

@@ -2,17 +2,21 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 from service.leaving import leave
 from service.state.api_keys import SCOPES, ApiKey, ApiKeys
+from service.state.private import close_to_others
 from service.state.settings import Settings
 from service.state.store import Store
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0 where done, 1 where there is no such key."""
+    """Exit status 0 where done, 1 where there is no such key, or where the service could not read it."""
     parser = argparse.ArgumentParser(prog="python -m service.keys", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     mint = commands.add_parser("mint", help="make a key; it is shown once")
@@ -28,6 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
     revoke.add_argument("id")
     given = parser.parse_args(arguments)
     settings = Settings()
+    if owner := _other_owner(settings.store_url):
+        print(
+            f"The store belongs to user {owner}, who could not read a key that root has written. Run this command as "
+            f"that user, for example with `setpriv --reuid {owner}`, or by `docker compose run`",
+            file=sys.stderr,
+        )
+        return 1
+    close_to_others()
     store = Store(settings.store_url, settings.data.absolute() / "scratch")
     return asyncio.run(_do(given, ApiKeys(store)))
 
@@ -55,6 +67,15 @@ async def _do(given: argparse.Namespace, keys: ApiKeys) -> int:
     print("The key, shown this once:", file=sys.stderr)
     print(text)
     return 0
+
+
+def _other_owner(store: str) -> int | None:
+    """User id of a folder store's owner, where that is not root, as who this runs."""
+    parts = urlparse(store)
+    if parts.scheme != "file" or os.geteuid() != 0:
+        return None
+    folder = Path(unquote(parts.path))
+    return folder.stat().st_uid or None if folder.is_dir() else None
 
 
 def _line(key: ApiKey) -> str:

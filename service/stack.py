@@ -18,6 +18,7 @@ from typing import IO, Final, Self
 from service.state.embedded import EmbeddedRedis
 from service.state.errors import StateUnavailable
 from service.state.lanes import LANES
+from service.state.private import UMASK, private_folder
 from service.state.settings import Settings
 
 _START_SECONDS: Final = 90.0
@@ -71,7 +72,7 @@ class Stack:
         StackError
             A process died or the service did not become ready.
         """
-        self._settings.data.mkdir(parents=True, exist_ok=True)
+        private_folder(self._settings.data)
         if self.embedded is not None:
             self._owns_redis = not self.embedded.alive()
             self.embedded.ensure()
@@ -99,7 +100,12 @@ class Stack:
             self._files.append(output)
         # A session of its own: Ctrl-C reaches the stack alone, which then stops its children in order.
         child = subprocess.Popen(
-            [sys.executable, *arguments], env=environment, stderr=output, stdout=output, start_new_session=True
+            [sys.executable, *arguments],
+            env=environment,
+            stderr=output,
+            stdout=output,
+            start_new_session=True,
+            umask=UMASK,
         )
         self._children[name] = child
         return child

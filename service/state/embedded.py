@@ -5,13 +5,12 @@ survives the death of whoever started it, so that a killed service loses nothing
 """
 
 import fcntl
-import hashlib
 import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +20,8 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from .errors import StateUnavailable
-
-_MAX_SOCKET_PATH: Final = 100
-"""Bytes; a unix socket's path is limited to 107."""
+from .private import UMASK, private_folder
+from .socket_folder import make_socket_folder, socket_of
 
 _START_SECONDS: Final = 20.0
 _STARTS: Final = 3
@@ -53,12 +51,12 @@ class EmbeddedRedis:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        socket = self.folder / "redis.sock"
-        if len(os.fsencode(socket)) > _MAX_SOCKET_PATH:
-            name = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
-            socket = Path(tempfile.gettempdir()) / f"preceptor-{os.getuid()}-{name}" / "redis.sock"
-        self.socket = socket
-        self.url = f"unix://{socket}"
+        self.socket = self._recorded() or socket_of(self.folder)
+
+    @property
+    def url(self) -> str:
+        """Address of the server, as `ensure` has found or started it."""
+        return f"unix://{self.socket}"
 
     def ensure(self) -> str:
         """Start the server, or attach to the one that runs. Returns its URL.
@@ -68,10 +66,10 @@ class EmbeddedRedis:
         StateUnavailable
             The server did not come up; the last lines of its log are in the message.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
+        private_folder(self.folder)
+        with os.fdopen(os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # Service and workers may start at the same moment.
+            self._settle_socket()
             deadline = time.monotonic() + _START_SECONDS
             starts = 0
             while not self.alive():
@@ -108,8 +106,39 @@ class EmbeddedRedis:
             return None
 
     def gone(self) -> bool:
-        """Whether its process has ended: not merely slow, or loading its file."""
-        return not self._process_lives()
+        """Whether it cannot be reached any more: its process or its socket is gone. Not merely slow, or loading."""
+        return not self._process_lives() or not os.path.exists(self.socket)  # noqa: PTH110 - False also where denied
+
+    def _recorded(self) -> Path | None:
+        """Where the one who started it put its socket: others may have another environment."""
+        try:
+            found = Path(self._record.read_text())
+        except OSError:
+            return None
+        return found if found.is_absolute() else None
+
+    def _settle_socket(self) -> None:
+        """Where the socket is, or is to be; its folder is ours. Needs the lock."""
+        self.socket = self._recorded() or socket_of(self.folder)
+        if not os.path.exists(self.socket):  # noqa: PTH110 - False also where denied
+            self._end_unreachable()
+            self.socket = socket_of(self.folder)
+        if self.socket.parent != self.folder:
+            make_socket_folder(self.socket.parent)
+
+    def _end_unreachable(self) -> None:
+        """End a server whose socket was removed, as the end of a login does in XDG_RUNTIME_DIR. It loses nothing."""
+        pid = self.pid()
+        ours = os.fsencode(self.socket)
+        with suppress(OSError):  # It is gone, or another user's.
+            # The number may belong to another program by now, or to another server. And it is the process that is
+            # waited for: a server removes the file with its number before it ends.
+            if pid is None or ours not in _title(pid):
+                return
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + _START_SECONDS
+            while ours in _title(pid) and time.monotonic() < deadline:
+                time.sleep(0.02)
 
     def _process_lives(self) -> bool:
         pid = self.pid()
@@ -122,10 +151,10 @@ class EmbeddedRedis:
         except PermissionError:
             pass
         try:  # After a reboot the number may belong to another program.
-            title = Path(f"/proc/{pid}/cmdline").read_bytes()
+            title = _title(pid)
         except OSError:
             return not Path("/proc/self").exists()
-        return str(self.socket).encode() in title or b"unixsocket" in title
+        return os.fsencode(self.socket) in title or b"unixsocket" in title
 
     def stop(self) -> None:
         """Shut the server down cleanly; its data stay in the folder."""
@@ -137,13 +166,19 @@ class EmbeddedRedis:
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.02)
         if self.socket.parent != self.folder:
-            shutil.rmtree(self.socket.parent, ignore_errors=True)
+            with suppress(OSError):
+                self.socket.parent.rmdir()
+            self._record.unlink(missing_ok=True)
 
     def _start(self) -> None:
         """Start a server, and wait until it says which process it is; it may end at any time."""
         self.socket.unlink(missing_ok=True)
         pidfile = self.folder / "redis.pid"
         pidfile.unlink(missing_ok=True)
+        if self.socket.parent != self.folder:
+            partial = self._record.with_suffix(".new")
+            partial.write_text(str(self.socket))
+            partial.replace(self._record)
         options = {
             "port": "0",
             "unixsocket": str(self.socket),
@@ -160,7 +195,7 @@ class EmbeddedRedis:
         arguments = [find_server()]
         for name, value in options.items():
             arguments += [f"--{name}", value]
-        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, umask=UMASK)
         if done.returncode:
             raise StateUnavailable(
                 f"The embedded Redis in {self.folder} did not start: {self._log_tail() or done.stderr[-800:]}"
@@ -170,8 +205,17 @@ class EmbeddedRedis:
             time.sleep(0.01)
 
     @property
+    def _record(self) -> Path:
+        return self.folder / "redis.socket"
+
+    @property
     def _log(self) -> Path:
         return self.folder / "redis.log"
 
     def _log_tail(self) -> str:
         return self._log.read_text(errors="replace")[-800:] if self._log.exists() else ""
+
+
+def _title(pid: int) -> bytes:
+    """What the process calls itself: the server names its socket there."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -31,6 +31,7 @@ from .idempotency import Idempotency
 from .intake import Intake
 from .jobs import Jobs
 from .lanes import Lane, Lanes
+from .private import close_to_others, private_folder
 from .recent import Recent
 from .records import Records
 from .settings import Settings
@@ -89,9 +90,7 @@ class State:
     @property
     def scratch(self) -> Path:
         """A local folder for files that may be lost."""
-        folder = self.settings.data.absolute() / "scratch"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return private_folder(self.settings.data.absolute() / "scratch")
 
     @property
     def workplace(self) -> Path:
@@ -101,6 +100,7 @@ class State:
         return self._workplace.folder
 
     async def __aenter__(self) -> Self:
+        close_to_others()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -22,6 +22,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore, from_url
 
 from .errors import NotFound, StoreFull, StoreUnavailable
+from .private import private_folder
 from .workplace import Workplace, remove_abandoned
 
 _PARTIAL: Final = re.compile(r"#\d+$")
@@ -59,7 +60,7 @@ class Store:
         self._root = Path(unquote(parsed.path)) if parsed.scheme == "file" else None
         try:
             if self._root is not None:
-                self._root.mkdir(parents=True, exist_ok=True)
+                private_folder(self._root)
             self._store: ObjectStore = from_url(url)
         except (OSError, BaseError, ValueError) as error:
             raise translated(error) from error
@@ -224,7 +225,7 @@ class Store:
         name = hashlib.sha256(f"{self.url}\0{key}\0{found.etag}\0{found.size}".encode()).hexdigest()
         target = self._scratch / "objects" / name
         if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(target.parent)
             descriptor, partial = tempfile.mkstemp(dir=target.parent)
             try:
                 with os.fdopen(descriptor, "wb") as file:
@@ -254,7 +255,7 @@ class Store:
             return self._root / prefix
         identity = "\0".join(str(path) for path in found.values())
         folder = self._scratch / "folders" / hashlib.sha256(identity.encode()).hexdigest()
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         for name, path in found.items():
             link = folder / name
             if not link.exists():

@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from .private import private_folder
+
 _LOCK: Final = ".lock"
 
 
@@ -20,11 +22,11 @@ class Workplace:
     Parameters
     ----------
     parent
-        Created where missing.
+        Made where missing, for this user alone.
     """
 
     def __init__(self, parent: Path) -> None:
-        parent.mkdir(parents=True, exist_ok=True)
+        private_folder(parent)
         remove_abandoned(parent)
         # Under a name that no one looks at until the lock is held.
         made = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
