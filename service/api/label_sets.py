@@ -41,3 +41,12 @@ async def get_label_set(id: LabelSetId, state: StateOf, if_none_match: IfNoneMat
     if found is None:
         raise NotFound(f"There is no label set {id}")
     return conditional(found, if_none_match)
+
+
+@router.delete("/{id}", status_code=204, response_model=None, responses=problems(404))
+async def delete_label_set(id: LabelSetId, state: StateOf) -> Response:
+    """Remove a label set. Jobs and teachers keep their own copy of the names; the same names get the same id again."""
+    if await state.label_sets.get(id) is None:
+        raise NotFound(f"There is no label set {id}")
+    await state.label_sets.delete(id)
+    return Response(status_code=204)

@@ -89,6 +89,16 @@ def test_label_sets_are_known_by_their_content(http: httpx2.Client) -> None:
     assert http.get(first.headers["location"]).json() == first.json()
 
 
+def test_a_label_set_can_be_removed(http: httpx2.Client) -> None:
+    made = http.post("/v1/label-sets", json={"labels": ["cat", "dog"]})
+    place = made.headers["location"]
+    assert http.delete(place).status_code == 204
+    assert http.get(place).status_code == http.delete(place).status_code == 404
+    assert http.get("/v1/label-sets").json()["items"] == []
+    again = http.post("/v1/label-sets", json={"labels": ["cat", "dog"]})
+    assert (again.status_code, again.headers["location"]) == (201, place)
+
+
 def test_probes_are_known_by_their_content(http: httpx2.Client) -> None:
     first = http.post("/v1/probes?filename=p.npz", content=labelled_probe())
     assert first.status_code == 201, first.text

@@ -107,6 +107,11 @@ def create_app(current: Callable[[], SmallService]) -> FastAPI:
     async def list_label_sets(request: Request) -> Response:
         return paged(request, list(current().label_sets.values()))
 
+    @app.delete("/v1/label-sets/{id}")
+    async def delete_label_set(id: str) -> Response:
+        del current().label_sets[id]
+        return Response(status_code=204)
+
     @app.get("/v1/label-sets/{id}")
     async def get_label_set(id: str) -> Response:
         found = current().label_sets.get(id)

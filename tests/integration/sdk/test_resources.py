@@ -35,6 +35,8 @@ def test_a_label_set_is_made_found_and_listed(client: Client) -> None:
     assert client.label_sets.create(LABELS).id == made.id
     assert client.label_sets.get(made.id).labels == LABELS
     assert [entry.id for entry in client.label_sets.list()] == [made.id]
+    client.label_sets.delete(made.id)
+    assert list(client.label_sets.list()) == []
 
 
 def test_a_folder_becomes_a_ready_teacher_with_its_files(client: Client, service: Any, tmp_path: Path) -> None:
@@ -172,6 +174,8 @@ async def test_the_asynchronous_client_does_the_same(
 ) -> None:
     made = await async_client.label_sets.create(LABELS)
     assert [entry.id async for entry in async_client.label_sets.list()] == [made.id]
+    await async_client.label_sets.delete(made.id)
+    assert [entry async for entry in async_client.label_sets.list()] == []
     teacher = await async_client.teachers.add_folder(folder_of_onnx(tmp_path / "pets"))
     assert teacher.status is TeacherStatus.READY
     assert service.requests("PUT", f"/v1/teachers/{teacher.id}/files/model.onnx")[0].chunks > 1

@@ -177,3 +177,30 @@ def test_a_whole_number_may_be_written_as_a_float() -> None:
     for wrong in ("3.5", '"3"', "true", "1e400"):
         with pytest.raises(ValidationError):
             RecommendationBody.model_validate_json(f'{{"student": {{"labels": ["a", "b"]}}, "top_k": {wrong}}}')
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {f"field {number}": 0 for number in range(100_000)},
+        {"labels": ["cat", "dog"], **{f"field {number}": 0 for number in range(100_000)}},
+        {"labels": [""] * 20_000},
+        {"labels": ["cat", "dog"], "prior": [-1] * 20_000},
+        {"labels": ["cat", "dog"], "embeddings": [[]] * 20_000},
+        {"labels": ["cat", "dog"], "embeddings": [["x"] * 4096] * 2},
+        {"labels": ["cat", "dog"], "descriptions": {f"label {number}": "" for number in range(100_000)}},
+    ],
+)
+def test_what_is_wrong_thousands_of_times_is_told_once(value: dict[str, object]) -> None:
+    with pytest.raises(ValidationError) as told:
+        LabelSetBody.model_validate(value)
+    assert told.value.error_count() == 1
+    with pytest.raises(ValidationError) as told:
+        RecommendationBody.model_validate({"student": {"labels": ["a", "b"]}, "candidates": [{"name": "x"} | value]})
+    assert told.value.error_count() <= 2
+
+
+def test_some_misspelt_fields_are_all_named() -> None:
+    with pytest.raises(ValidationError) as told:
+        LabelSetBody.model_validate({"labels": ["cat", "dog"], "piror": [1, 2], "description": {}})
+    assert {error["loc"] for error in told.value.errors()} == {("piror",), ("description",)}

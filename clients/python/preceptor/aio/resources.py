@@ -47,6 +47,10 @@ class AsyncLabelSets:
         limit = checked(page_size)
         return AsyncPager(self._driver, lambda cursor: label_sets.page(limit, cursor))
 
+    async def delete(self, label_set: str) -> None:
+        """Remove a label set."""
+        await self._driver.send(label_sets.delete(label_set))
+
 
 class AsyncProbes:
     """Samples of the student's data; equal content has an equal id."""

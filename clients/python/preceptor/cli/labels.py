@@ -51,3 +51,14 @@ def show(session: Session, label_set: Annotated[str, typer.Argument(metavar="ID"
     else:
         pairs = [("id", found.id), ("classes", len(found.labels)), ("labels", ", ".join(found.labels))]
         facts(session, [*pairs, ("created", moment(found.created_at))])
+
+
+@command(group, "rm")
+def remove(session: Session, label_set: Annotated[list[str], typer.Argument(metavar="ID...")]) -> None:
+    """Remove label sets. Teachers and jobs keep their own copy of the names."""
+    for each in label_set:
+        session.client.label_sets.delete(each)
+    if session.as_json:
+        session.emit({"removed": label_set})
+    else:
+        session.out.print(f"Removed {', '.join(label_set)}")

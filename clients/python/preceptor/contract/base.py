@@ -1,9 +1,9 @@
 """What all models of the contract share."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Strict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Strict, model_validator
 
 Number = Annotated[float, Strict()]
 """A number in a request. Neither `"1"` nor `true` is one: what the schema refuses is not guessed at."""
@@ -20,10 +20,22 @@ Flag = Annotated[bool, Strict()]
 """`true` or `false` in a request."""
 
 
+_MOST_UNKNOWN: Final = 20
+
+
 class Body(BaseModel):
     """A request body. Unknown fields are refused: a misspelt option must not be ignored."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, value: object) -> object:
+        # Each unknown field is an error of its own, and takes a thousand times its length.
+        if isinstance(value, dict) and len(value) > len(cls.model_fields) + _MOST_UNKNOWN:  # pyright: ignore[reportUnknownArgumentType]
+            known = ", ".join(cls.model_fields)
+            raise ValueError(f"the object has {len(value)} fields; known are {known}")  # pyright: ignore[reportUnknownArgumentType]
+        return value  # pyright: ignore[reportUnknownVariableType]
 
 
 def tagged(name: str) -> ConfigDict:

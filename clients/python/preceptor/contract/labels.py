@@ -4,7 +4,7 @@ import math
 import unicodedata
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic.config import JsonDict
 
 from .base import Answer, Body, Moment, Number
@@ -53,14 +53,21 @@ def _distinct(labels: list[str]) -> list[str]:
 
 Labels = Annotated[
     list[Label],
-    Field(min_length=2, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True}),
+    # As everywhere where thousands of entries could each be wrong: the first one ends it.
+    Field(fail_fast=True, min_length=2, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True}),
     AfterValidator(_distinct),
 ]
 """Distinct class names in label order: at least 2 (with one class there is nothing to tell apart)."""
 
 
-Embedding = Annotated[list[Coordinate], Field(min_length=1, max_length=MAX_EMBEDDING_DIMENSION)]
+Embedding = Annotated[list[Coordinate], Field(fail_fast=True, min_length=1, max_length=MAX_EMBEDDING_DIMENSION)]
 """The caller's own embedding of one label."""
+
+
+def _few(descriptions: object) -> object:
+    if isinstance(descriptions, dict) and len(descriptions) > MAX_LABELS:  # pyright: ignore[reportUnknownArgumentType]
+        raise ValueError(f"at most {MAX_LABELS} labels can be described")
+    return descriptions  # pyright: ignore[reportUnknownVariableType]
 
 
 class LabelSetBody(Body):
@@ -78,9 +85,14 @@ class LabelSetBody(Body):
     """
 
     labels: Labels
-    descriptions: dict[str, Annotated[str, Field(min_length=1, max_length=1000)]] | None = None
-    prior: Annotated[list[Annotated[Number, Field(ge=0, le=MAX_PRIOR)]], Field(max_length=MAX_LABELS)] | None = None
-    embeddings: Annotated[list[Embedding], Field(max_length=MAX_LABELS)] | None = None
+    descriptions: Annotated[
+        dict[str, Annotated[str, Field(min_length=1, max_length=1000)]] | None, BeforeValidator(_few)
+    ] = None
+    prior: (
+        Annotated[list[Annotated[Number, Field(ge=0, le=MAX_PRIOR)]], Field(fail_fast=True, max_length=MAX_LABELS)]
+        | None
+    ) = None
+    embeddings: Annotated[list[Embedding], Field(fail_fast=True, max_length=MAX_LABELS)] | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> "LabelSetBody":

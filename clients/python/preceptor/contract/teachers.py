@@ -48,7 +48,9 @@ class TextPreprocessing(Body):
     modality: Literal["text"] = "text"
     tokenizer: FileName = "tokenizer.json"
     max_length: Whole = Field(default=128, ge=1, le=8192)
-    inputs: tuple[Literal["input_ids", "attention_mask", "token_type_ids"], ...] = ("input_ids", "attention_mask")
+    inputs: Annotated[
+        tuple[Literal["input_ids", "attention_mask", "token_type_ids"], ...], Field(min_length=1, max_length=3)
+    ] = ("input_ids", "attention_mask")
 
 
 class FeaturesPreprocessing(Body):

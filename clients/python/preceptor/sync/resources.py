@@ -47,6 +47,10 @@ class LabelSets:
         limit = checked(page_size)
         return Pager(self._driver, lambda cursor: label_sets.page(limit, cursor))
 
+    def delete(self, label_set: str) -> None:
+        """Remove a label set."""
+        self._driver.send(label_sets.delete(label_set))
+
 
 class Probes:
     """Samples of the student's data; equal content has an equal id."""

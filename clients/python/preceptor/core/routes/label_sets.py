@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from ...contract.labels import LabelSet, LabelSetBody
 from ...contract.page import Page
 from ..bodies import body
-from ..calls import Call, at, call, model
+from ..calls import Call, at, call, model, nothing
 
 
 def create(
@@ -26,3 +26,7 @@ def get(label_set: str) -> Call[LabelSet]:
 
 def page(limit: int, cursor: str | None) -> Call[Page[LabelSet]]:
     return call("GET", "/v1/label-sets", model(Page[LabelSet]), query={"limit": limit, "cursor": cursor})
+
+
+def delete(label_set: str) -> Call[None]:
+    return call("DELETE", at("label-sets", label_set), nothing)
