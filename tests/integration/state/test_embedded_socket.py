@@ -106,7 +106,8 @@ def test_a_server_that_waits_in_a_prepared_folder_is_not_attached_to(short: Path
     theirs.ensure()
     try:
         prepared = socket_of(deep)
-        prepared.parent.mkdir(mode=0o755)
+        prepared.parent.mkdir()
+        prepared.parent.chmod(0o755)
         prepared.symlink_to(theirs.socket)
         assert EmbeddedRedis(deep).alive()
         with pytest.raises(StateUnavailable, match="cannot trust"):
