@@ -97,6 +97,7 @@ class ApiKeys:
         """End a key. False where there is none."""
         if await self._read(id) is None:
             return False
+        await self._store.put(_MINTED, _MARK)  # A key of a release that left no mark may be the last.
         await self._store.delete(_place(id))
         self._known.pop(id, None)
         return True
@@ -135,17 +136,19 @@ class ApiKeys:
     async def _known_or_read(self, id: str) -> ApiKey | None:
         moment = time.monotonic()
         known = self._known.get(id)
-        if known is not None and moment - known[0] < _FRESH_SECONDS:
-            return known[1]
+        if known is not None:
+            self._known[id] = self._known.pop(id)  # Who comes often is forgotten last.
+            if moment - known[0] < _FRESH_SECONDS:
+                return known[1]
         try:
             key = await self._read(id)
         except (StoreUnavailable, StoreFull):
             if known is None:
                 raise
             return known[1]  # Who was let in a moment ago is not locked out by an outage.
+        self._known.pop(id, None)
         while len(self._known) >= _REMEMBERED:
             del self._known[next(iter(self._known))]
-        self._known.pop(id, None)
         self._known[id] = (moment, key)
         return key
 

@@ -145,6 +145,32 @@ def test_who_knocks_often_does_not_push_the_others_out(keys: ApiKeys, monkeypatc
     anyio.run(knock)
 
 
+def test_who_comes_often_is_forgotten_last(keys: ApiKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "_REMEMBERED", 4)
+    monkeypatch.setattr(api_keys, "_FRESH_SECONDS", 3600.0)
+
+    async def knock() -> None:
+        key, text = await keys.mint("one", "read")
+        assert await keys.verified(text) is not None
+        await keys._store.delete(f"keys/{key.id}.json")  # pyright: ignore[reportPrivateUsage]
+        for _ in range(20):
+            await keys.verified(f"{new_id(api_keys.PREFIX)}.x")
+            assert await keys.verified(text) is not None, "it must be answered from memory: the store has it no more"
+        for _ in range(4):
+            await keys.verified(f"{new_id(api_keys.PREFIX)}.x")
+        assert await keys.verified(text) is None
+
+    anyio.run(knock)
+
+
+def test_a_key_of_a_release_that_left_no_mark_keeps_the_doors_locked(settings: Settings, keys: ApiKeys) -> None:
+    id, _ = mint(keys)
+    (settings.data / "store" / "keys-were-minted").unlink()
+    assert anyio.run(keys_are_asked_for, settings, keys) is True
+    assert anyio.run(keys.revoke, id)
+    assert anyio.run(keys_are_asked_for, settings, keys) is True
+
+
 def test_secrets_are_stored_as_digests_alone(keys: ApiKeys, settings: Settings, admin: str) -> None:
     secret = admin.partition(".")[2]
     files = [path for path in settings.data.rglob("*") if path.is_file()]
