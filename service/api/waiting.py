@@ -41,6 +41,8 @@ async def _whole(state: State, summary: JobSummary) -> bytes:
     head = summary.model_dump_json()[:-1]
     document = b"".join([head.encode(), b',"request":', request or b"null", b',"result":', result or b"null", b"}"])
     complete = request is not None and (result is not None or summary.status != JobStatus.SUCCEEDED)
+    if summary.status == JobStatus.SUCCEEDED and not complete:
+        raise NotFound(f"The job {summary.id} has succeeded, and what it found is gone: it has expired, or was removed")
     if summary.status.terminal and complete:
         state.recent.put(summary.id, document, entity_tag(document))
     return document
@@ -62,7 +64,7 @@ async def accepted(state: State, summary: JobSummary, wait: float) -> Response:
     headers = {"Location": f"/v1/{_PATHS[summary.kind]}/{summary.id}"}
     if wait > 0:
         headers["Preference-Applied"] = f"wait={wait:.0f}"
-    if summary.status.terminal:
+    if summary.status.terminal and complete:
         with suppress(StateUnavailable):
             return document(await _whole(state, summary), headers=headers)
         summary = summary.model_copy(update={"status": JobStatus.RUNNING, "finished_at": None})

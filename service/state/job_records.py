@@ -107,11 +107,15 @@ class JobRecords:
             return await cast(Any, self._client.hget(redis_keys.job(id), "trace")) or ""
 
     async def result(self, id: str) -> bytes | None:
-        """The result document of a job that has succeeded."""
+        """The result document of a job that has succeeded; None for all others."""
         fields = await self._fields(id)
-        if fields.get("status") != JobStatus.SUCCEEDED:
+        if fields.get("status") == JobStatus.SUCCEEDED:
+            return await self._store.get(result_key(id, int(fields["result_fence"])))
+        # Redis may have lost the record since the caller saw it.
+        outcome = await self.outcome(id)
+        if outcome is None or outcome.status != JobStatus.SUCCEEDED:
             return None
-        return await self._store.get(result_key(id, int(fields["result_fence"])))
+        return await self._store.get(result_key(id, outcome.fence or 0))
 
     async def outcome(self, id: str) -> StoredOutcome | None:
         """How the job has ended, as the store has it; None while it has not."""

@@ -41,6 +41,25 @@ async def test_a_lost_record_is_brought_back_when_it_is_asked_for(settings: Sett
         assert (await state.jobs.take(waiting, "a worker")).code == "taken"
 
 
+async def test_a_result_is_found_although_its_record_is_lost_at_that_moment(settings: Settings) -> None:
+    async with State(settings) as state:
+        await state.ensure_index()
+        id, running = new_id(RECOMMENDATION), new_id(RECOMMENDATION)
+        for each in (id, running):
+            await state.jobs.submit(each, "recommendation", REQUEST)
+            taken = await state.jobs.take(each, "a worker")
+            if each == id:
+                assert await state.jobs.succeed(each, taken.fence, REQUEST)
+        seen = await state.jobs.get(id)
+        assert seen is not None
+        assert seen.status is JobStatus.SUCCEEDED
+        for each in (id, running):
+            await lose(state, each)
+        # What the API reads after it has seen the job: Redis was flushed in between.
+        assert await state.jobs.result(id) == REQUEST.model_dump_json().encode()
+        assert await state.jobs.result(running) is None
+
+
 async def test_what_was_never_accepted_stays_unknown(settings: Settings) -> None:
     async with State(settings) as state:
         await state.ensure_index()
