@@ -14,6 +14,8 @@ import redis
 from redis.exceptions import ResponseError
 
 from preceptor import Client
+from preceptor.contract.labels import LabelSetBody
+from preceptor.contract.recommendations import Candidate
 from service.stack import Stack
 from service.state.embedded import EmbeddedRedis
 from service.state.settings import Settings
@@ -112,12 +114,13 @@ def test_whole_jobs_run_with_a_user_for_each_role(
 
 def test_a_redis_that_has_lost_everything_is_filled_again(deployment: Deployment, server: EmbeddedRedis) -> None:
     """The worker may not rebuild the index: it waits for the service, whose reaper does."""
-    labels = {"labels": ["a", "b"], "embeddings": [[1.0, 0.0], [0.0, 1.0]]}
+    labels = LabelSetBody(labels=["a", "b"], embeddings=[[1.0, 0.0], [0.0, 1.0]])
+    zoo = Candidate(name="zoo", labels=labels.labels, embeddings=labels.embeddings)
     with Client(deployment.url, timeout=60) as client:
         known = {teacher.id for teacher in client.teachers.list()}
         with redis.Redis(unix_socket_path=str(server.socket)) as operator:
             operator.flushall()
-        job = client.recommendations.create(student=labels, candidates=[{"name": "zoo", **labels}])
+        job = client.recommendations.create(student=labels, candidates=[zoo])
         assert job.wait(timeout=100).ranking[0].name == "zoo"
         assert {teacher.id for teacher in client.teachers.list()} == known
     assert {object for _, _, object in denials(server)} <= {"preceptor:lock:rebuild"}
