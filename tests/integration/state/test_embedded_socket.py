@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -133,15 +134,26 @@ def test_a_server_whose_socket_was_removed_is_started_anew_with_its_data(runtime
     assert not first_title.exists() or first_title.read_bytes() == b"", "it has ended"
 
 
-def test_a_server_of_another_folder_is_never_ended(short: Path, deep: Path, runtime: Path) -> None:
+def test_a_server_of_another_folder_is_never_ended(
+    short: Path, deep: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a restart of the machine its number may stand in a file of ours."""
+    sent: list[tuple[int, int]] = []
+    kill = os.kill
+
+    def noted(pid: int, number: int) -> None:
+        sent.append((pid, number))
+        kill(pid, number)
+
     other = EmbeddedRedis(short / "other")
     other.ensure()
     try:
         deep.mkdir()
         (deep / "redis.pid").write_text(str(other.pid()))
         mine = EmbeddedRedis(deep)
+        monkeypatch.setattr(os, "kill", noted)
         mine._settle_socket()
+        assert signal.SIGTERM not in [number for _, number in sent]
         assert other.alive()
     finally:
         other.stop()
