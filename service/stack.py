@@ -18,7 +18,7 @@ from typing import IO, Final, Self
 from service.state.embedded import EmbeddedRedis
 from service.state.errors import StateUnavailable
 from service.state.lanes import LANES
-from service.state.private import UMASK, private_folder
+from service.state.private import private_folder
 from service.state.settings import Settings
 
 _START_SECONDS: Final = 90.0
@@ -100,12 +100,7 @@ class Stack:
             self._files.append(output)
         # A session of its own: Ctrl-C reaches the stack alone, which then stops its children in order.
         child = subprocess.Popen(
-            [sys.executable, *arguments],
-            env=environment,
-            stderr=output,
-            stdout=output,
-            start_new_session=True,
-            umask=UMASK,
+            [sys.executable, *arguments], env=environment, stderr=output, stdout=output, start_new_session=True
         )
         self._children[name] = child
         return child
