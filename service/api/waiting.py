@@ -64,7 +64,7 @@ async def accepted(state: State, summary: JobSummary, wait: float) -> Response:
     headers = {"Location": f"/v1/{_PATHS[summary.kind]}/{summary.id}"}
     if wait > 0:
         headers["Preference-Applied"] = f"wait={wait:.0f}"
-    if summary.status.terminal and complete:
+    if summary.status.terminal:
         with suppress(StateUnavailable):
             return document(await _whole(state, summary), headers=headers)
         summary = summary.model_copy(update={"status": JobStatus.RUNNING, "finished_at": None})
