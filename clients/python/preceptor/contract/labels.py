@@ -64,10 +64,11 @@ Embedding = Annotated[list[Coordinate], Field(fail_fast=True, min_length=1, max_
 """The caller's own embedding of one label."""
 
 
-def _few(descriptions: object) -> object:
-    if isinstance(descriptions, dict) and len(descriptions) > MAX_LABELS:  # pyright: ignore[reportUnknownArgumentType]
-        raise ValueError(f"at most {MAX_LABELS} labels can be described")
-    return descriptions  # pyright: ignore[reportUnknownVariableType]
+def _few(given: object) -> object:
+    # Not in the schema: there a generator of requests would take it as an invitation.
+    if isinstance(given, (dict, list)) and len(given) > MAX_LABELS:  # pyright: ignore[reportUnknownArgumentType]
+        raise ValueError(f"there can be one entry a label, and at most {MAX_LABELS:,} labels")
+    return given  # pyright: ignore[reportUnknownVariableType]
 
 
 class LabelSetBody(Body):
@@ -89,10 +90,10 @@ class LabelSetBody(Body):
         dict[str, Annotated[str, Field(min_length=1, max_length=1000)]] | None, BeforeValidator(_few)
     ] = None
     prior: (
-        Annotated[list[Annotated[Number, Field(ge=0, le=MAX_PRIOR)]], Field(fail_fast=True, max_length=MAX_LABELS)]
+        Annotated[list[Annotated[Number, Field(ge=0, le=MAX_PRIOR)]], Field(fail_fast=True), BeforeValidator(_few)]
         | None
     ) = None
-    embeddings: Annotated[list[Embedding], Field(fail_fast=True, max_length=MAX_LABELS)] | None = None
+    embeddings: Annotated[list[Embedding], Field(fail_fast=True), BeforeValidator(_few)] | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> "LabelSetBody":
