@@ -185,7 +185,7 @@ def test_requests_about_what_is_there(
         config += "".join(f'"path.{name}" = "{id}"\n' for name, id in names.items())
     chosen = [part for path in ids for part in ("--include-path", path)]
     report = run(url, tmp_path, config, ["--phases", "coverage,fuzzing", "-n", "4", *chosen])
-    assert report["operations"]["tested"] == 15
+    assert report["operations"]["tested"] == 16
     rates = report["valid_rates"]
     for operation in ("GET /v1/students/{id}/artifacts/{name}", "GET /v1/recommendations/{id}"):
         assert sum(phase["accepted"] for phase in rates[operation].values()) > 0, rates[operation]
