@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
 from worker.teachers import child
@@ -52,22 +53,11 @@ def test_a_model_that_eats_memory_is_rejected(make_teacher: Make, onnx_folder: F
     assert "memory" in (verdict.reason or "")
 
 
-def test_a_model_that_never_ends_is_rejected(make_teacher: Make, onnx_folder: Folder) -> None:
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["v"], ["w2"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("w2", TensorProto.FLOAT, None),
-        ],
-    )
+def test_a_model_that_never_ends_is_rejected(
+    make_teacher: Make, onnx_folder: Folder, endless_body: onnx.GraphProto
+) -> None:
     nodes = [
-        helper.make_node("Loop", ["trips", "true", "x"], ["y"], body=body),
+        helper.make_node("Loop", ["trips", "true", "x"], ["y"], body=endless_body),
         helper.make_node("Gemm", ["y", "w"], ["logits"]),
     ]
     folder = onnx_folder(nodes, {"trips": np.array(2**62), "true": np.array(True)})

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
 from service.state.errors import InvalidProbe
@@ -45,7 +46,7 @@ def beyond_eight_items(nodes: list[Any]) -> list[Any]:
     ]
 
 
-def greedy(onnx_folder: Folder) -> Path:
+def greedy(onnx_folder: Folder, _: onnx.GraphProto | None = None) -> Path:
     """Asks for 8 GiB a surplus item."""
     nodes = [
         helper.make_node("Mul", ["excess", "factor"], ["size"]),
@@ -57,24 +58,11 @@ def greedy(onnx_folder: Folder) -> Path:
     return onnx_folder(beyond_eight_items(nodes), constants([2**31]))
 
 
-def endless(onnx_folder: Folder) -> Path:
+def endless(onnx_folder: Folder, endless_body: onnx.GraphProto) -> Path:
     """Turns 2^50 rounds a surplus item."""
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["v"], ["w2"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("w2", TensorProto.FLOAT, None),
-        ],
-    )
     nodes = [
         helper.make_node("Mul", ["excess", "factor"], ["trips"]),
-        helper.make_node("Loop", ["trips", "true", "x"], ["y"], body=body),
+        helper.make_node("Loop", ["trips", "true", "x"], ["y"], body=endless_body),
         helper.make_node("Gemm", ["y", "w"], ["logits"]),
     ]
     return onnx_folder(beyond_eight_items(nodes), constants([2**50]) | {"true": np.array(True)})
@@ -138,9 +126,12 @@ def test_it_answers_as_in_this_process(make_teacher: Make, onnx_folder: Folder) 
 
 @pytest.mark.parametrize("hostile", [greedy, endless])
 def test_a_graph_that_behaves_for_a_sample_alone(
-    make_teacher: Make, onnx_folder: Folder, hostile: Callable[[Folder], Path]
+    make_teacher: Make,
+    onnx_folder: Folder,
+    endless_body: onnx.GraphProto,
+    hostile: Callable[[Folder, onnx.GraphProto], Path],
 ) -> None:
-    teacher, folder = make_teacher("features", SOURCE, LABELS), hostile(onnx_folder)
+    teacher, folder = make_teacher("features", SOURCE, LABELS), hostile(onnx_folder, endless_body)
     assert validate_teacher(teacher, folder).status is TeacherStatus.READY
     with apart(teacher, folder, batch_seconds=3) as loaded:
         assert run_teacher(loaded, [rows(8)]).logits.shape == (8, 3)
