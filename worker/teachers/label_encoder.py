@@ -24,14 +24,17 @@ Float32 = NDArray[np.float32]
 DEFAULT_ENCODER: Final = "minilm"
 _PREFIX: Final = "sentence-transformers:"
 _REVISION: Final = re.compile(r"[0-9a-f]{40}")
-_BATCH: Final = 64
+_BATCH: Final = 8
+"""Texts in one forward pass, always: the digits of a matrix product change with its shape, and cached costs must not
+depend on which other names a worker happened to read."""
+
 _LONGEST: Final = 512  # tokens; also keeps inside the position tables that start behind a padding token (RoBERTa)
 # A vector this short has no direction that could be trusted; real ones are longer than 0.1.
 _SHORTEST: Final = 1e-6
 
 
 class LabelEncoder(Protocol):
-    """Maps texts to directions. Safe to call again and again; the same text gives the same row.
+    """Maps texts to directions. Safe to call again and again; the same text gives the same row, to the bit.
 
     Attributes
     ----------
@@ -202,8 +205,8 @@ class _StaticEncoder:
 class _SentenceEncoder:
     """A sentence-transformers model: a `transformers` encoder with pooled token states.
 
-    Texts are encoded in batches of equal token count, without padding; the same text in another batch gives the
-    same row up to float32 rounding (about 1e-6).
+    Texts are encoded in batches of equal token count, without padding, and of one size: a row depends on its own
+    label alone, to the bit.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -260,10 +263,11 @@ class _SentenceEncoder:
             for _, positions in sorted(by_length.items()):
                 for begin in range(0, len(positions), _BATCH):
                     chosen = positions[begin : begin + _BATCH]
-                    ids = torch.tensor([read[position].ids for position in chosen], device=self._model.device)
+                    full = chosen + chosen[:1] * (_BATCH - len(chosen))
+                    ids = torch.tensor([read[position].ids for position in full], device=self._model.device)
                     states = self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
                     pooled = states[:, 0] if self._pooling == "cls" else states.mean(dim=1)
-                    rows[chosen] = pooled.float().cpu().numpy()
+                    rows[chosen] = pooled[: len(chosen)].float().cpu().numpy()
         return _unit(rows, labels, self._name)
 
 
