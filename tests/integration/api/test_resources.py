@@ -81,6 +81,15 @@ def test_lists_are_paged_linked_and_filtered(http: httpx2.Client) -> None:
     assert http.get("/v1/teachers", params={"status": "ready"}).json()["items"] == []
 
 
+def test_a_document_reads_the_same_in_a_list(http: httpx2.Client) -> None:
+    assert http.post("/v1/label-sets", json={"labels": ["cat", "dog"]}).status_code == 201
+    assert http.post("/v1/probes", params={"format": "npz"}, content=labelled_probe()).status_code == 201
+    assert http.post("/v1/teachers", json=ONNX).status_code == 201
+    for path in ("label-sets", "probes", "teachers"):
+        [listed] = http.get(f"/v1/{path}").json()["items"]
+        assert listed == http.get(f"/v1/{path}/{listed['id']}").json()
+
+
 def test_label_sets_are_known_by_their_content(http: httpx2.Client) -> None:
     first = http.post("/v1/label-sets", json={"labels": ["cat", "dog"]})
     second = http.post("/v1/label-sets", json={"labels": ["cat", "dog"]})
