@@ -15,7 +15,9 @@ from .stage import BODY, cpu_seconds, redis_pid, resident
 from .wire import Answer, Connection
 
 _CALLERS = 16
-_RATE = 1000
+_RATE = 1100
+_WANTED_RATE = 1000
+"""What must be reached with sending at `_RATE`: the callers have the same two cores as the service."""
 _CONNECTIONS = 400
 """Enough that the next submission never waits for an answer to one before, as long as answers take under 0.4 s."""
 
@@ -114,11 +116,11 @@ def _more_than_it_can_take(report: Report, stack: Stack, seconds: int) -> Tally:
     service, redis = stack.process("service").pid, redis_pid(stack)
     before, used, used_redis = resident(service), cpu_seconds(service), cpu_seconds(redis)
     started = time.perf_counter()
-    tally, sent = asyncio.run(_at_a_rate(stack.url, _RATE, seconds))
+    tally, sent, sending = asyncio.run(_at_a_rate(stack.url, _RATE, seconds))
     taken = time.perf_counter() - started
     report.row(
         "submit", f"{_RATE} a second offered for {seconds} s",
-        sent=sent, offered_per_second=sent / taken, accepted=len(tally.accepted), refused=tally.refused,
+        sent=sent, offered_per_second=sent / sending, accepted=len(tally.accepted), refused=tally.refused,
         broken=len(tally.broken), accepted_per_second=len(tally.accepted) / taken,
         p50_ms=tally.percentile(0.5), p99_ms=tally.percentile(0.99),
         service_cores=(cpu_seconds(service) - used) / taken, redis_cores=(cpu_seconds(redis) - used_redis) / taken,
@@ -126,12 +128,13 @@ def _more_than_it_can_take(report: Report, stack: Stack, seconds: int) -> Tally:
     )  # fmt: skip
     for text in tally.broken[:5]:
         print(f"broken: {text}")
-    report.target("submissions a second offered, each answered with 202 or 429", _RATE * 0.95, sent / taken)
+    report.target("submissions a second offered, each answered with 202 or 429", _WANTED_RATE, sent / sending)
     report.target("submissions without such an answer", 0, sent - tally.answered, at_most=True)
     return tally
 
 
-async def _at_a_rate(url: str, rate: int, seconds: int) -> tuple[Tally, int]:
+async def _at_a_rate(url: str, rate: int, seconds: int) -> tuple[Tally, int, float]:
+    """What became of them, how many were sent, and the seconds from the first to the last of them."""
     tally = Tally()
     free: asyncio.Queue[Connection] = asyncio.Queue()
     connections = [Connection(url) for _ in range(_CONNECTIONS)]
@@ -157,10 +160,11 @@ async def _at_a_rate(url: str, rate: int, seconds: int) -> tuple[Tally, int]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         sent += 1
+    sending = time.perf_counter() - begun
     await asyncio.gather(*tasks)
     for connection in connections:
         await connection.__aexit__()
-    return tally, sent
+    return tally, sent, sending
 
 
 def _until_all_have_ended(report: Report, url: str, tally: Tally, case: str) -> None:
