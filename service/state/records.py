@@ -195,14 +195,7 @@ class Records(Generic[DocumentT]):
     async def delete(self, id: str) -> None:
         """Remove a document and its files. The document goes first: what remains is unreachable."""
         await self._store.delete(self._document_key(id))
-        document_member = await self._member(id)
-        with translated():
-            async with self._client.pipeline() as pipeline:
-                pipeline.hdel(redis_keys.record(self.collection), id)
-                if document_member:
-                    pipeline.zrem(redis_keys.order(self.collection), document_member)
-                self._note(pipeline, id)
-                await pipeline.execute()
+        await self._unindex(id)
         await self._store.delete_prefix(self.folder(id))
 
     async def changes(self, since: Revision | None) -> tuple[Revision, list[str] | None]:
@@ -262,6 +255,47 @@ class Records(Generic[DocumentT]):
                     await self.index(self._model.model_validate_json(text))
                     count += 1
         return count
+
+    async def compare(self) -> int:
+        """Mend the index where it differs from the store. Returns how many documents it was wrong about."""
+        with translated():
+            indexed = set(cast("list[str]", await cast(Any, self._client.hkeys(redis_keys.record(self.collection)))))
+        wrong = 0
+        async for key in self._store.list(f"{self.collection}/"):
+            if key.endswith("/record.json"):
+                id = key.split("/")[1]
+                indexed.discard(id)
+                wrong += await self._mend(id)
+        for id in indexed:
+            wrong += await self._mend(id)
+        return wrong
+
+    async def _mend(self, id: str) -> bool:
+        if await self._agrees(id):
+            return False
+        async with self.lock(id):  # Between a writer's two steps they differ, too: it comes first.
+            if await self._agrees(id):
+                return False
+            document = await self.stored(id)
+            if document is None:
+                await self._unindex(id)
+            else:
+                await self.index(document)
+        return True
+
+    async def _agrees(self, id: str) -> bool:
+        stored = await self._store.get(self._document_key(id))
+        return await self._raw(id) == (None if stored is None else stored.decode())
+
+    async def _unindex(self, id: str) -> None:
+        document_member = await self._member(id)
+        with translated():
+            async with self._client.pipeline() as pipeline:
+                pipeline.hdel(redis_keys.record(self.collection), id)
+                if document_member:
+                    pipeline.zrem(redis_keys.order(self.collection), document_member)
+                self._note(pipeline, id)
+                await pipeline.execute()
 
     def _document_key(self, id: str) -> str:
         return f"{self.folder(id)}record.json"

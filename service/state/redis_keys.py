@@ -11,6 +11,8 @@ MARKER: Final = PREFIX + "index"
 """Present while the index mirrors the store, with a new value each time it is built; a flushed server lacks it."""
 
 REBUILD_LOCK: Final = PREFIX + "lock:rebuild"
+REBUILDING: Final = PREFIX + "rebuilding"
+"""Set before an index is rebuilt: a rebuilding that no longer finds its own mark was itself lost."""
 ACTIVE: Final = PREFIX + "jobs:active"
 """Set of the ids of all jobs without an end."""
 

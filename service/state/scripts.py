@@ -341,6 +341,14 @@ end
 return #keys
 """
 
+# KEYS: rebuilding, marker. ARGV: the mark set before. Whether the index is whole: nothing was flushed since.
+REBUILT: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[2], ARGV[1])
+return 1
+"""
+
 # KEYS: revision, changes. ARGV: document id.
 CHANGED: Final = """
 redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[1]), ARGV[1])

@@ -71,6 +71,7 @@ class State:
         self.label_sets = Records("label-sets", LabelSet, self.store, self.client, self.ensure_index)
         self.students = Records("students", Student, self.store, self.client, self.ensure_index)
         self.audits = Records("audits", AuditEntry, self.store, self.client, self.ensure_index)
+        self._collections = (self.teachers, self.probes, self.label_sets, self.students, self.audits)
         self.jobs = Jobs(self.store, self.client, self.lanes, settings, self.ensure_index, self.students.delete)
         self.webhooks = Webhooks(self.store, self.client, self.jobs, self.ensure_index)
         self.recent = Recent()
@@ -85,6 +86,7 @@ class State:
         self._workplace: Workplace | None = None
         self._reaped = 0.0
         self._trusted_from = 0.0
+        self._rebuilt = self.client.register_script(scripts.REBUILT)
         self._purge = self.client.register_script(scripts.PURGE)
 
     @property
@@ -121,13 +123,20 @@ class State:
             with translated():
                 if await self.client.exists(redis_keys.MARKER):
                     return
+                mark = secrets.token_hex(8)
+                await self.client.set(redis_keys.REBUILDING, mark)
             counts: dict[str, int] = {}
-            for records in (self.teachers, self.probes, self.label_sets, self.students, self.audits):
+            for records in self._collections:
                 counts[records.collection] = await records.reindex()
             counts["webhooks"] = await self.webhooks.restore()
             counts["ended_jobs"], counts["requeued_jobs"] = await self.jobs.restore()
             with translated():
-                await self.client.set(redis_keys.MARKER, secrets.token_hex(8))
+                whole = await self._rebuilt(keys=[redis_keys.REBUILDING, redis_keys.MARKER], args=[mark])
+            if not whole:  # A flush meanwhile took what was written before it.
+                raise StateUnavailable(
+                    "Redis was lost while the index was rebuilt from the store; try again in some seconds",
+                    headers={"Retry-After": "5"},
+                )
             log.info("index rebuilt from the store", **counts)
 
     async def _compare_after_restart(self) -> None:
@@ -138,6 +147,8 @@ class State:
             if known == server:
                 return
         async with self._rebuilding, self._rebuild_lock():
+            for records in self._collections:
+                await records.compare()
             await self.webhooks.restore()
             ended, queued = await self.jobs.restore()
             with translated():

@@ -4,10 +4,13 @@ from typing import Any, cast
 
 import pytest
 
-from preceptor.contract.ids import RECOMMENDATION, new_id
+from preceptor.contract.base import now
+from preceptor.contract.ids import LABEL_SET, RECOMMENDATION, new_id
 from preceptor.contract.jobs import JobStatus
+from preceptor.contract.labels import LabelSet
 from preceptor.contract.recommendations import RecommendationBody
 from service.state import redis_keys
+from service.state.errors import StateUnavailable
 from service.state.job_documents import request_key
 from service.state.settings import Settings
 from service.state.state import State
@@ -69,3 +72,53 @@ async def test_what_was_never_accepted_stays_unknown(settings: Settings) -> None
         await lose(state, id)
         await state.store.delete(request_key(id))
         assert await state.jobs.get(id) is None
+
+
+def label_set(name: str) -> LabelSet:
+    return LabelSet(id=new_id(LABEL_SET), labels=["cat", name], created_at=now())
+
+
+async def test_an_index_that_is_flushed_while_it_is_rebuilt_is_not_called_whole(settings: Settings) -> None:
+    async with State(settings) as state:
+        await state.ensure_index()
+        kept = label_set("dog")
+        await state.label_sets.create(kept)
+        client = cast(Any, state.client)
+        await client.flushall()
+        restore = state.jobs.restore
+
+        async def flushed() -> tuple[int, int]:
+            await client.flushall()  # After the records were written, before the mark of a whole index.
+            return await restore()
+
+        state.jobs.restore = flushed
+        with pytest.raises(StateUnavailable, match="try again"):
+            await state.label_sets.get(kept.id)
+        state.jobs.restore = restore
+        assert await state.label_sets.get(kept.id) == kept
+        assert (await state.label_sets.page(None, 10))[0] == [kept]
+        assert not await client.exists(redis_keys.REBUILDING)
+
+
+async def test_what_redis_lost_in_its_last_second_is_mended_after_its_restart(settings: Settings) -> None:
+    async with State(settings) as state:
+        await state.reap()
+        created, changed, deleted = label_set("dog"), label_set("bird"), label_set("fish")
+        for each in (created, changed, deleted):
+            await state.label_sets.create(each)
+        after = changed.model_copy(update={"labels": ["cat", "eagle"]})
+        await state.label_sets.put(after)
+        await state.label_sets.delete(deleted.id)
+        # The index as it was a second before, in a server that was started anew.
+        record, order = redis_keys.record("label-sets"), redis_keys.order("label-sets")
+        client = cast(Any, state.client)
+        await client.delete(record, order)
+        await state.label_sets.index(changed)
+        await state.label_sets.index(deleted)
+        await client.set(redis_keys.SERVER, "another")
+        assert await state.label_sets.get(created.id) is None
+        await state.reap()
+        found = [await state.label_sets.get(each.id) for each in (created, changed, deleted)]
+        assert found == [created, after, None]
+        listed, _ = await state.label_sets.page(None, 10)
+        assert {each.id for each in listed} == {created.id, changed.id}
