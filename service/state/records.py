@@ -118,7 +118,7 @@ class Records(Generic[DocumentT]):
         if await self._store.create(key, document.model_dump_json().encode()):
             await self.index(document)
             return document, True
-        existing = await self.get(_id(document))
+        existing = await self._indexed(_id(document))
         if existing is not None:
             return existing, False
         text = await self._store.get(key)  # Written, but a crash came before the index.
@@ -137,7 +137,10 @@ class Records(Generic[DocumentT]):
                 await pipeline.execute()
 
     async def get(self, id: str) -> DocumentT | None:
-        """A document, or None where there is none."""
+        """A document, or None where there is none: the store is asked before a document is called unknown."""
+        return await self._indexed(id) or await self.stored(id)
+
+    async def _indexed(self, id: str) -> DocumentT | None:
         text = await self._raw(id)
         if text is None:
             await self._ensure_index()

@@ -116,7 +116,8 @@ async def test_what_redis_lost_in_its_last_second_is_mended_after_its_restart(se
         await state.label_sets.index(changed)
         await state.label_sets.index(deleted)
         await client.set(redis_keys.SERVER, "another")
-        assert await state.label_sets.get(created.id) is None
+        assert await state.label_sets.get(created.id) == created
+        assert created not in (await state.label_sets.page(None, 10))[0]
         await state.reap()
         found = [await state.label_sets.get(each.id) for each in (created, changed, deleted)]
         assert found == [created, after, None]
