@@ -173,7 +173,10 @@ def _burn(plan: Plan, deployment: Deployment, load: Load, rng: random.Random, re
             killers.pop(0)
             load.submit(poison(), calls_end)
         fault = rng.choices(FAULTS, [fault.weight for fault in FAULTS])[0]
-        if fault.run(deployment, rng):
+        deployment.note(f"{fault.name} begins")
+        done = fault.run(deployment, rng)
+        deployment.note(f"{fault.name} {'is over' if done else 'was not possible'}")
+        if done:
             report.faults[fault.name] += 1
             report.kills += fault.kills
         else:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final
 
@@ -135,14 +136,22 @@ class Deployment:
             log.close()
         return ended
 
+    def note(self, text: str) -> None:
+        """Write a line of what is done to the parts, with its time, beside their logs."""
+        with (self._log_folder() / "faults.log").open("a") as log:
+            log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}\n")
+
     def log_of(self, name: str) -> str:
         """What a part has written."""
-        return (self.folder / "logs" / f"{name}.log").read_text(errors="replace")
+        return (self._log_folder() / f"{name}.log").read_text(errors="replace")
 
-    def _start(self, name: str) -> None:
+    def _log_folder(self) -> Path:
         logs = self.folder / "logs"
         logs.mkdir(exist_ok=True)
-        log = (logs / f"{name}.log").open("ab")
+        return logs
+
+    def _start(self, name: str) -> None:
+        log = (self._log_folder() / f"{name}.log").open("ab")
         self._logs.append(log)
         self.temporary.mkdir(exist_ok=True)
         environment = {

@@ -80,6 +80,11 @@ class Load:
     complaints: list[str] = field(default_factory=list)
     repeats: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    # One for all threads: each new client reads the machine's certificates. Connections are not kept, since the
+    # processes at their other end are killed.
+    _http: httpx2.Client = field(
+        default_factory=lambda: httpx2.Client(timeout=15, limits=httpx2.Limits(max_keepalive_connections=0))
+    )
 
     def submit(self, kind: Kind, deadline: float) -> Accepted | None:
         """Send one request until it is answered; None where the time ran out before."""
@@ -119,7 +124,7 @@ class Load:
     def end_of(self, job: Accepted) -> tuple[str, str] | None:
         """The job's status and result, in a form that equal results share; None while it has not ended."""
         try:
-            answer = httpx2.get(f"{self.url}/v1/jobs/{job.id}", timeout=15)
+            answer = self._http.get(f"{self.url}/v1/jobs/{job.id}")
         except httpx2.HTTPError:
             return None
         if answer.status_code == 404:
@@ -141,7 +146,7 @@ class Load:
         key = {"Idempotency-Key": uuid.uuid4().hex}
         while time.monotonic() < deadline:
             try:
-                answer = httpx2.request(method, f"{self.url}{path}", json=body, headers=key, timeout=15)
+                answer = self._http.request(method, f"{self.url}{path}", json=body, headers=key)
             except httpx2.HTTPError:
                 answer = None
             if answer is not None and answer.status_code not in (429, 503, 507):
