@@ -11,7 +11,7 @@ from benchmarks.report import Report
 from benchmarks.transport.timing import cpu_seconds, interleave
 from benchmarks.transport.workloads import zoo_case
 from worker.transport import LabelIndex, brute_force, top_k
-from worker.transport.label_index import Zoo
+from worker.transport.index_state import Zoo
 
 CASES = (
     ("10k random", 10_000, 0.0, 80, 20),

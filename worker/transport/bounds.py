@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from worker.transport import _fused
 from worker.transport._fused import zoo as fused
-from worker.transport.label_index import Zoo
+from worker.transport.index_state import Zoo
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

@@ -10,7 +10,7 @@ import shutil
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -19,80 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from worker.transport import index_files
 from worker.transport.index_files import DATA_FILES, DIGEST, LOG_FILE, DamagedIndexError, Record
+from worker.transport.index_state import IndexState, Zoo
 
 # Compaction copies everything alive, so it waits until as much is dead as is alive.
 _DEAD_SHARE = 0.5
 _SMALLEST_COMPACTION = 65_536
-
-
-@dataclass(frozen=True, eq=False)
-class Zoo:
-    """What a query reads: one consistent, unchanging view of the index.
-
-    Attributes
-    ----------
-    teachers : tuple of str
-        M ids.
-    starts, counts : ndarray, shape (M,), int64
-        Teacher m's labels are ``members[starts[m] : starts[m] + counts[m]]``.
-    members : ndarray, int32
-        Rows of the vocabulary.
-    weights : ndarray, float32
-        Priors, aligned with ``members``; each teacher's sum to 1 up to rounding.
-    vocabulary : ndarray, shape (V, d), float32
-        Unit rows.
-    concentrations : ndarray, shape (M,), float64
-        Squared norm of each teacher's mean embedding.
-    families : ndarray, shape (M,), int64
-        Teachers with the same number have the same labels and priors.
-    generation : int
-        Number of changes since the index was made.
-    """
-
-    teachers: tuple[str, ...]
-    starts: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    members: NDArray[np.int32]
-    weights: NDArray[np.float32]
-    vocabulary: NDArray[np.float32]
-    concentrations: NDArray[np.float64]
-    families: NDArray[np.int64]
-    generation: int
-
-    def positions(self, teachers: Sequence[str]) -> NDArray[np.int64]:
-        """Positions of the given ids.
-
-        Raises
-        ------
-        KeyError
-            An id that is not in the index.
-        """
-        place = {teacher: position for position, teacher in enumerate(self.teachers)}
-        return np.array([place[teacher] for teacher in teachers], dtype=np.int64)
-
-
-@dataclass(slots=True)
-class _State:
-    """What one handle has read of the current folder."""
-
-    folder: Path
-    base: int
-    records: dict[str, Record]
-    log_end: int
-    changes: int
-    rows: int
-    text_bytes: int
-    members: int
-
-    def take(self, record: Record, end: int) -> None:
-        if record.added:
-            self.records[record.teacher] = record
-        else:
-            self.records.pop(record.teacher, None)
-        self.rows, self.text_bytes = max(self.rows, record.rows), max(self.text_bytes, record.text_bytes)
-        self.members = max(self.members, record.start + record.count)
-        self.changes += 1
-        self.log_end = end
 
 
 class LabelIndex:
@@ -171,7 +102,7 @@ class LabelIndex:
                 self._state = self._read_all()
                 self._zoo, self._digests = None, None
             else:
-                self._read_more(state)
+                state.read_more()
             changed = self._state.changes != before
             if changed:
                 self._zoo = None
@@ -182,7 +113,7 @@ class LabelIndex:
         with self._guard:
             self.refresh()
             if self._zoo is None:
-                self._zoo = self._view()
+                self._zoo = self._state.view()
             return self._zoo
 
     def add(
@@ -290,12 +221,12 @@ class LabelIndex:
 
     # Reading
 
-    def _read_all(self) -> _State:
+    def _read_all(self) -> IndexState:
         while True:
             current = index_files.read_current(self.path)
-            state = _State(self.path / current["folder"], current["changes"], {}, 0, current["changes"], 0, 0, 0)
+            state = IndexState(self.path / current["folder"], self.dim, current["changes"])
             try:
-                self._read_more(state)
+                state.read_more()
             except FileNotFoundError:
                 # Compacted between the two reads: the old folder is gone, the new one is current.
                 if index_files.read_current(self.path)["folder"] == current["folder"]:
@@ -303,55 +234,23 @@ class LabelIndex:
                 continue
             return state
 
-    def _read_more(self, state: _State) -> None:
-        with (state.folder / LOG_FILE).open("rb") as log:
-            log.seek(state.log_end)
-            data = log.read()
-        base = state.log_end
-        for record, end in index_files.decode(data):
-            state.take(record, base + end)
-        if state.log_end > base:
-            index_files.check_sizes(state.folder, self.dim, state.rows, state.text_bytes, state.members)
-
-    def _view(self) -> Zoo:
-        state = self._state
-        records = list(state.records.values())
-        numbers: dict[bytes, int] = {}
-        members = index_files.mapped(state.folder / "members.i32", np.int32, (state.members,))
-        if state.members and not (int(members.min()) >= 0 and int(members.max()) < state.rows):
-            # The compiled passes would read outside the vocabulary.
-            raise DamagedIndexError(state.folder / "members.i32", f"speaks of rows beyond the {state.rows} there are")
-        return Zoo(
-            teachers=tuple(record.teacher for record in records),
-            starts=np.array([record.start for record in records], dtype=np.int64),
-            counts=np.array([record.count for record in records], dtype=np.int64),
-            members=members,
-            weights=index_files.mapped(state.folder / "weights.f32", np.float32, (state.members,)),
-            vocabulary=index_files.mapped(state.folder / "vocabulary.f32", np.float32, (state.rows, self.dim)),
-            concentrations=np.array([record.concentration for record in records], dtype=np.float64),
-            families=np.array(
-                [numbers.setdefault(record.signature, len(numbers)) for record in records], dtype=np.int64
-            ),
-            generation=state.changes,
-        )
-
     # Writing
 
     @contextmanager
-    def _writing(self) -> Generator[_State]:
+    def _writing(self) -> Generator[IndexState]:
         with self._guard, index_files.locked(self.path):
             self.refresh()
             yield self._state
 
-    def _commit(self, state: _State, log: bytes) -> None:
+    def _commit(self, state: IndexState, log: bytes) -> None:
         index_files.append(state.folder / LOG_FILE, state.log_end, log)
-        self._read_more(state)
+        state.read_more()
         self._zoo = None
         alive = sum(record.count for record in state.records.values()) if state.members else 0
         if state.members > _SMALLEST_COMPACTION and alive < _DEAD_SHARE * state.members:
             self._compact(state)
 
-    def _known_digests(self, state: _State) -> dict[bytes, int]:
+    def _known_digests(self, state: IndexState) -> dict[bytes, int]:
         if not state.rows:
             self._digests = {}
         elif self._digests is None or len(self._digests) != state.rows:
@@ -386,8 +285,8 @@ class LabelIndex:
             (weights / weights.sum()).astype(np.float32),
         )
 
-    def _compact(self, state: _State) -> None:
-        zoo = self._view()
+    def _compact(self, state: IndexState) -> None:
+        zoo = state.view()
         number = int(state.folder.name[1:]) + 1
         folder = self.path / f"g{number}"
         shutil.rmtree(folder, ignore_errors=True)

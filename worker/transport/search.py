@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from worker.transport import bounds
 from worker.transport.bounds import VocabularyCost
 from worker.transport.exact import solve_small
-from worker.transport.label_index import LabelIndex, Zoo
+from worker.transport.index_state import Zoo
+from worker.transport.label_index import LabelIndex
 
 Mode = Literal["balanced", "coverage"]
 # float32 costs and sums: a bound may come out above the exact cost by rounding alone.
