@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.state.connection import translated
-from service.state.errors import PreceptorError
+from service.state.errors import PreceptorError, StateUnavailable
 from service.state.figures import BUCKETS, COUNTERS, SECONDS_BUCKET, SECONDS_SUM, Labels
 from service.state.lanes import LANE_OF_KIND, LANES
+from service.state.redis_server import RedisServer, try_a_write
 from service.state.state import State
 
 T = TypeVar("T")
@@ -38,8 +38,8 @@ async def exposition(state: State) -> bytes:
     """All metrics in Prometheus' text format. What Redis does not answer is left out; `preceptor_redis_up` says so."""
     store, deployment = await asyncio.gather(_in_time(_store(state)), _in_time(_deployment(state)))
     metrics = [
-        _up("redis", "Whether Redis answers", deployment is not None),
-        _up("store", "Whether the store takes a write", store is not None),
+        _yes("preceptor_redis_up", "Whether Redis answers", deployment is not None),
+        _yes("preceptor_store_up", "Whether the store takes a write", store is not None),
         *(deployment or ()),
     ]
     registry = CollectorRegistry(auto_describe=False)
@@ -56,8 +56,8 @@ async def _in_time(asked: Awaitable[T]) -> T | None:
         return None
 
 
-def _up(name: str, says: str, up: bool) -> Metric:
-    return GaugeMetricFamily(f"preceptor_{name}_up", says, value=float(up))
+def _yes(name: str, says: str, holds: bool) -> Metric:
+    return GaugeMetricFamily(name, says, value=float(holds))
 
 
 async def _store(state: State) -> bool:
@@ -66,10 +66,26 @@ async def _store(state: State) -> bool:
 
 
 async def _deployment(state: State) -> list[Metric]:
-    with translated():
-        await state.client.ping()
+    server = await RedisServer.ask(state.client)
     figures = await state.figures.read()
-    return [*await _lanes(state), *await _workers(state), *_counters(figures), _seconds(figures)]
+    return [
+        GaugeMetricFamily("preceptor_redis_memory_bytes", "Memory that Redis uses", value=server.memory),
+        GaugeMetricFamily("preceptor_redis_maxmemory_bytes", "Its limit; 0 is none", value=server.maxmemory),
+        _yes("preceptor_redis_writable", "Whether Redis takes a write", await _writable(state)),
+        _yes("preceptor_index_whole", "Whether the index mirrors the store", await state.index_is_whole()),
+        *await _lanes(state),
+        *await _workers(state),
+        *_counters(figures),
+        _seconds(figures),
+    ]
+
+
+async def _writable(state: State) -> bool:
+    try:
+        await try_a_write(state.client)
+    except StateUnavailable:
+        return False
+    return True
 
 
 async def _lanes(state: State) -> list[Metric]:

@@ -2,18 +2,17 @@
 
 import platform
 from importlib.metadata import version
+from typing import cast
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from preceptor.contract.health import Check, Health, Version
-from service.state.connection import translated
-from service.state.errors import PreceptorError
-from service.state.lanes import LANES
+from preceptor.contract.health import Health, Version
 
 from .context import StateOf
 from .exposition import exposition
 from .problems import problems
+from .readiness import Readiness
 from .strict_route import StrictRoute
 
 router = APIRouter(tags=["health"], route_class=StrictRoute)
@@ -31,31 +30,9 @@ async def live() -> Health:
     response_model=Health,
     responses={**_PROBLEMS, 503: {"model": Health, "description": "Something is missing; `checks` says what"}},
 )
-async def ready(state: StateOf) -> Response:
-    """Redis, the store and the workers answer; 503 with what is missing where they do not."""
-    checks: dict[str, Check] = {}
-    try:
-        with translated():
-            await state.client.ping()
-        checks["redis"] = Check(status="ok")
-    except PreceptorError as error:
-        checks["redis"] = Check(status="failing", detail=error.detail)
-    try:
-        await state.store.check()
-        checks["store"] = Check(status="ok")
-    except PreceptorError as error:
-        checks["store"] = Check(status="failing", detail=error.detail)
-    if checks["redis"].status == "ok":
-        for lane in LANES:
-            count = await state.lane_workers(lane)
-            checks[f"worker:{lane}"] = (
-                Check(status="ok", detail=f"{count} alive")
-                if count
-                else Check(
-                    status="failing",
-                    detail=f"no worker on this lane: start one with `python -m worker --lane {lane}`",
-                )
-            )
+async def ready(request: Request) -> Response:
+    """Redis, the store, the index and the workers are there; 503 with what is missing where they are not."""
+    checks = await cast(Readiness, request.app.state.readiness).checks()
     failing = any(check.status == "failing" for check in checks.values())
     health = Health(status="failing" if failing else "ok", checks=checks)
     return Response(health.model_dump_json(), status_code=503 if failing else 200, media_type="application/json")

@@ -8,14 +8,17 @@ import redis.asyncio as redis_async
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import (
+    AuthenticationError,
     BusyLoadingError,
     ConnectionError as RedisConnectionError,
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
-    TimeoutError as RedisTimeoutError,
+    ResponseError,
 )
 
+from .causes import tell_cause
 from .errors import StateUnavailable
 
 _CONNECTIONS: Final = 64
@@ -52,14 +55,32 @@ def translated() -> Generator[None]:
     """Turn a failure of Redis into `StateUnavailable`, which a caller may retry."""
     try:
         yield
-    except OutOfMemoryError as error:
-        raise StateUnavailable(
+    except (RedisError, OSError) as error:
+        tell_cause("Redis", error)
+        detail, seconds = _meaning(error)
+        raise StateUnavailable(detail, headers={"Retry-After": str(seconds)}) from error
+
+
+def _meaning(error: Exception) -> tuple[str, int]:
+    """What a caller is told, and after how many seconds to come again."""
+    if isinstance(error, OutOfMemoryError):
+        return (
             "Redis is out of memory and refused the write. Nothing was accepted. Raise its maxmemory, or wait "
             "until running jobs have ended",
-            headers={"Retry-After": "10"},
-        ) from error
-    except (RedisConnectionError, RedisTimeoutError, ReadOnlyError, RedisError, OSError) as error:
-        raise StateUnavailable(
-            "Redis does not answer. Nothing was accepted; the same request can be sent again in some seconds",
-            headers={"Retry-After": "2"},
-        ) from error
+            10,
+        )
+    if isinstance(error, ReadOnlyError):
+        return "Redis is a replica and takes no writes. Nothing was accepted. Connect to the primary server", 10
+    if isinstance(error, AuthenticationError | NoPermissionError) or _begins(error, "NOAUTH", "WRONGPASS", "NOPERM"):
+        return (
+            "Redis refuses Preceptor's user or password, or does not allow it enough. Nothing was accepted. The "
+            "operator finds the reason in the service's log",
+            10,
+        )
+    if _begins(error, "MISCONF"):
+        return "Redis cannot write to its disk and takes no writes. Nothing was accepted. Mend its disk", 10
+    return "Redis does not answer. Nothing was accepted; the same request can be sent again in some seconds", 2
+
+
+def _begins(error: Exception, *words: str) -> bool:
+    return isinstance(error, ResponseError) and str(error).startswith(words)

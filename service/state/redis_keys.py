@@ -34,6 +34,9 @@ DUE: Final = PREFIX + "webhooks:due"
 SERVER: Final = PREFIX + "server"
 """The run id of the Redis server that the index was last compared with the store on."""
 
+TRIED: Final = PREFIX + "tried"
+"""Written to see whether Redis takes writes."""
+
 FIGURES: Final = PREFIX + "figures"
 """Hash: every counter of the deployment."""
 

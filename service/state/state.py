@@ -34,6 +34,7 @@ from .lanes import Lane, Lanes
 from .private import close_to_others, private_folder
 from .recent import Recent
 from .records import Records
+from .redis_server import RedisServer
 from .settings import Settings
 from .store import Store
 from .webhooks import Webhooks
@@ -116,13 +117,12 @@ class State:
 
     async def ensure_index(self) -> None:
         """Rebuild the index from the store where Redis has lost it; re-queues every job with no end."""
-        with translated():
-            if await self.client.exists(redis_keys.MARKER):
-                return
+        if await self.index_is_whole():
+            return
         async with self._rebuilding, self._rebuild_lock():
+            if await self.index_is_whole():
+                return
             with translated():
-                if await self.client.exists(redis_keys.MARKER):
-                    return
                 mark = secrets.token_hex(8)
                 await self.client.set(redis_keys.REBUILDING, mark)
             counts: dict[str, int] = {}
@@ -139,10 +139,15 @@ class State:
                 )
             log.info("index rebuilt from the store", **counts)
 
+    async def index_is_whole(self) -> bool:
+        """Whether the index mirrors the store; it does not while it is rebuilt."""
+        with translated():
+            return bool(await self.client.exists(redis_keys.MARKER))
+
     async def _compare_after_restart(self) -> None:
         """A Redis that was restarted may have lost its last second: compare it with the store, once a restart."""
+        server = (await RedisServer.ask(self.client)).run_id
         with translated():
-            server = cast("dict[str, Any]", await cast(Any, self.client).info("server"))["run_id"]
             known = await self.client.get(redis_keys.SERVER)
             if known == server:
                 return

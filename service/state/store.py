@@ -18,9 +18,10 @@ from typing import Final
 from urllib.parse import unquote, urlparse
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import ObjectStore, from_url
 
+from .causes import tell_cause
 from .errors import NotFound, StoreFull, StoreUnavailable
 from .private import private_folder
 from .workplace import Workplace, remove_abandoned
@@ -277,12 +278,19 @@ def _remove_empty(folder: Path) -> None:
 
 def translated(error: Exception) -> StoreFull | StoreUnavailable:
     """The error of ours that says what a failure of the store or the disk means."""
+    tell_cause("the store", error)
     text = str(error)
     if "os error 28" in text or "os error 122" in text or _errno(error) in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull("The store has no room left. Free or add space, then try again", headers=RETRY_AFTER)
     if "os error 30" in text or "os error 13" in text or _errno(error) in (errno.EACCES, errno.EROFS):
         return StoreUnavailable(
             "The store cannot be written to (read-only, or no permission). Make it writable, then try again",
+            headers=RETRY_AFTER,
+        )
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        return StoreUnavailable(
+            "The store refuses Preceptor's credentials, or does not allow them enough. The operator finds the reason "
+            "in the log",
             headers=RETRY_AFTER,
         )
     return StoreUnavailable("The store does not answer. Try again in some seconds", headers=RETRY_AFTER)

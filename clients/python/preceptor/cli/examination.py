@@ -114,7 +114,7 @@ class Examination:
         yield _versions(installed("preceptor"), service.service)
         working = True
         for finding in self._ready():
-            working = working and finding.verdict == "ok"
+            working = working and finding.verdict != "fix"
             yield finding
         yield from self._lanes()
         if not self._round_trip:
@@ -170,7 +170,9 @@ class Examination:
             yield _fix("readiness", str(error), "Look at the service's log")
             return
         for name, check in health.checks.items():
-            if check.status == "ok":
+            if check.status == "ok" and check.advice:
+                yield _note(name, check.advice, _IMPROVE)
+            elif check.status == "ok":
                 yield _ok(name, check.detail or "ok")
             else:
                 yield _fix(name, check.detail or "failing", _MEND.get(name.partition(":")[0], "Look at its log"))
@@ -225,9 +227,11 @@ _NOT_THERE: Final = (
     "Is the service running there? `make up` or `docker compose up` starts it; --url or PRECEPTOR_URL gives its address"
 )
 _LOOK_AT_WORKERS: Final = "Look at the log of the recommend workers"
+_IMPROVE: Final = "Change these settings (docs/operations.md#redis-settings)"
 _MEND: Final = {
     "redis": "Start Redis, or mend the network to it (docs/operations.md#preceptorredisdown)",
     "store": "Make room, or mend its credentials (docs/operations.md#preceptorstorefailing)",
+    "index": "Wait for it. If it stays, the service's log says why (docs/operations.md#preceptorredisdown)",
     "worker": "Start one; its log says why it ended (docs/operations.md#preceptornoworker)",
 }
 

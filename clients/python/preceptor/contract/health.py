@@ -12,6 +12,7 @@ class Check(Answer):
 
     status: Literal["ok", "failing"]
     detail: str = ""
+    advice: str = Field(default="", description="What an operator should change although it works")
 
 
 class Health(Answer):

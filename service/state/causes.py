@@ -1,0 +1,35 @@
+"""Why Redis or the store failed, for the log: callers are told only what they can do about it."""
+
+import re
+import time
+from typing import Final
+
+import structlog
+
+log = structlog.stdlib.get_logger(__name__)
+_AGAIN_SECONDS: Final = 60.0
+_LONGEST: Final = 300
+_MOST: Final = 100
+_QUERY: Final = re.compile(r"\?[^\s\"'>]+")
+"""Addresses of buckets may carry a signature."""
+
+_told: dict[tuple[str, str], float] = {}
+
+
+def tell_cause(of: str, error: BaseException) -> None:
+    """Log why something failed, each cause at most once a minute: an outage fails every request alike.
+
+    Parameters
+    ----------
+    of
+        What failed: `Redis` or `the store`.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = f"{type(error).__name__}: {_QUERY.sub('?...', lines[0])[:_LONGEST] if lines else 'no reason given'}"
+    moment = time.monotonic()
+    if moment - _told.get((of, cause), -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+        return
+    if len(_told) >= _MOST:
+        _told.clear()
+    _told[of, cause] = moment
+    log.warning("cause of a failure", of=of, cause=cause)
