@@ -19,6 +19,7 @@ from service.state.errors import StateUnavailable
 from service.state.settings import Settings
 
 from .volume import Volume
+from .wire import Wire
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _READY_SECONDS: Final = 120.0
@@ -49,6 +50,8 @@ class Deployment:
         for lane, count in zip(("recommend", "distill"), workers, strict=True):
             for number in range(count):
                 self._commands[f"{lane}-{number}"] = ["-m", "tests.chaos.worker", "--lane", lane]
+        # Some workers reach Redis over a network, the others by its socket, as on one machine.
+        self.wires = {name: Wire(self.redis) for name in ("distill-0", "recommend-1") if name in self._commands}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._logs: list[IO[bytes]] = []
         self._stopping = threading.Event()
@@ -131,6 +134,8 @@ class Deployment:
                     self._children[name].kill()
                     self._children[name].wait()
                     ended[name] = None
+        for wire in self.wires.values():
+            wire.close()
         self.redis.stop()
         for log in self._logs:
             log.close()
@@ -170,6 +175,7 @@ class Deployment:
             "TMPDIR": str(self.temporary),
             "CHAOS_SAVES": str(self.saves),
             "CHAOS_CLOCK": str(self.clocks.get(name, 0.0)),
+            **({"REDIS_URL": self.wires[name].url} if name in self.wires else {}),
         }
         self._children[name] = subprocess.Popen(
             [sys.executable, *self._commands[name]],

@@ -52,6 +52,15 @@ def _pause_worker(deployment: Deployment, rng: random.Random) -> bool:
     return done
 
 
+def _cut_worker(deployment: Deployment, rng: random.Random) -> bool:
+    """The worker goes on, reaches the store, and hears nothing of Redis: mostly beyond its lease."""
+    name = rng.choice(list(deployment.wires))
+    deployment.wires[name].silence()
+    time.sleep(rng.uniform(1.0, 8.0))
+    deployment.wires[name].heal()
+    return deployment.pid(name) is not None
+
+
 def _kill_service(deployment: Deployment, rng: random.Random) -> bool:
     return deployment.signal("service", signal.SIGKILL)
 
@@ -123,6 +132,7 @@ FAULTS = (
     Fault("worker killed (-9), its clock changed", 10, True, _kill_worker),
     Fault("worker drained (TERM)", 2, False, _drain_worker),
     Fault("worker stopped beyond its lease (STOP)", 3, False, _pause_worker),
+    Fault("worker cut off from Redis", 3, False, _cut_worker),
     Fault("service killed (-9)", 4, True, _kill_service),
     Fault("Redis killed (-9)", 4, True, _kill_redis),
     Fault("Redis restarted (TERM)", 1, False, _restart_redis),

@@ -166,7 +166,7 @@ def _family(key: str) -> str:
         return "docket"
     rest = key.removeprefix(redis_keys.PREFIX)
     known = ("job:", "jobs:", "jobs", "events:", "lane:", "idempotency:", "cache:", "index", "server", "expiring")
-    more = ("teachers", "probes", "label-sets", "students", "audits", "webhooks", "deliveries", "figures")
+    more = ("teachers", "probes", "label-sets", "students", "audits", "webhooks", "deliveries", "figures", "tried")
     return rest.split(":")[0] if rest.startswith((*known, *more)) else f"? {key}"
 
 
