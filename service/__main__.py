@@ -11,6 +11,7 @@ from service.app import create_app
 from service.leaving import leave
 from service.logs import configure
 from service.oidc.optional import LibraryMissing
+from service.slow_clients import protocol
 from service.state.api_keys import ApiKeys
 from service.state.private import close_to_others
 from service.state.settings import Settings
@@ -37,6 +38,8 @@ def main() -> None:
         app,
         host=settings.host,
         port=settings.port,
+        http=protocol(settings.head_seconds, settings.max_connections),
+        ws="none",
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=10,

@@ -25,10 +25,12 @@ from service.api import (
 from service.api.admission import Admission
 from service.api.authenticated import Authenticated, keys_are_asked_for
 from service.api.body_limit import BodyLimit
+from service.api.body_pace import BodyPace
 from service.api.finished import Finished
 from service.api.known_hosts import KnownHosts
 from service.api.methods import Methods
 from service.api.observed import Observed
+from service.api.streams import Streams
 from service.egress import Egress
 from service.hosts import Hosts
 from service.oidc.optional import tokens_of
@@ -73,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
+    app.state.streams = Streams(settings.max_streams, settings.max_streams_per_caller)
     routers = [module.router for module in _ROUTERS]
     for router in routers:
         app.include_router(router)
@@ -83,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Finished, routes=[route for module in _ROUTERS for route in module.router.routes])
     app.add_middleware(Admission)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(BodyPace, seconds=settings.body_seconds)
     app.add_middleware(Authenticated)
     app.add_middleware(KnownHosts, hosts=Hosts.of(settings.hosts, settings.host, settings.published_at))
     app.add_middleware(Observed)

@@ -18,6 +18,7 @@ from .context import StateOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
 from .problems import problems
+from .streams import StreamOf
 from .strict_route import StrictRoute
 from .waiting import listening, whole
 from .wording import EVENT_ID_PATTERN
@@ -80,12 +81,13 @@ async def cancel_job(id: JobId, state: StateOf, once: OnceOf) -> Response:
 @router.get(
     "/{id}/events",
     response_class=EventSourceResponse,
-    responses={200: {"description": _EVENTS}, **problems(404)},
+    responses={200: {"description": _EVENTS}, **problems(404, 429)},
 )
 async def job_events(
     request: Request,
     known: Annotated[JobSummary, Depends(_known)],
     state: StateOf,
+    _held: StreamOf,
     last_event_id: Annotated[
         str | None,
         Header(

@@ -18,6 +18,8 @@ _PROBED = ("/health", "/metrics")
 _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._:-]{1,100}")
 
 
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+"""What callers send comes back in documents and files: a browser must not take any of it for a page or a script."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -60,7 +62,7 @@ class Observed:
             if message["type"] == "http.response.start":
                 seen["status"] = message["status"]
                 seen["seconds"] = time.perf_counter() - started
-                message.setdefault("headers", []).append((b"x-request-id", request_id.encode()))
+                message.setdefault("headers", []).extend(((b"x-request-id", request_id.encode()), _NO_SNIFFING))
             await send(message)
 
         try:

@@ -9,6 +9,7 @@ from preceptor.contract.jobs import JobEvent
 from preceptor.contract.problem import MEDIA_TYPE, Problem
 
 from .authenticated import OPEN, READING
+from .problems import problems
 
 SUMMARY: Final = "Ranks a model zoo for a new classification task and distils the best teachers into the student"
 TAGS: Final = [
@@ -110,6 +111,8 @@ def _complete(document: dict[str, Any]) -> None:
         for method, operation in item.items():
             for parameter in operation.get("parameters", ()):
                 _without_null(parameter)
+            if "requestBody" in operation:
+                operation["responses"]["408"] = problems(408, every=())[408]
             if path not in OPEN:
                 _by_host(method, operation["responses"])
             for status, response in operation["responses"].items():

@@ -87,6 +87,12 @@ class MethodNotAllowed(PreceptorError):
     slug, title, status = "method-not-allowed", "Method not allowed", 405
 
 
+class BodyStalled(PreceptorError):
+    """The rest of a body did not come in time."""
+
+    slug, title, status = "body-stalled", "The body did not come to its end", 408
+
+
 class NotAcceptable(PreceptorError):
     """The resource cannot be had in the wanted form."""
 
@@ -139,6 +145,18 @@ class QuotaReached(PreceptorError):
     """The caller has as many unfinished jobs as it may have; nothing was accepted."""
 
     slug, title, status = "quota-reached", "The caller's quota is reached", 429
+
+
+class TooManyStreams(PreceptorError):
+    """As many event streams are open as may be."""
+
+    slug, title, status = "too-many-streams", "Too many event streams", 429
+
+
+class TooManyConnections(PreceptorError):
+    """As many connections are open as are served."""
+
+    slug, title, status = "too-many-connections", "Too many connections", 503
 
 
 class StateUnavailable(PreceptorError):

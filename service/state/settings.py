@@ -130,6 +130,28 @@ class Settings(BaseSettings):
     max_feature_dimension: int = Field(default=65_536, description="Longest feature vector")
     max_queue: int = Field(default=10_000, description="Most jobs waiting in one lane; beyond it 429")
     max_wait_seconds: float = Field(default=60.0, description="Longest `Prefer: wait`")
+    max_teachers: int = Field(default=100_000, ge=0, description="Most teachers; beyond it 409. 0 for no limit")
+    max_probes: int = Field(default=100_000, ge=0, description="Most probes; beyond it 409. 0 for no limit")
+    max_label_sets: int = Field(default=100_000, ge=0, description="Most label sets; beyond it 409. 0 for no limit")
+    max_connections: int = Field(
+        default=4096,
+        ge=1,
+        description="Most connections of one service process; those beyond get 503 for all but the health checks",
+    )
+    max_streams: int = Field(
+        default=2000, ge=1, description="Most event streams that one service process keeps open; beyond it 429"
+    )
+    max_streams_per_caller: int = Field(
+        default=1500,
+        ge=1,
+        description="Most of them for one API key; for everyone together while no keys are asked for",
+    )
+    head_seconds: float = Field(
+        default=30.0, gt=0, description="How long a client may take to send the head of a request"
+    )
+    body_seconds: float = Field(
+        default=60.0, gt=0, description="Longest silence in the middle of a body; beyond it 408"
+    )
 
     lease_seconds: float = Field(default=10.0, gt=0, description="A worker silent for so long has lost its job")
     delivery_limit: int = Field(default=3, ge=1, description="A job taken so often without an end has failed")
