@@ -10,8 +10,9 @@ import numpy as np
 from preceptor.contract.base import now
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.teachers import Teacher, TeacherStatus
+from service.confined.fork_server import ForkServer
 from worker.teachers.apart import TeacherApart
-from worker.teachers.fork_server import ForkServer
+from worker.teachers.child import fork_server
 from worker.teachers.interface import Items
 from worker.teachers.onnx_graph import count_parameters, last_linear, read_model
 from worker.teachers.outputs import run_teacher
@@ -56,7 +57,7 @@ def _graph(files: Files, folder: Path) -> Reached:
 
 @cache
 def _server() -> ForkServer:
-    server = ForkServer(1, "cpu")
+    server = fork_server(1, "cpu")
     atexit.register(server.close)
     return server
 

@@ -21,7 +21,7 @@ from service.state.errors import JobFailed, NotFound
 from service.state.probe_file import ProbeData, open_probe
 from service.state.state import State
 from worker.teachers.apart import TeacherApart
-from worker.teachers.fork_server import ForkServer
+from worker.teachers.child import fork_server
 from worker.teachers.interface import LoadedTeacher
 from worker.teachers.loading import load_teacher
 from worker.teachers.outputs import RunStopped, TeacherOutputs, decode_outputs, encode_outputs, run_teacher
@@ -93,7 +93,7 @@ class LoadedTeachers:
         on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
         self.batch_size = _CPU_BATCH if on_cpu else _BATCH
         self._threads = threads
-        self._processes = ForkServer(threads, device)
+        self._processes = fork_server(threads, device)
         self._loaded: OrderedDict[str, LoadedTeacher] = OrderedDict()
         self._busy: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()

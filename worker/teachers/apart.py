@@ -11,19 +11,24 @@ from pathlib import Path
 from typing import Any, Final
 
 from preceptor.contract.teachers import Modality, Teacher
+from service.confined.fork_server import ForkServer
+from service.confined.limits import limit, limit_time
+from service.confined.line import Broken, Line
 from service.state.errors import InvalidProbe, PreceptorError
 
 from . import child
-from .fork_server import ForkServer
 from .interface import Batch, Float32, Outputs, length
 from .loading import load_teacher
 from .rejection import TeacherUnusable, reason_of
-from .wire import Broken, Line, largest_outputs, of_batch, of_outputs, to_batch, to_outputs
+from .wire import largest_outputs, of_batch, of_outputs, to_batch, to_outputs
 
 LOAD_SECONDS: Final = 120.0
 """As long as a validation may take in all."""
 BATCH_SECONDS: Final = 300.0
 """One forward pass of some dozens of items, on a slow and busy machine."""
+_MODULE: Final = "worker.teachers.apart"
+_IMPORTED: Final = {"onnx": "worker.teachers.sources.onnx", "torch_export": "worker.teachers.sources.torch_export"}
+"""None of them starts a thread when it is imported: a process with threads cannot be forked safely."""
 _LARGEST_BATCH: Final = 2**31
 _GRACE: Final = 2.0
 _LONGEST: Final = 1000
@@ -66,7 +71,7 @@ class TeacherApart:
         self.modality: Modality = teacher.modality
         self._batch_seconds = batch_seconds
         try:
-            self._process = processes.start(teacher.source.kind, folder)
+            self._process = processes.start(_MODULE, folder, imports=[_IMPORTED[teacher.source.kind]])
         except Broken as error:
             raise TeacherUnusable(f"{error} for the model; try later") from error
         try:
@@ -153,8 +158,8 @@ def answer(line: Line) -> None:
     with suppress(Broken):
         request, _ = line.receive(0)
         on_gpu = _on_gpu(request["teacher"]["source"]["kind"], request["device"])
-        child.limit(None if on_gpu else request["memory"])
-        child.limit_time(request["seconds"])
+        limit(None if on_gpu else request["memory"], written=child.LARGEST_WRITTEN)
+        limit_time(request["seconds"])
         folder = Path(request["folder"])
         try:
             loaded = load_teacher(
@@ -169,7 +174,7 @@ def answer(line: Line) -> None:
         line.send({"labels": loaded.labels, "classes": loaded.classes, "parameters": loaded.parameters})
         while True:
             head, parts = line.receive(_LARGEST_BATCH)
-            child.limit_time(request["seconds"])
+            limit_time(request["seconds"])
             try:
                 said, outputs = of_outputs(loaded.predict(to_batch(head, parts)))
             except InvalidProbe as error:

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
+from service.confined.child import end, start
+from service.confined.limits import limit, limit_time
 
 from . import child
 from .validation import Verdict, validate_teacher
@@ -41,8 +43,12 @@ def validate_isolated(
         "seconds": math.ceil(timeout_seconds) * (threads or 1) + 5,
         "memory": memory_bytes or child.memory_for(folder),
     }
-    process = child.start(
-        "worker.teachers.isolated", folder, threads=threads or 1, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    process = start(
+        "worker.teachers.isolated",
+        folder,
+        child.variables(threads, "cpu"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     try:
         answer, _ = process.communicate(json.dumps(request).encode(), timeout=timeout_seconds)
@@ -51,7 +57,7 @@ def validate_isolated(
             f"the model did not answer the sample within {timeout_seconds:g} seconds; register a smaller model"
         )
     finally:
-        child.end(process)
+        end(process)
     return _read_answer(answer, process.returncode)
 
 
@@ -68,8 +74,8 @@ def _child() -> None:
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     request = json.load(sys.stdin)
-    child.limit_time(request["seconds"])
-    child.limit(request["memory"])
+    limit_time(request["seconds"])
+    limit(request["memory"], written=child.LARGEST_WRITTEN)
     verdict = validate_teacher(
         Teacher.model_validate(request["teacher"]),
         Path(request["folder"]),

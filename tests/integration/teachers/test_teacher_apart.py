@@ -14,10 +14,11 @@ import pytest
 from onnx import helper
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
+from service.confined.fork_server import Forked, ForkServer
 from service.state.errors import InvalidProbe
 from worker.jobs.access import LoadedTeachers
 from worker.teachers.apart import TeacherApart
-from worker.teachers.fork_server import Forked, ForkServer
+from worker.teachers.child import fork_server
 from worker.teachers.interface import Items
 from worker.teachers.loading import load_teacher
 from worker.teachers.outputs import run_teacher
@@ -80,7 +81,7 @@ def constants(factor: list[int]) -> dict[str, Any]:
 @pytest.fixture(scope="module", autouse=True)
 def processes() -> Iterator[ForkServer]:
     """What starts all children here."""
-    SERVERS.append(ForkServer(1, "cpu"))
+    SERVERS.append(fork_server(1, "cpu"))
     yield SERVERS[-1]
     SERVERS.pop().close()
 
@@ -200,7 +201,7 @@ def test_the_child_ends_with_its_parent(make_teacher: Make, onnx_folder: Folder)
 
 def test_a_server_that_is_killed_is_started_again(make_teacher: Make, onnx_folder: Folder) -> None:
     teacher, folder = make_teacher("features", SOURCE, LABELS), onnx_folder()
-    server, before = ForkServer(1, "cpu"), descendants()
+    server, before = fork_server(1, "cpu"), descendants()
     try:
         first = TeacherApart(server, teacher, folder, threads=1)
         (pid,) = descendants() - before - {process(first).pid}

@@ -1,7 +1,7 @@
-"""Starts processes for strangers' models within milliseconds: a process that has imported the libraries forks.
+"""Starts confined processes within milliseconds: a process that has imported the libraries forks.
 
-Importing them takes .4 seconds for ONNX and 1.5 for torch, and a zoo has many teachers. The server itself never reads
-a model, and has one thread. What is forked from it inherits its bare environment; see `worker.teachers.child`.
+Importing them takes a second or two. The server itself never reads what a stranger sent, and has one thread. What is
+forked from it inherits its bare environment; see `service.confined.child`.
 """
 
 import importlib
@@ -12,21 +12,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from . import child
-from .wire import Broken, Line
+from .line import Broken, Line
 
-_MODULE: Final = "worker.teachers.fork_server"
+_MODULE: Final = "service.confined.fork_server"
 _ANSWER_SECONDS: Final = 60.0
 """Importing torch on a slow and busy machine."""
-_TICK: Final = 0.01
-# None of them starts a thread when it is imported: a process with threads cannot be forked safely.
-_IMPORTED: Final = {"onnx": "worker.teachers.sources.onnx", "torch_export": "worker.teachers.sources.torch_export"}
+_LEAVING_SECONDS: Final = 2.0
+_SHORTEST_TICK: Final = 0.0005
+_LONGEST_TICK: Final = 0.01
 
 
 @dataclass
@@ -64,23 +64,29 @@ class Forked:
 
 
 class ForkServer:
-    """One server of a worker, started when it is first needed and again when it has ended. Safe for threads.
+    """One server of a process, started when it is first needed and again when it has ended. Safe for threads.
 
     Parameters
     ----------
-    threads, device
-        What the environment of the processes is made for.
+    variables
+        What the environment of its processes holds beyond the paths.
     """
 
-    def __init__(self, threads: int | None, device: str) -> None:
-        self._threads = threads or 1
-        self._device = device
+    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
+        self._variables = dict(variables or {})
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Line | None = None
 
-    def start(self, kind: str, folder: Path) -> Forked:
-        """Start a process for a model of some kind; its current folder is that of the model's files.
+    def start(self, module: str, folder: Path, *, imports: Sequence[str] = ()) -> Forked:
+        """Start a process in a folder.
+
+        Parameters
+        ----------
+        module
+            Its function `answer` gets the process's end of the line.
+        imports
+            Modules that the server imports besides, so that the process need not. None may start a thread.
 
         Raises
         ------
@@ -89,7 +95,7 @@ class ForkServer:
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            told = self.ask({"start": kind, "folder": str(folder.absolute())}, theirs)
+            told = self.ask({"start": module, "imports": list(imports), "folder": str(folder.absolute())}, theirs)
         if type(pid := told.get("pid")) is not int:
             ours.close()
             raise Broken("no process could be started")
@@ -113,17 +119,19 @@ class ForkServer:
         return {}
 
     def close(self) -> None:
-        """End the server. What it has started ends with its own lines."""
+        """End the server and what it has started."""
         with self._lock:
+            if self._line is not None and self._process is not None:
+                self._line.socket.close()
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_LEAVING_SECONDS)
             self._close()
 
     def _connected(self) -> Line:
         if self._line is None:
             ours, theirs = socket.socketpair()
             with theirs:
-                self._process = child.start(
-                    _MODULE, Path("/"), threads=self._threads, device=self._device, socket=theirs.fileno()
-                )
+                self._process = child.start(_MODULE, Path("/"), self._variables, socket=theirs.fileno())
             self._line = Line(ours)
         return self._line
 
@@ -135,40 +143,40 @@ class ForkServer:
         self._line = self._process = None
 
 
-def serve(line: Line, run: Callable[[Line], None]) -> None:
-    """The server: fork, watch and end processes until the line is closed.
-
-    Parameters
-    ----------
-    line
-        To the worker.
-    run
-        What a forked process does with its own line.
-    """
+def serve(line: Line) -> None:
+    """The server: fork, watch and end processes until the line is closed; those that still live end with it."""
     living: set[int] = set()
-    while True:
-        try:
+    try:
+        while True:
             request, _ = line.receive(0)
             answer: dict[str, Any] = {}
             if "start" in request:
-                answer["pid"] = _fork(line, request, run)
+                answer["pid"] = _fork(line, request)
                 living.add(answer["pid"])
             elif (pid := request.get("ended", request.get("end"))) in living:
                 if "end" in request:
-                    with suppress(ProcessLookupError):
-                        os.killpg(pid, signal.SIGKILL)
+                    _kill(pid)
                 answer["code"] = _wait(pid, float(request.get("seconds", _ANSWER_SECONDS / 2)))
                 if answer["code"] is not None:
                     living.discard(pid)
             line.send(answer)
-        except Broken:
-            return
+    except Broken:
+        for pid in living:
+            _kill(pid)
 
 
-def _fork(line: Line, request: dict[str, Any], run: Callable[[Line], None]) -> int:
+def _kill(pid: int) -> None:
+    for kill in (os.killpg, os.kill):  # A process that was just forked has no group yet.
+        with suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
+
+
+def _fork(line: Line, request: dict[str, Any]) -> int:
     _, (descriptor,), _, _ = socket.recv_fds(line.socket, 1, 1)
     with socket.socket(fileno=descriptor) as theirs:
-        importlib.import_module(_IMPORTED[request["start"]])
+        answer = importlib.import_module(request["start"]).answer
+        for name in request["imports"]:
+            importlib.import_module(name)
         if pid := os.fork():
             return pid
         status = 1
@@ -176,30 +184,30 @@ def _fork(line: Line, request: dict[str, Any], run: Callable[[Line], None]) -> i
             os.setsid()
             os.chdir(request["folder"])
             line.socket.close()
-            run(Line(theirs))
+            answer(Line(theirs))
             status = 0
         finally:
             os._exit(status)
 
 
 def _wait(pid: int, seconds: float) -> int | None:
-    until = time.monotonic() + seconds
+    until, tick = time.monotonic() + seconds, _SHORTEST_TICK
     while True:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
         if time.monotonic() > until:
             return None
-        time.sleep(_TICK)
+        time.sleep(tick)
+        tick = min(2 * tick, _LONGEST_TICK)
 
 
 def _main() -> None:
     line = Line(socket.socket(fileno=int(sys.argv[1])))
     # Libraries may print; nobody reads it.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    from .apart import answer
-
-    serve(line, answer)
+    serve(line)
+    os._exit(0)  # What the libraries would do at an exit takes longer, and nobody needs it.
 
 
 if __name__ == "__main__":
