@@ -58,6 +58,9 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with State(settings) as state, Post(Egress.of(settings.egress_allow)) as post, tokens or nullcontext():
             app.state.preceptor = state
+            state.teachers.most = settings.max_teachers
+            state.probes.most = settings.max_probes
+            state.label_sets.most = settings.max_label_sets
             app.state.tokens = tokens
             app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)
             reaper = asyncio.create_task(state.reap_for_ever(), name="reaper")

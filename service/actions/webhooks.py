@@ -22,8 +22,7 @@ async def create(state: State, id: str, body: WebhookBody) -> CreatedWebhook:
     refusal = _refusal(body.url, Egress.of(state.settings.egress_allow))
     if refusal is not None:
         raise InvalidRequest(f"/url: {refusal}", errors=[FieldError(pointer="/url", detail=refusal)])
-    stored = await state.webhooks.create(id, body)
-    return CreatedWebhook.model_validate(stored.model_dump())
+    return created(await state.webhooks.create(id, body))
 
 
 async def get(state: State, id: str) -> StoredWebhook:
@@ -37,6 +36,11 @@ async def get(state: State, id: str) -> StoredWebhook:
     if webhook is None:
         raise NotFound(f"There is no webhook {id}. GET /v1/webhooks lists them")
     return webhook
+
+
+def created(webhook: StoredWebhook) -> CreatedWebhook:
+    """A webhook with its secret."""
+    return CreatedWebhook.model_validate(webhook.model_dump())
 
 
 def shown(webhook: StoredWebhook) -> Webhook:

@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Request, Response
 
 from preceptor.contract.ids import new_id
 from service.state.caller import CALLER
-from service.state.errors import PreceptorError, StateUnavailable
+from service.state.errors import Conflict, NotFound, PreceptorError, StateUnavailable
 from service.state.idempotency import StoredAnswer
 from service.state.state import State
 
@@ -17,8 +17,21 @@ from .wording import KEY_PATTERN
 
 Act = Callable[[str], Awaitable[Response]]
 log = structlog.stdlib.get_logger(__name__)
-_REMADE: Final = ("preference-applied",)
+_KEPT_BYTES: Final = 16 * 2**10
+"""Of an answer's body. Redis holds every answer for a day, and a label set may have megabytes."""
+_REMADE: Final = ("location", "retry-after", "cache-control", "preference-applied")
+"""What an answer that is made again has from the first one, besides its status."""
 _KEPT_HEADERS: Final = ("location", "retry-after", "etag", "content-type", "cache-control", "preference-applied")
+
+
+def is_large(response: Response) -> bool:
+    """Whether the body of an answer has more bytes than are kept."""
+    return len(response.body) > _KEPT_BYTES
+
+
+def is_large_or_final(response: Response) -> bool:
+    """The same for jobs; those that have ended never change, so they are not kept at any size."""
+    return response.status_code == 200 or is_large(response)
 
 
 class Once:
@@ -34,7 +47,13 @@ class Once:
         return self._key is not None
 
     async def run(
-        self, state: State, prefix: str, content: bytes | str, act: Act, remake: Act | None = None
+        self,
+        state: State,
+        prefix: str,
+        content: bytes | str,
+        act: Act,
+        remake: Act | None = None,
+        forget: Callable[[Response], bool] = is_large,
     ) -> Response:
         """Act once.
 
@@ -47,11 +66,16 @@ class Once:
         act
             Does the work under the reserved id. Doing it twice under one id must change nothing.
         remake
-            Makes an answer of status 200 again from its resource, where that cannot change; else the body is kept.
+            Makes the answer again from the id of its resource. Its status and headers stay those of the first
+            answer; the resource may have changed since.
+        forget
+            Whether to make an answer again, where that is possible, in the place of keeping its body.
 
         Raises
         ------
         IdempotencyMismatch
+        Conflict
+            The answer is to be made again, and its resource was removed.
         """
         if self._key is None:
             return await act(new_id(prefix))
@@ -61,12 +85,7 @@ class Once:
         fingerprint = hashlib.sha256(self._request.url.query.encode() + b"\0" + body).hexdigest()
         begun = await state.idempotency.begin(scope, self._key, fingerprint, new_id(prefix))
         if begun.answer is not None:
-            stored = begun.answer
-            if stored.body is None and remake is not None:
-                response = await remake(begun.id)
-                response.headers.update({name: stored.headers[name] for name in _REMADE if name in stored.headers})
-            else:
-                response = Response(stored.body, status_code=stored.status, headers=stored.headers)
+            response = await _again(begun.answer, begun.id, remake)
             response.headers["Idempotency-Replayed"] = "true"
             return response
         try:
@@ -77,7 +96,7 @@ class Once:
             if error.status < 500:
                 await state.idempotency.abandon(scope, self._key)
             raise
-        remade = remake is not None and response.status_code == 200
+        remade = remake is not None and forget(response)
         answer = StoredAnswer(
             status=response.status_code,
             headers={name: value for name, value in response.headers.items() if name in _KEPT_HEADERS},
@@ -89,6 +108,22 @@ class Once:
             # It is done. The key still holds the id: a replay does it again under this id, and so changes nothing.
             log.warning("answer not kept for its Idempotency-Key", path=self._request.url.path)
         return response
+
+
+async def _again(stored: StoredAnswer, reserved: str, remake: Act | None) -> Response:
+    if stored.body is not None or remake is None:
+        return Response(stored.body, status_code=stored.status, headers=stored.headers)
+    # What is known by its content has another id than the one that was reserved.
+    id = stored.headers.get("location", reserved).rpartition("/")[2]
+    try:
+        response = await remake(id)
+    except NotFound as error:
+        raise Conflict(
+            f"The answer to this Idempotency-Key showed {id}, which was removed since. Use a new key to make it again"
+        ) from error
+    response.status_code = stored.status
+    response.headers.update({name: stored.headers[name] for name in _REMADE if name in stored.headers})
+    return response
 
 
 async def _once(

@@ -7,6 +7,7 @@ from preceptor.contract.labels import LabelSet, LabelSetBody
 from preceptor.contract.page import Page
 from service.state import label_sets as actions
 from service.state.errors import NotFound
+from service.state.state import State
 
 from .context import StateOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
@@ -17,7 +18,9 @@ from .strict_route import StrictRoute
 router = APIRouter(prefix="/v1/label-sets", tags=["label sets"], route_class=StrictRoute)
 
 
-@router.post("", status_code=201, response_model=LabelSet, responses={200: {"model": LabelSet}, **problems(415, 507)})
+@router.post(
+    "", status_code=201, response_model=LabelSet, responses={200: {"model": LabelSet}, **problems(409, 415, 507)}
+)
 async def register_label_set(body: LabelSetBody, state: StateOf, once: OnceOf) -> Response:
     """Register a label set. Equal content has an equal id; 200 where it was there."""
 
@@ -25,7 +28,10 @@ async def register_label_set(body: LabelSetBody, state: StateOf, once: OnceOf) -
         found, fresh = await actions.register(state, body)
         return document(found, status=201 if fresh else 200, headers={"Location": f"/v1/label-sets/{found.id}"})
 
-    return await once.run(state, LABEL_SET, body.model_dump_json(), act)
+    async def remake(id: str) -> Response:
+        return document(await _found(state, id))
+
+    return await once.run(state, LABEL_SET, body.model_dump_json(), act, remake)
 
 
 @router.get("", response_model=Page[LabelSet], responses=problems())
@@ -37,16 +43,19 @@ async def list_label_sets(request: Request, state: StateOf, limit: Limit = 50, c
 @router.get("/{id}", response_model=LabelSet, responses={304: {"description": "Not modified"}, **problems(404)})
 async def get_label_set(id: LabelSetId, state: StateOf, if_none_match: IfNoneMatch = None) -> Response:
     """Show a label set."""
-    found = await state.label_sets.get(id)
-    if found is None:
-        raise NotFound(f"There is no label set {id}")
-    return conditional(found, if_none_match)
+    return conditional(await _found(state, id), if_none_match)
 
 
 @router.delete("/{id}", status_code=204, response_model=None, responses=problems(404))
 async def delete_label_set(id: LabelSetId, state: StateOf) -> Response:
     """Remove a label set. Jobs and teachers keep their own copy of the names; the same names get the same id again."""
-    if await state.label_sets.get(id) is None:
-        raise NotFound(f"There is no label set {id}")
+    await _found(state, id)
     await state.label_sets.delete(id)
     return Response(status_code=204)
+
+
+async def _found(state: State, id: str) -> LabelSet:
+    found = await state.label_sets.get(id)
+    if found is None:
+        raise NotFound(f"There is no label set {id}")
+    return found

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/probes", tags=["probes"], route_class=StrictRoute
     "",
     status_code=201,
     response_model=Probe,
-    responses={200: {"model": Probe}, **problems(415, 507)},
+    responses={200: {"model": Probe}, **problems(409, 415, 507)},
     openapi_extra=RAW,
 )
 async def upload_probe(
@@ -47,7 +47,10 @@ async def upload_probe(
             probe, fresh = await actions.add(state, upload, filename, format, labels)
             return document(probe, status=201 if fresh else 200, headers={"Location": f"/v1/probes/{probe.id}"})
 
-        return await once.run(state, PROBE, json.dumps([upload.sha256, filename, format, labels]), act)
+        async def remake(id: str) -> Response:
+            return document(await actions.get(state, id))
+
+        return await once.run(state, PROBE, json.dumps([upload.sha256, filename, format, labels]), act, remake)
 
 
 @router.get("", response_model=Page[Probe], responses=problems())

@@ -10,7 +10,7 @@ from service.actions import recommendations as actions
 
 from .context import StateOf, WaitOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
-from .idempotent import OnceOf
+from .idempotent import OnceOf, is_large_or_final
 from .problems import problems
 from .strict_route import StrictRoute
 from .waiting import accepted, whole
@@ -31,9 +31,9 @@ async def recommend(body: RecommendationBody, state: StateOf, wait: WaitOf, once
         return await accepted(state, await actions.submit(state, body, id), wait)
 
     async def remake(id: str) -> Response:
-        return document(await whole(state, id), headers={"Location": f"/v1/recommendations/{id}"})
+        return document(await whole(state, id))
 
-    return await once.run(state, RECOMMENDATION, body.model_dump_json(), act, remake)
+    return await once.run(state, RECOMMENDATION, body.model_dump_json(), act, remake, is_large_or_final)
 
 
 @router.get("", response_model=Page[JobSummary], responses=problems())

@@ -12,7 +12,7 @@ from preceptor.contract.distillations import Student
 from preceptor.contract.ids import TEACHER, StudentId
 from preceptor.contract.page import Page
 from preceptor.contract.teachers import Name, Teacher
-from service.actions import students as actions
+from service.actions import students as actions, teachers
 from service.actions.entity_tag import passes_if_none_match
 from service.state import layout
 from service.state.errors import NotFound, RangeNotSatisfiable
@@ -126,4 +126,7 @@ async def promote_student(id: StudentId, state: StateOf, once: OnceOf, body: Pro
         teacher, fresh = await actions.promote(state, id, teacher_id, body.name if body else None)
         return document(teacher, status=201 if fresh else 200, headers={"Location": f"/v1/teachers/{teacher.id}"})
 
-    return await once.run(state, TEACHER, body.model_dump_json() if body else b"", act)
+    async def remake(teacher_id: str) -> Response:
+        return document(await teachers.get(state, teacher_id))
+
+    return await once.run(state, TEACHER, body.model_dump_json() if body else b"", act, remake)

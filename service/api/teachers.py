@@ -25,12 +25,12 @@ from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
 from .problems import problems
 from .strict_route import StrictRoute
-from .waiting import accepted
+from .waiting import accepted, whole
 
 router = APIRouter(prefix="/v1/teachers", tags=["teachers"], route_class=StrictRoute)
 
 
-@router.post("", status_code=201, response_model=Teacher, responses=problems(415, 429, 507))
+@router.post("", status_code=201, response_model=Teacher, responses=problems(409, 415, 429, 507))
 async def register_teacher(body: TeacherBody, state: StateOf, once: OnceOf) -> Response:
     """Register a teacher. Upload its files next, then validate it; it is used once it is `ready`."""
 
@@ -38,7 +38,10 @@ async def register_teacher(body: TeacherBody, state: StateOf, once: OnceOf) -> R
         teacher = await actions.register(state, body, id)
         return document(teacher, status=201, headers={"Location": f"/v1/teachers/{teacher.id}"})
 
-    return await once.run(state, TEACHER, body.model_dump_json(), act)
+    async def remake(id: str) -> Response:
+        return document(await actions.get(state, id))
+
+    return await once.run(state, TEACHER, body.model_dump_json(), act, remake)
 
 
 @router.get("", response_model=Page[Teacher], responses=problems())
@@ -133,7 +136,10 @@ async def validate_teacher(id: TeacherId, state: StateOf, wait: WaitOf, once: On
     async def act(job: str) -> Response:
         return await accepted(state, await actions.start_validation(state, id, job), wait)
 
-    return await once.run(state, VALIDATION, b"", act)
+    async def remake(job: str) -> Response:
+        return document(await whole(state, job))
+
+    return await once.run(state, VALIDATION, b"", act, remake)
 
 
 @router.put(

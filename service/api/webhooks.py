@@ -19,16 +19,20 @@ from .strict_route import StrictRoute
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=StrictRoute)
 
 
-@router.post("", status_code=201, response_model=CreatedWebhook, responses=problems(415, 507))
+@router.post("", status_code=201, response_model=CreatedWebhook, responses=problems(409, 415, 507))
 async def create_webhook(body: WebhookBody, state: StateOf, once: OnceOf) -> Response:
-    """Create a webhook. The answer has its secret, which is not shown again."""
+    """Create a webhook. The answer has its secret, which is shown again only to a replay with its Idempotency-Key."""
 
     async def act(id: str) -> Response:
         made = await actions.create(state, id, body)
         headers = {"Location": f"/v1/webhooks/{made.id}", "Cache-Control": "no-store"}
         return document(made, status=201, headers=headers)
 
-    return await once.run(state, WEBHOOK, body.model_dump_json(), act)
+    async def remake(id: str) -> Response:
+        return document(actions.created(await actions.get(state, id)))
+
+    # No answer with a secret is kept: a removed webhook's goes with the webhook.
+    return await once.run(state, WEBHOOK, body.model_dump_json(), act, remake, forget=lambda _: True)
 
 
 @router.get("", response_model=Page[Webhook], responses=problems())

@@ -33,7 +33,7 @@ return {'new', ARGV[2], ''}
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """An answer as it was given. `body` is None where it is made again from the resource, which cannot change."""
+    """An answer as it was given. `body` is None where it is made again from its resource."""
 
     status: int
     headers: dict[str, str]

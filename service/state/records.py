@@ -12,7 +12,8 @@ from preceptor.contract.base import Moment
 
 from . import redis_keys, scripts
 from .connection import RedisClient, translated
-from .errors import InvalidRequest, StateUnavailable
+from .errors import Conflict, InvalidRequest, StateUnavailable
+from .portion import BYTES, Portions
 from .store import Store
 
 Collection = Literal["teachers", "probes", "label-sets", "students", "audits", "webhooks"]
@@ -86,6 +87,11 @@ class Records(Generic[DocumentT]):
         The pydantic model of a document; it has `id` and `created_at`.
     ensure_index
         Called before a missing document is reported: rebuilds a lost index.
+
+    Attributes
+    ----------
+    most
+        Documents that there may be; 0 for no limit. Who creates them sets it.
     """
 
     def __init__(
@@ -101,6 +107,8 @@ class Records(Generic[DocumentT]):
         self._store = store
         self._client = client
         self._ensure_index = ensure_index
+        self._portions = Portions(client, redis_keys.record(collection))
+        self.most = 0
 
     def folder(self, id: str) -> str:
         """Prefix of everything in the store that belongs to a document."""
@@ -113,8 +121,20 @@ class Records(Generic[DocumentT]):
         await self.index(document)
 
     async def create(self, document: DocumentT) -> tuple[DocumentT, bool]:
-        """Write a document that must be new; where its id exists, the existing one and False."""
+        """Write a document that must be new; where its id exists, the existing one and False.
+
+        Raises
+        ------
+        Conflict
+            There are as many as there may be. Files that were put into the document's folder are removed.
+        """
         key = self._document_key(_id(document))
+        if self.most and await self._count() >= self.most:
+            known = await self.get(_id(document))
+            if known is not None:
+                return known, False
+            await self._store.delete_prefix(self.folder(_id(document)))
+            raise self._full()
         if await self._store.create(key, document.model_dump_json().encode()):
             await self.index(document)
             return document, True
@@ -166,23 +186,30 @@ class Records(Generic[DocumentT]):
     async def page(
         self, cursor: str | None, limit: int, keep: Callable[[DocumentT], bool] | None = None
     ) -> tuple[list[DocumentT], str | None]:
-        """One page, newest first, of the documents that `keep` accepts; and the next cursor or None."""
+        """One page, newest first, of the documents that `keep` accepts; and the next cursor or None.
+
+        A page also ends where its documents would have more than `portion.BYTES` together.
+        """
         await self._ensure_index()
         items: list[DocumentT] = []
+        size = 0
         last = cursor
+        count = limit + 1 if keep is None else _SCAN
         while True:
-            rows = await page_of_ids(
-                self._client, redis_keys.order(self.collection), last, limit + 1 if keep is None else _SCAN
-            )
-            documents = await self.get_many([id for _, id in rows])
-            for member, id in rows:
-                document = documents.get(id)
-                if document is not None and (keep is None or keep(document)):
-                    if len(items) == limit:
-                        return items, last
-                    items.append(document)
-                last = encode_cursor(member)
-            if len(rows) < (limit + 1 if keep is None else _SCAN):
+            rows = await page_of_ids(self._client, redis_keys.order(self.collection), last, count)
+            complete = len(rows) < count
+            while rows:
+                texts = await self._portions.first([id for _, id in rows])
+                for (member, _), text in zip(rows, texts, strict=False):
+                    document = None if text is None else self._model.model_validate_json(text)
+                    if text is not None and document is not None and (keep is None or keep(document)):
+                        size += len(text.encode())
+                        if len(items) == limit or (items and size > BYTES):
+                            return items, last
+                        items.append(document)
+                    last = encode_cursor(member)
+                rows = rows[len(texts) :]
+            if complete:
                 return items, None
 
     async def all(self) -> AsyncIterator[DocumentT]:
@@ -299,6 +326,18 @@ class Records(Generic[DocumentT]):
                     pipeline.zrem(redis_keys.order(self.collection), document_member)
                 self._note(pipeline, id)
                 await pipeline.execute()
+
+    async def _count(self) -> int:
+        with translated():
+            return await self._client.zcard(redis_keys.order(self.collection))
+
+    def _full(self) -> Conflict:
+        name = self.collection.replace("-", "_").upper()
+        return Conflict(
+            f"There are {self.most:,} {self.collection.replace('-', ' ')}, as many as there may be. Nothing was "
+            f"accepted; remove some with DELETE /v1/{self.collection}/<id>, or have the operator raise "
+            f"PRECEPTOR_MAX_{name}"
+        )
 
     def _document_key(self, id: str) -> str:
         return f"{self.folder(id)}record.json"
