@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Final
 
 from preceptor.contract.audit import Audit, AuditEntry, EstimatorAudit
@@ -11,7 +10,12 @@ from preceptor.contract.distillations import DistillationBody
 from preceptor.contract.recommendations import RecommendationResult
 from service.state.state import State
 
-_LATEST: Final = 50
+from .pairs import ordered_pairs
+from .upload import in_thread
+
+_SHOWN: Final = 50
+_READ: Final = 5000
+"""The newest entries, which the audit is of: those of years ago are about another zoo, and all have to be read."""
 
 
 async def note(state: State, id: str, body: DistillationBody, ranking: RecommendationResult) -> None:
@@ -28,7 +32,7 @@ async def note(state: State, id: str, body: DistillationBody, ranking: Recommend
     row = rows[0]
     assert row.teacher is not None
     scores = {**(row.scores or {}), row.method: row.cost if row.score is None else row.score}
-    await state.audits.put(
+    await state.audits.create(  # Where the request is repeated, what is there may be complete already.
         AuditEntry(
             id=id,
             created_at=now(),
@@ -45,8 +49,17 @@ async def note(state: State, id: str, body: DistillationBody, ranking: Recommend
 
 
 async def audit(state: State) -> Audit:
-    """The whole record, summed up."""
-    entries = [entry async for entry in state.audits.all() if entry.gain is not None]
+    """The newest part of the record, summed up."""
+    latest: list[AuditEntry] = []
+    async for entry in state.audits.all():
+        latest.append(entry)
+        if len(latest) == _READ:
+            break
+    return await in_thread(summed_up, [entry for entry in latest if entry.gain is not None])
+
+
+def summed_up(entries: Sequence[AuditEntry]) -> Audit:
+    """What entries with a gain, newest first, say of the estimators."""
     names = sorted({name for entry in entries for name in entry.scores})
     estimators = [_estimator(name, entries) for name in names]
     gains = [entry.gain for entry in entries if entry.gain is not None]
@@ -57,7 +70,7 @@ async def audit(state: State) -> Audit:
         hurt=sum(gain.high < 0 for gain in gains),
         mean_gain=round(sum(gain.mean for gain in gains) / len(gains), 6) if gains else None,
         estimators=sorted(estimators, key=lambda row: (-(row.kendall or 0), -row.pairs, row.estimator)),
-        latest=entries[:_LATEST],
+        latest=list(entries[:_SHOWN]),
     )
 
 
@@ -70,10 +83,9 @@ def _estimator(name: str, entries: Sequence[AuditEntry]) -> EstimatorAudit:
         by_probe[entry.data].append((score, gain))
     right = wrong = 0
     for rows in by_probe.values():
-        for (one, gain), (other, other_gain) in combinations(rows, 2):
-            order = (one - other) * (gain - other_gain)
-            right += order > 0
-            wrong += order < 0
+        alike, unlike = ordered_pairs(rows)
+        right += alike
+        wrong += unlike
     pairs = right + wrong
     return EstimatorAudit(
         estimator=name,

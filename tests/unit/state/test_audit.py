@@ -1,5 +1,7 @@
 """Sums of the audit: pairs of one probe, ranks with ties against the library."""
 
+import threading
+
 import pytest
 from hypothesis import given, strategies as st
 from scipy.stats import spearmanr
@@ -8,6 +10,7 @@ from preceptor.contract.audit import AuditEntry
 from preceptor.contract.base import now
 from preceptor.contract.distillations import Gain
 from preceptor.contract.ids import DISTILLATION, PROBE, RECOMMENDATION, TEACHER, new_id
+from service.actions import audit as actions
 from service.actions.audit import audit, spearman
 
 pytestmark = pytest.mark.anyio
@@ -78,3 +81,15 @@ def test_spearman_equals_the_library(pairs: list[tuple[int, int]]) -> None:
         assert spearman(a, b) is None
     else:
         assert spearman(a, b) == pytest.approx(spearmanr(a, b).statistic, abs=1e-4)
+
+
+async def test_the_newest_are_audited_outside_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "_READ", 3)
+    threads: list[str] = []
+    monkeypatch.setattr(actions, "spearman", lambda *_: threads.append(threading.current_thread().name))
+    entries = [entry(FIRST, 0.1 * number, 1.0, None if number == 1 else 0.01 * number) for number in range(10)]
+    found = await audit(Kept(entries))  # pyright: ignore[reportArgumentType]
+    assert [row.id for row in found.latest] == [entries[0].id, entries[2].id]
+    assert found.entries == 2
+    assert threads
+    assert threading.main_thread().name not in threads

@@ -38,9 +38,11 @@ class EstimatorAudit(Answer):
 
 
 class Audit(Answer):
-    """The record of a deployment."""
+    """The record of a deployment: its newest 5,000 distillations from recommended teachers."""
 
-    entries: int = Field(description="Finished distillations with a measured gain, from one recommended teacher")
+    entries: int = Field(
+        description="Finished distillations with a measured gain, from one recommended teacher, among the newest 5,000"
+    )
     probes: int = Field(description="Different probes among them")
     helped: int = Field(description="Those whose gain's interval lies above 0")
     hurt: int = Field(description="Those whose gain's interval lies below 0")
