@@ -1,16 +1,20 @@
 """Accept distillations."""
 
+import structlog
+
 from preceptor.contract.distillations import DistillationBody, RegisteredStudent
 from preceptor.contract.jobs import JobStatus, JobSummary
 from preceptor.contract.probes import Probe
 from preceptor.contract.recommendations import RecommendationResult
 from preceptor.contract.teachers import TeacherStatus
 from service.state import label_sets
-from service.state.errors import Conflict, InvalidRequest, NotFound
+from service.state.errors import Conflict, InvalidRequest, NotFound, StateUnavailable, StoreFull, StoreUnavailable
 from service.state.selection import student_of_probe
 from service.state.state import State
 
 from . import audit, probes, teachers
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
@@ -40,7 +44,11 @@ async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
     with state.intake.one():
         summary = await state.jobs.submit(id, "distillation", resolved)
     if ranking is not None:
-        await audit.note(state, id, body, ranking)
+        try:
+            await audit.note(state, id, body, ranking)
+        except (StateUnavailable, StoreUnavailable, StoreFull) as error:
+            # The job is accepted: an error would say that it is not.
+            log.warning("a distillation is not in the audit", job=id, reason=error.detail)
     return summary
 
 

@@ -8,7 +8,7 @@ from preceptor.contract.distillations import Student
 from preceptor.contract.ids import VALIDATION, new_id
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody
 from service.state import layout
-from service.state.errors import Conflict, NotFound, QueueFull
+from service.state.errors import Conflict, NotFound, QueueFull, QuotaReached
 from service.state.state import State
 
 from . import teachers
@@ -71,7 +71,7 @@ async def promote(state: State, id: str, teacher_id: str, name: str | None) -> t
         await state.teachers.put(teacher.model_copy(update={"files": entries, "updated_at": now()}))
     try:
         await teachers.start_validation(state, teacher_id, new_id(VALIDATION))
-    except QueueFull:
+    except (QueueFull, QuotaReached):
         await state.teachers.delete(teacher_id)  # The answer says that nothing was accepted.
         raise
     async with state.students.lock(id):

@@ -1,19 +1,22 @@
 """Register, complete, validate, change and remove teachers."""
 
+from pathlib import Path
+
 from preceptor.contract import files
 from preceptor.contract.base import now
 from preceptor.contract.ids import VALIDATION, new_id
 from preceptor.contract.jobs import JobSummary
 from preceptor.contract.labels import LabelSetBody
+from preceptor.contract.probes import Probe
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody, TeacherPatch, TeacherStatus
 from preceptor.contract.validations import ValidationBody
-from service.ingest.predictions import ingest_predictions
+from service.ingest.apart import ingest_predictions_apart
 from service.state import label_sets, layout
-from service.state.errors import Conflict, NotFound, PreconditionFailed, QueueFull, UnsupportedType
+from service.state.errors import Conflict, NotFound, PreconditionFailed, QueueFull, QuotaReached, UnsupportedType
 from service.state.state import State
 
 from .entity_tag import entity_tag, passes_if_match
-from .upload import Staged, in_thread
+from .upload import Gone, Staged, while_wanted
 
 
 async def register(state: State, body: TeacherBody, id: str, promoted_from: str | None = None) -> Teacher:
@@ -35,7 +38,7 @@ async def register(state: State, body: TeacherBody, id: str, promoted_from: str 
     if teacher.status == TeacherStatus.AWAITING_FILES and body.source.kind in ("hub", "predictions"):
         try:
             await start_validation(state, teacher.id, new_id(VALIDATION))
-        except QueueFull:
+        except (QueueFull, QuotaReached):
             await state.teachers.delete(teacher.id)  # The answer says that nothing was accepted.
             raise
         return await get(state, teacher.id)
@@ -74,8 +77,29 @@ async def refuse_file(state: State, id: str, name: str, *, by_name_alone: bool =
 
 
 async def add_file(state: State, id: str, name: str, staged: Staged) -> tuple[StoredFile, bool]:
-    """Add or replace one file of a teacher. False where it was replaced."""
-    await refuse_file(state, id, name)
+    """Add or replace one file of a teacher. False where it was replaced.
+
+    Raises
+    ------
+    NotFound, UnsupportedType, Conflict
+    """
+    async with state.teachers.lock(id):
+        await refuse_file(state, id, name)
+        teacher = await get(state, id)
+        replaced = [file for file in teacher.files if file.name == name]
+        if replaced:
+            # From here on it lacks the file: whoever validates what was there before gives no verdict on it.
+            others = [file for file in teacher.files if file.name != name]
+            await state.teachers.put(
+                teacher.model_copy(
+                    update={
+                        "files": others,
+                        "status": TeacherStatus.AWAITING_FILES,
+                        "reason": None,
+                        "updated_at": now(),
+                    }
+                )
+            )
     await state.store.adopt(layout.teacher_file(id, name), staged.path)
     entry = StoredFile(name=name, size=staged.size, sha256=staged.sha256)
     async with state.teachers.lock(id):
@@ -91,7 +115,7 @@ async def add_file(state: State, id: str, name: str, staged: Staged) -> tuple[St
                 }
             )
         )
-    return entry, len(others) == len(teacher.files)
+    return entry, not replaced
 
 
 async def start_validation(state: State, id: str, job_id: str) -> JobSummary:
@@ -155,8 +179,10 @@ async def remove(state: State, id: str) -> None:
         await state.teachers.delete(id)
 
 
-async def add_predictions(state: State, id: str, probe_id: str, staged: Staged, values: str) -> StoredFile:
-    """Store a black-box teacher's predictions over a probe.
+async def add_predictions(
+    state: State, id: str, probe_id: str, staged: Staged, values: str, gone: Gone | None = None
+) -> StoredFile:
+    """Store a black-box teacher's predictions over a probe. `gone` as for `probes.add`.
 
     Raises
     ------
@@ -170,8 +196,18 @@ async def add_predictions(state: State, id: str, probe_id: str, staged: Staged, 
         raise NotFound(f"There is no probe {probe_id}. Upload it with POST /v1/probes")
     target = staged.path.with_suffix(".npy")
     try:
-        await in_thread(
-            ingest_predictions,
+        await while_wanted(_converted(state, teacher, probe, staged, values, target), gone)
+        size = target.stat().st_size
+        await state.store.adopt(layout.teacher_predictions(id, probe_id), target)
+    finally:
+        target.unlink(missing_ok=True)
+    return StoredFile(name=f"{probe_id}.npy", size=size, sha256=staged.sha256)
+
+
+async def _converted(state: State, teacher: Teacher, probe: Probe, staged: Staged, values: str, target: Path) -> None:
+    async with state.ingesting:
+        await ingest_predictions_apart(
+            state.confined,
             staged.path,
             items=probe.items,
             classes=len(teacher.labels or ()),
@@ -179,8 +215,3 @@ async def add_predictions(state: State, id: str, probe_id: str, staged: Staged, 
             target=target,
             settings=state.settings,
         )
-        size = target.stat().st_size
-        await state.store.adopt(layout.teacher_predictions(id, probe_id), target)
-    finally:
-        target.unlink(missing_ok=True)
-    return StoredFile(name=f"{probe_id}.npy", size=size, sha256=staged.sha256)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from preceptor.contract.jobs import JobStatus, JobSummary
 from service.actions.entity_tag import entity_tag
-from service.state.errors import NotFound, StateUnavailable
+from service.state.errors import NotFound, StateUnavailable, StoreUnavailable
 from service.state.state import State
 
 from .documents import document
@@ -65,7 +65,7 @@ async def accepted(state: State, summary: JobSummary, wait: float) -> Response:
     if wait > 0:
         headers["Preference-Applied"] = f"wait={wait:.0f}"
     if summary.status.terminal:
-        with suppress(StateUnavailable):
+        with suppress(StateUnavailable, StoreUnavailable):
             return document(await _whole(state, summary), headers=headers)
         summary = summary.model_copy(update={"status": JobStatus.RUNNING, "finished_at": None})
     return document(await _whole(state, summary), status=202, headers={**headers, "Retry-After": "1"})

@@ -170,9 +170,11 @@ class Deliveries(JobRecords):
             await self._script(scripts.FORGET, id, member, more_keys=order_keys(fields["kind"]))
 
     async def abandon(self, id: str, fence: int) -> None:
-        """Remove what a delivery has written that did not end the job."""
+        """Remove what a delivery has written that did not end the job, unless it may still go on."""
         outcome = await self.outcome(id)
         if outcome is not None and outcome.fence == fence:
+            return
+        if outcome is None and await self.renew(id, fence) != "lost":
             return
         student = await self._store.get(student_key(id, fence))
         if student is not None:

@@ -19,6 +19,8 @@ from preceptor.contract.versions import full_form
 
 from . import redis_keys, scripts
 from .connection import RedisClient, translated
+from .damaged import readable
+from .errors import PreceptorError
 from .job_documents import (
     StoredOutcome,
     StoredRequest,
@@ -84,9 +86,21 @@ class JobRecords:
         return summary_of(fields) if fields else None
 
     async def stored(self, id: str) -> StoredRequest | None:
-        """What the store has of an accepted job; its `request` may lack fields that are at their defaults."""
+        """What the store has of an accepted job; its `request` may lack fields that are at their defaults.
+
+        Raises
+        ------
+        PreceptorError
+            It cannot be read.
+        """
         text = await self._store.get(request_key(id))
-        return None if text is None else StoredRequest.model_validate_json(text)
+        found = readable(StoredRequest, request_key(id), text)
+        if found is None and text is not None:
+            raise PreceptorError(
+                f"What the store has of {id} cannot be read: its disk or host has failed. Send the request again, or "
+                "restore the store from a backup"
+            )
+        return found
 
     async def request(self, id: str) -> dict[str, Any] | None:
         """The job's request, as it was accepted, with all defaults."""
@@ -118,9 +132,8 @@ class JobRecords:
         return await self._store.get(result_key(id, outcome.fence or 0))
 
     async def outcome(self, id: str) -> StoredOutcome | None:
-        """How the job has ended, as the store has it; None while it has not."""
-        text = await self._store.get(outcome_key(id))
-        return None if text is None else StoredOutcome.model_validate_json(text)
+        """How the job has ended, as the store has it; None while it has not, or where that cannot be read."""
+        return readable(StoredOutcome, outcome_key(id), await self._store.get(outcome_key(id)))
 
     def _keep_request(self, id: str, request: dict[str, Any]) -> bytes:
         text = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
@@ -129,12 +142,14 @@ class JobRecords:
 
     async def _settle(self, id: str, outcome: StoredOutcome) -> bool:
         """End a job. False where it had another end already, which then stands."""
-        ours = await self._store.create(outcome_key(id), outcome.model_dump_json().encode())
+        text = outcome.model_dump_json().encode()
+        ours = await self._store.create(outcome_key(id), text)
         if not ours:
             existing = await self.outcome(id)
-            if existing is not None:
-                ours = (existing.status, existing.fence) == (outcome.status, outcome.fence)
-                outcome = existing
+            if existing is None:  # Written by half when a host lost power.
+                await self._store.put(outcome_key(id), text)
+            ours = existing is None or (existing.status, existing.fence) == (outcome.status, outcome.fence)
+            outcome = existing or outcome
         await self._adopt(id, outcome)
         return ours
 

@@ -13,18 +13,22 @@ from preceptor.contract.base import now
 from preceptor.contract.jobs import JobKind, JobStatus, JobSummary
 from preceptor.contract.versions import stored_form
 
-from . import redis_keys, scripts, traces
+from . import redis_keys, traces
 from .caller import CALLER
 from .connection import translated
 from .errors import QueueFull, QuotaReached, StateUnavailable
-from .job_documents import JOBS, StoredOutcome, StoredRequest, cancel_key, folder, request_key, summary_of
+from .job_documents import JOBS, StoredRequest, cancel_key, folder, request_key, summary_of
 from .lanes import LANE_OF_KIND, Lane
+from .one_by_one import OneByOne
 from .records import encode_cursor, page_of_ids
 from .recovery import Recovery
 
 
 class Jobs(Recovery):
     """All jobs: the service's side, on top of the workers' and the reaper's."""
+
+    _one_by_one = OneByOne()
+    """A request that is repeated while it is still being accepted: one of the two must not undo what the other did."""
 
     async def submit(self, id: str, kind: JobKind, request: BaseModel) -> JobSummary:
         """Accept a job: to the store, to the record, to the lane. Submitting the same id again does nothing.
@@ -37,7 +41,8 @@ class Jobs(Recovery):
         """
         lane = LANE_OF_KIND[kind]
         with traces.submit_span(id, kind, lane):
-            return await self._submit(id, kind, lane, request)
+            async with self._one_by_one.of(id):
+                return await self._submit(id, kind, lane, request)
 
     async def _submit(self, id: str, kind: JobKind, lane: Lane, request: BaseModel) -> JobSummary:
         caller = CALLER.get()
@@ -63,12 +68,14 @@ class Jobs(Recovery):
                 await self._store.delete(request_key(id))
             raise
         if outcome in ("full", "quota"):
-            if first:
+            if not await self._fields(id):  # Else another process has just accepted the same request.
                 await self._store.delete_prefix(folder(id))
             if caller is not None and outcome == "quota":
                 raise _quota_reached(caller.max_jobs)
             raise _queue_full(lane, self._settings.max_queue)
         if outcome == "created":
+            if not first:  # Another process may have been refused for it, and have removed it, in this very moment.
+                await self._store.create(request_key(id), stored.model_dump_json().encode())
             with suppress(StateUnavailable):  # It is accepted: the reaper hands it over as soon as Redis answers.
                 await self._enqueue(id, requeues=0)
             self._keep_request(id, request.model_dump(mode="json"))
@@ -114,23 +121,16 @@ class Jobs(Recovery):
 
     async def cancel(self, id: str) -> JobSummary | None:
         """Ask for the end of a job. A queued job ends at once; a running one at its next step."""
-        status = await self._script(scripts.CANCEL, id)
+        status = await self._stop(id)
+        if status == "unknown" and await self.get(id) is not None:  # Redis had lost it; it is back.
+            status = await self._stop(id)
         if status == "canceling":
             # Were Redis lost before the job stops, it must not start anew.
             await self._store.put(cancel_key(id), b"{}")
-        elif status == JobStatus.QUEUED:
-            fields = await self._fields(id)
-            if fields:
-                await self._settle(
-                    id,
-                    StoredOutcome(
-                        status=JobStatus.CANCELED,
-                        started_at_ms=int(fields["started_at"]) if "started_at" in fields else None,
-                        finished_at_ms=await self._now(),
-                        deliveries=int(fields["deliveries"]),
-                    ),
-                )
-        return await self.get(id)
+        summary = await self.get(id)
+        if status == "canceling" and summary is not None and summary.status.terminal:
+            await self._store.delete(cancel_key(id))  # It ended meanwhile, and was swept before this was written.
+        return summary
 
 
 def _accepted(stored: StoredRequest) -> JobSummary:

@@ -6,6 +6,7 @@ from preceptor.contract.jobs import JobStatus, JobSummary
 
 from . import redis_keys, scripts
 from .connection import translated
+from .damaged import readable
 from .deliveries import Deliveries
 from .job_documents import (
     JOBS,
@@ -76,6 +77,12 @@ class Recovery(Deliveries):
             return await self._restore_ended(id, outcome)
         return await self._restore_waiting(id, canceled=await self._store.get(cancel_key(id)) is not None)
 
+    async def withdraw(self, id: str) -> None:
+        """Remove the record of a job that has no request, unless the same request has been accepted meanwhile."""
+        await self.forget(id)
+        if await self._store.get(request_key(id)) is not None:
+            await self._restore_waiting(id, canceled=False)
+
     async def reap(self, *, silent: bool = True) -> int:
         """Re-queue jobs whose worker fell silent or whose delay is over, and replace lost messages.
 
@@ -113,6 +120,11 @@ class Recovery(Deliveries):
         if keep == 0:
             return 0
         old = await self._due(redis_keys.ENDED, await self._now() - keep * 1000)
+        if not old:
+            return 0
+        with translated():
+            untold = await cast(Any, self._client).smismember(redis_keys.UNANNOUNCED, old)
+        old = [id for id, left in zip(old, untold, strict=True) if not left]  # Webhooks are to hear of the others yet.
         for id in old:
             # The request goes first: what is left of a job without one is never looked at again.
             await self._store.delete(request_key(id))
@@ -151,9 +163,28 @@ class Recovery(Deliveries):
                 await self._adopt(id, outcome)
             elif status is None:
                 queued += await self._restore_waiting(id, canceled=id in cancels)
+            elif id in cancels and not JobStatus(status).terminal:  # Redis has lost that it was asked to stop.
+                await self._stop(id)
             if outcome is not None and left.get(id, set()) - {result_key(id, outcome.fence or 0)}:
                 await self.sweep(id, outcome)
         return ended, queued
+
+    async def _stop(self, id: str) -> str:
+        """Ask for the end of a job: a queued one ends at once. Its status before, `canceling` of a running one."""
+        status = await self._script(scripts.CANCEL, id)
+        if status == JobStatus.QUEUED:
+            fields = await self._fields(id)
+            if fields:
+                await self._settle(
+                    id,
+                    StoredOutcome(
+                        status=JobStatus.CANCELED,
+                        started_at_ms=int(fields["started_at"]) if "started_at" in fields else None,
+                        finished_at_ms=await self._now(),
+                        deliveries=int(fields["deliveries"]),
+                    ),
+                )
+        return cast(str, status)
 
     async def _missing_outcome(self, id: str, status: str | None) -> StoredOutcome | None:
         """The stored end of a job whose record lacks it."""
@@ -162,10 +193,9 @@ class Recovery(Deliveries):
         return await self.outcome(id)
 
     async def _restore_waiting(self, id: str, *, canceled: bool) -> bool:
-        text = await self._store.get(request_key(id))
-        if text is None:
+        stored = readable(StoredRequest, request_key(id), await self._store.get(request_key(id)))
+        if stored is None:
             return False
-        stored = StoredRequest.model_validate_json(text)
         # Whether it ran before is forgotten; 1 keeps its message apart from one that may still be under way.
         if await self.record(stored, room=0, requeues=1) != "created":
             return False
@@ -178,10 +208,9 @@ class Recovery(Deliveries):
         return True
 
     async def _restore_ended(self, id: str, outcome: StoredOutcome) -> bool:
-        text = await self._store.get(request_key(id))
-        if text is None:
+        stored = readable(StoredRequest, request_key(id), await self._store.get(request_key(id)))
+        if stored is None:
             return False
-        stored = StoredRequest.model_validate_json(text)
         fields: dict[str, str | int] = {
             "id": stored.id,
             "kind": stored.kind,

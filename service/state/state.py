@@ -17,6 +17,7 @@ from preceptor.contract.distillations import Student
 from preceptor.contract.labels import LabelSet
 from preceptor.contract.probes import Probe
 from preceptor.contract.teachers import Teacher
+from service.confined.fork_server import ForkServer
 
 from . import redis_keys, scripts
 from .api_keys import ApiKeys
@@ -37,6 +38,7 @@ from .records import Records
 from .redis_server import RedisServer
 from .settings import Settings
 from .store import Store
+from .verdicts import Verdicts
 from .webhooks import Webhooks
 from .workplace import Workplace, remove_abandoned
 
@@ -74,10 +76,12 @@ class State:
         self.audits = Records("audits", AuditEntry, self.store, self.client, self.ensure_index)
         self._collections = (self.teachers, self.probes, self.label_sets, self.students, self.audits)
         self.jobs = Jobs(self.store, self.client, self.lanes, settings, self.ensure_index, self.students.delete)
-        self.webhooks = Webhooks(self.store, self.client, self.jobs, self.ensure_index)
+        verdicts = Verdicts(self.jobs, self.teachers)
+        self.webhooks = Webhooks(self.store, self.client, self.jobs, verdicts, self.ensure_index)
         self.recent = Recent()
         self.intake = Intake()
         self.ingesting = asyncio.Semaphore(os.cpu_count() or 1)  # Each takes a core, and memory for what it reads.
+        self.confined = ForkServer()
         self.api_keys = ApiKeys(self.store)
         self.events = EventLog(self.client)
         self.figures = Figures(self.client)
@@ -111,6 +115,7 @@ class State:
         await self.lanes.close()
         await self.client.aclose()
         await self._binary.aclose()
+        await asyncio.to_thread(self.confined.close)
         self.store.close()
         if self._workplace is not None:
             self._workplace.close()
@@ -237,9 +242,9 @@ class State:
         requeued = await self.jobs.reap(silent=moment >= self._trusted_from)
         if requeued:
             log.warning("jobs re-queued: their worker fell silent", jobs=requeued)
+        await self.webhooks.announce()  # Before they may be removed.
         if expired := await self.jobs.expire():
             log.info("ended jobs removed after their retention", jobs=expired)
-        await self.webhooks.announce()
         with translated():
             await self._purge(keys=[redis_keys.EXPIRING], args=[_EXPIRED_AT_ONCE])
         self._reaped = time.monotonic()

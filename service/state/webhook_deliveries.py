@@ -12,6 +12,7 @@ from preceptor.contract.webhooks import WebhookDelivery, WebhookEvent, WebhookJo
 
 from . import redis_keys, scripts
 from .connection import RedisClient, translated
+from .damaged import readable
 from .records import encode_cursor, order_member, page_of_ids
 from .store import Store
 
@@ -63,7 +64,10 @@ class WebhookDeliveries:
             created_at=message.timestamp,
         )
         if not await self._store.create(_key(webhook, delivery.id), delivery.model_dump_json().encode()):
-            delivery = await self.get(webhook, delivery.id) or delivery
+            existing = await self.get(webhook, delivery.id)
+            if existing is None:
+                await self._write(delivery)
+            delivery = existing or delivery
         await self._index(delivery)
         return delivery
 
@@ -77,8 +81,8 @@ class WebhookDeliveries:
 
     async def get(self, webhook: str, message: str) -> WebhookDelivery | None:
         """One delivery, or None where there is none."""
-        text = await self._store.get(_key(webhook, message))
-        return None if text is None else WebhookDelivery.model_validate_json(text)
+        key = _key(webhook, message)
+        return readable(WebhookDelivery, key, await self._store.get(key))
 
     async def page(self, webhook: str, cursor: str | None, limit: int) -> tuple[list[WebhookDelivery], str | None]:
         """One page of a webhook's deliveries, newest first, and the next cursor or None."""
@@ -162,9 +166,9 @@ class WebhookDeliveries:
     # --- inside ---
 
     async def _index_stored(self, key: str) -> None:
-        text = await self._store.get(key)
-        if text is not None:
-            await self._index(WebhookDelivery.model_validate_json(text))
+        delivery = readable(WebhookDelivery, key, await self._store.get(key))
+        if delivery is not None:
+            await self._index(delivery)
 
     async def _write(self, delivery: WebhookDelivery) -> None:
         await self._store.put(_key(delivery.webhook, delivery.id), delivery.model_dump_json().encode())

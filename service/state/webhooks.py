@@ -20,6 +20,7 @@ from .connection import RedisClient, translated
 from .jobs import Jobs
 from .records import Records
 from .store import Store
+from .verdicts import Verdicts
 from .webhook_deliveries import KEPT_MS, WebhookDeliveries, message_of
 
 KEY_PREFIX: Final = "whsec_"
@@ -51,10 +52,16 @@ class Webhooks:
     """All webhooks of a deployment."""
 
     def __init__(
-        self, store: Store, client: RedisClient, jobs: Jobs, ensure_index: Callable[[], Awaitable[None]]
+        self,
+        store: Store,
+        client: RedisClient,
+        jobs: Jobs,
+        verdicts: Verdicts,
+        ensure_index: Callable[[], Awaitable[None]],
     ) -> None:
         self._client = client
         self._jobs = jobs
+        self._verdicts = verdicts
         self.records = Records("webhooks", StoredWebhook, store, client, ensure_index)
         self.deliveries = WebhookDeliveries(store, client)
 
@@ -94,6 +101,8 @@ class Webhooks:
             ids = cast("list[str]", await cast(Any, self._client).srandmember(redis_keys.UNANNOUNCED, _AT_ONCE))
         if not ids:
             return 0
+        for id in ids:
+            await self._verdicts.complete(id)
         webhooks = [webhook async for webhook in self.records.all()]
         if not webhooks:
             with translated():

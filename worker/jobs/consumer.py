@@ -92,6 +92,7 @@ class Consumer:
         await asyncio.wait([consuming], timeout=self.state.settings.drain_seconds)
         if not consuming.done():
             log.error("a job did not stop; the worker ends without it", jobs=sorted(self._running))
+            await self._hand_all_back()
             self._end_process(_STUCK)
         await consuming
         with suppress(StateUnavailable):
@@ -176,6 +177,7 @@ class Consumer:
 
     async def _attempt(self, context: JobContext) -> None:
         started, started_ns = time.perf_counter(), time.time_ns()
+        context.begins()
         jobs, id, fence = self.state.jobs, context.job_id, context.fence
         try:
             context.check()
@@ -185,7 +187,7 @@ class Consumer:
                 return
             if stored is None:
                 log.warning("the job's request was withdrawn; its record is removed")
-                await jobs.forget(id)
+                await jobs.withdraw(id)
                 return
             if stored.contract > CONTRACT:  # The record does not say so: an older service has restored it.
                 log.info("job handed back: it needs a newer worker", contract=stored.contract, ours=CONTRACT)
@@ -225,8 +227,7 @@ class Consumer:
             await self._fail(context, self._too_long())
         else:
             context.outcome = "superseded"
-            with suppress(*PASSING):
-                await jobs.abandon(id, fence)
+            await self._leave_nothing(context)
 
     async def _try_again(self, context: JobContext, error: PreceptorError) -> None:
         """A fault that is not the job's: hand it back, to be tried after a while."""
@@ -267,21 +268,27 @@ class Consumer:
                 context.outcome = outcome if written else "superseded"
                 if not written:
                     log.warning("refused: another worker has taken the job over")
+                    await self._leave_nothing(context)
                 return written
             except PASSING as error:
                 if self._draining.is_set() or context.reason == "lost":
                     log.warning("a job's end was not written; another worker repeats it", reason=error.detail)
+                    await self._leave_nothing(context)
                     return False
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 
+    async def _leave_nothing(self, context: JobContext) -> None:
+        """Remove what a delivery has written that has not ended its job."""
+        with suppress(*PASSING):
+            await self.state.jobs.abandon(context.job_id, context.fence)
+
     async def _keep_lease(self, context: JobContext) -> None:
         # Runs in the event loop, the job in a thread of its own: a long step delays no renewal.
         settings = self.state.settings
-        limit = time.monotonic() + settings.job_timeout_seconds
         while True:
             await asyncio.sleep(_TICK)
-            if time.monotonic() > limit:
+            if context.running_for > settings.job_timeout_seconds:
                 context.stop("timeout")
             if context.stopping_for > settings.stop_seconds and context.computing:
                 await self._give_up(context)
@@ -303,10 +310,13 @@ class Consumer:
                 await jobs.end_canceled(id, fence)
             elif context.reason == "timeout":
                 await jobs.fail(id, fence, self._too_long().problem(id))
-        for other in self._running.values():
-            with suppress(*PASSING):
-                await jobs.release(other.job_id, other.fence)
+        await self._hand_all_back()
         self._end_process(_STUCK)
+
+    async def _hand_all_back(self) -> None:
+        for context in self._running.values():
+            with suppress(*PASSING):
+                await self.state.jobs.release(context.job_id, context.fence)
 
     def _too_long(self) -> TimeLimit:
         limit = self.state.settings.job_timeout_seconds

@@ -53,6 +53,7 @@ class JobContext:
         self._stop: StopReason | None = None
         self._stopping = threading.Event()
         self._asked_at = 0.0
+        self._begun_at: float | None = None
         self._threads = 0
         self._events: asyncio.Queue[tuple[str, dict[str, Any]] | None] = asyncio.Queue()
         self._sender = asyncio.create_task(self._send(), name=f"events of {job_id}")
@@ -68,6 +69,15 @@ class JobContext:
     def reason(self) -> StopReason | None:
         """Why the job must end; None while it need not."""
         return self._stop
+
+    def begins(self) -> None:
+        """The job's time begins: until now it has waited for others in its worker."""
+        self._begun_at = time.monotonic()
+
+    @property
+    def running_for(self) -> float:
+        """Seconds since the job began; 0 while it waits."""
+        return 0.0 if self._begun_at is None else time.monotonic() - self._begun_at
 
     @property
     def stopping_for(self) -> float:

@@ -1,6 +1,5 @@
 """Runs a distillation: ask the teachers once, train, keep what came out."""
 
-import hashlib
 import shutil
 import tempfile
 import time
@@ -12,24 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from preceptor.contract.base import now
 from preceptor.contract.distillations import (
     DistillationBody,
     DistillationResult,
     RegisteredStudent,
-    Student,
 )
-from preceptor.contract.ids import STUDENT, new_id
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import CacheUse, Timings
-from preceptor.contract.teachers import StoredFile, Teacher
-from service.state import layout
+from preceptor.contract.teachers import Teacher
 from service.state.errors import JobFailed, NotFound
 from service.state.probe_file import ProbeData
 from service.state.selection import student_of_probe
 from service.state.settings import Settings
 from service.state.state import State
-from worker.assessment.estimators.registry import ESTIMATORS
 from worker.distillation.distill import distill
 from worker.distillation.outcome import Outcome
 from worker.distillation.request import Recipe, TeacherSignal, TrainingData
@@ -46,8 +40,9 @@ from .access import (
     student_targets,
     teacher_folder,
 )
-from .context import JobContext, Stopped
+from .context import JobContext
 from .encoders import Encoders
+from .handing_over import hand_over
 from .tracked import Tracked
 
 
@@ -89,38 +84,22 @@ class Distiller:
         tracked = Tracked(self._settings, context, inputs.body, inputs.teachers)
         try:
             outcome, use, asked = await context.compute(self._run, context, inputs, folder, tracked)
-            id = new_id(STUDENT)
-            await state.jobs.note_student(context.job_id, context.fence, id)
-            artifacts = await _keep(state, id, outcome, folder)
+            name = inputs.body.name or f"student of {inputs.teachers[0].name}"
+            student = await hand_over(context, name[:120], inputs.labels.labels, outcome, folder)
+            tracked.succeeded(student.id, outcome)
         except BaseException as error:
             tracked.broke_off(error)
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        teachers = [teacher.id for teacher in inputs.teachers]
-        name = inputs.body.name or f"student of {inputs.teachers[0].name}"
-        student = Student(
-            id=id,
-            distillation=context.job_id,
-            name=name[:120],
-            labels=inputs.labels.labels,
-            artifacts=artifacts,
-            created_at=now(),
-        )
-        if await state.jobs.renew(context.job_id, context.fence) != "lost":
-            await state.students.put(student)
-            await _audit(state, context.job_id, outcome)
-            tracked.succeeded(id, outcome)
-        else:
-            tracked.broke_off(Stopped("lost"))
         summary = await state.jobs.get(context.job_id)
         queued = 0.0
         if summary is not None and summary.started_at is not None:
             queued = (summary.started_at - summary.created_at).total_seconds()
         return DistillationResult(
-            student=id,
+            student=student.id,
             student_labels=inputs.labels.labels,
-            teachers=teachers,
+            teachers=[teacher.id for teacher in inputs.teachers],
             with_teacher=outcome.with_teacher,
             without_teacher=outcome.without_teacher,
             gain=outcome.gain,
@@ -130,7 +109,7 @@ class Distiller:
             weights_tried=outcome.weights_tried,
             test_items=outcome.test_items,
             history=outcome.history,
-            artifacts=artifacts,
+            artifacts=student.artifacts,
             settings=outcome.settings,
             timings=Timings(
                 queued=round(queued, 6),
@@ -242,35 +221,6 @@ async def _load(state: State, body: DistillationBody) -> _Inputs:
             raise NotFound(f"The model {body.student.teacher} to start from was deleted while the job waited")
         start_from = await teacher_folder(state, base)
     return _Inputs(body, labels, data, transfer, test, teachers, folders, start_from)
-
-
-async def _audit(state: State, id: str, outcome: Outcome) -> None:
-    """Complete the audit's entry of a distillation from one recommended teacher."""
-    entry = await state.audits.get(id)
-    if entry is None:
-        return
-    directions = {name: ESTIMATORS[name].higher_is_better for name in entry.scores if name in ESTIMATORS}
-    found = {
-        "higher_is_better": {**directions, **entry.higher_is_better},
-        "accuracy": outcome.with_teacher.mean,
-        "gain": outcome.gain,
-    }
-    await state.audits.put(entry.model_copy(update=found))
-
-
-async def _keep(state: State, id: str, outcome: Outcome, folder: Path) -> list[StoredFile]:
-    """Move the student's files into the store."""
-    kept: list[StoredFile] = []
-    for path in sorted({*outcome.artifacts, folder / "teacher.json"}):
-        if not path.is_file():
-            continue
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(2**20):
-                digest.update(chunk)
-        kept.append(StoredFile(name=path.name, size=path.stat().st_size, sha256=digest.hexdigest()))
-        await state.store.adopt(layout.student_artifact(id, path.name), path)
-    return kept
 
 
 def _device(setting: str) -> str:

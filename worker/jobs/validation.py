@@ -7,12 +7,12 @@ from preceptor.contract.base import now
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.validations import ValidationBody, ValidationResult
 from service.state import label_sets
-from service.state.errors import NotFound
+from service.state.errors import JobFailed, NotFound
 from service.state.settings import Settings
 from worker.teachers.validation import validate_teacher
 
 from .access import teacher_folder
-from .context import JobContext
+from .context import JobContext, Stopped
 
 
 async def validate(context: JobContext, request: dict[str, Any], settings: Settings) -> ValidationResult:
@@ -20,8 +20,9 @@ async def validate(context: JobContext, request: dict[str, Any], settings: Setti
 
     Raises
     ------
-    NotFound
-        It was deleted meanwhile.
+    NotFound, JobFailed
+        It was deleted meanwhile, or its files were changed.
+    Stopped
     """
     started = time.perf_counter()
     state = context.state
@@ -37,9 +38,13 @@ async def validate(context: JobContext, request: dict[str, Any], settings: Setti
     if verdict.labels is not None:
         label_set = (await label_sets.register(state, LabelSetBody(labels=verdict.labels)))[0].id
     async with state.teachers.lock(id):
-        teacher = await state.teachers.get(id)
+        judged, teacher = teacher.files, await state.teachers.get(id)
         if teacher is None:
             raise NotFound(f"The teacher {id} was deleted during its validation")
+        if teacher.files != judged:
+            raise JobFailed(f"The files of {id} were changed while they were validated. Validate it again")
+        if await state.jobs.renew(context.job_id, context.fence) == "lost":
+            raise Stopped("lost")
         await state.teachers.put(
             teacher.model_copy(
                 update={
