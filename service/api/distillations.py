@@ -33,7 +33,7 @@ async def distil(body: DistillationBody, state: StateOf, wait: WaitOf, once: Onc
     async def remake(id: str) -> Response:
         return document(await whole(state, id))
 
-    return await once.run(state, DISTILLATION, body.model_dump_json(), act, remake, is_large_or_final)
+    return await once.run(state, DISTILLATION, body.model_dump_json, act, remake, is_large_or_final)
 
 
 @router.get("", response_model=Page[JobSummary], responses=problems())

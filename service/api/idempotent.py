@@ -8,11 +8,13 @@ import structlog
 from fastapi import Depends, Header, Request, Response
 
 from preceptor.contract.ids import new_id
+from service.state.aside import LARGE, aside
 from service.state.caller import CALLER
 from service.state.errors import Conflict, NotFound, PreceptorError, StateUnavailable
 from service.state.idempotency import StoredAnswer
 from service.state.state import State
 
+from .body import announced_length
 from .wording import KEY_PATTERN
 
 Act = Callable[[str], Awaitable[Response]]
@@ -50,7 +52,7 @@ class Once:
         self,
         state: State,
         prefix: str,
-        content: bytes | str,
+        content: Callable[[], bytes | str],
         act: Act,
         remake: Act | None = None,
         forget: Callable[[Response], bool] = is_large,
@@ -62,7 +64,7 @@ class Once:
         prefix
             Prefix of the id that is reserved for the request.
         content
-            What makes two requests equal, besides method, path and query.
+            Gives what makes two requests equal, besides method, path and query. It is not asked where there is no key.
         act
             Does the work under the reserved id. Doing it twice under one id must change nothing.
         remake
@@ -81,8 +83,9 @@ class Once:
             return await act(new_id(prefix))
         caller = CALLER.get()
         scope = f"{'' if caller is None else caller.key} {self._request.method} {self._request.url.path}"
-        body = content.encode() if isinstance(content, str) else content
-        fingerprint = hashlib.sha256(self._request.url.query.encode() + b"\0" + body).hexdigest()
+        large = announced_length(self._request.headers.get("content-length", "")) > LARGE
+        query = self._request.url.query
+        fingerprint = await aside(_fingerprint, query, content) if large else _fingerprint(query, content)
         begun = await state.idempotency.begin(scope, self._key, fingerprint, new_id(prefix))
         if begun.answer is not None:
             response = await _again(begun.answer, begun.id, remake)
@@ -108,6 +111,11 @@ class Once:
             # It is done. The key still holds the id: a replay does it again under this id, and so changes nothing.
             log.warning("answer not kept for its Idempotency-Key", path=self._request.url.path)
         return response
+
+
+def _fingerprint(query: str, content: Callable[[], bytes | str]) -> str:
+    body = content()
+    return hashlib.sha256(query.encode() + b"\0" + (body.encode() if isinstance(body, str) else body)).hexdigest()
 
 
 async def _again(stored: StoredAnswer, reserved: str, remake: Act | None) -> Response:

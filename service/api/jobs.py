@@ -75,7 +75,7 @@ async def cancel_job(id: JobId, state: StateOf, once: OnceOf) -> Response:
             return document(summary)
         return document(summary, status=202, headers={"Location": f"/v1/jobs/{id}", "Retry-After": "1"})
 
-    return await once.run(state, REQUEST, b"", act)
+    return await once.run(state, REQUEST, bytes, act)
 
 
 @router.get(

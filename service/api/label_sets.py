@@ -6,6 +6,7 @@ from preceptor.contract.ids import LABEL_SET, LabelSetId
 from preceptor.contract.labels import LabelSet, LabelSetBody
 from preceptor.contract.page import Page
 from service.state import label_sets as actions
+from service.state.aside import aside
 from service.state.errors import NotFound
 from service.state.state import State
 
@@ -26,12 +27,12 @@ async def register_label_set(body: LabelSetBody, state: StateOf, once: OnceOf) -
 
     async def act(_: str) -> Response:
         found, fresh = await actions.register(state, body)
-        return document(found, status=201 if fresh else 200, headers={"Location": f"/v1/label-sets/{found.id}"})
+        return await _shown(found, 201 if fresh else 200, {"Location": f"/v1/label-sets/{found.id}"})
 
     async def remake(id: str) -> Response:
-        return document(await _found(state, id))
+        return await _shown(await _found(state, id))
 
-    return await once.run(state, LABEL_SET, body.model_dump_json(), act, remake)
+    return await once.run(state, LABEL_SET, body.model_dump_json, act, remake)
 
 
 @router.get("", response_model=Page[LabelSet], responses=problems())
@@ -43,7 +44,12 @@ async def list_label_sets(request: Request, state: StateOf, limit: Limit = 50, c
 @router.get("/{id}", response_model=LabelSet, responses={304: {"description": "Not modified"}, **problems(404)})
 async def get_label_set(id: LabelSetId, state: StateOf, if_none_match: IfNoneMatch = None) -> Response:
     """Show a label set."""
-    return conditional(await _found(state, id), if_none_match)
+    found = await _found(state, id)
+    return (
+        conditional(found, if_none_match)
+        if found.embeddings is None
+        else await aside(conditional, found, if_none_match)
+    )
 
 
 @router.delete("/{id}", status_code=204, response_model=None, responses=problems(404))
@@ -59,3 +65,9 @@ async def _found(state: State, id: str) -> LabelSet:
     if found is None:
         raise NotFound(f"There is no label set {id}")
     return found
+
+
+async def _shown(found: LabelSet, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    if found.embeddings is None:
+        return document(found, status=status, headers=headers)
+    return await aside(document, found, status=status, headers=headers)

@@ -33,7 +33,7 @@ async def recommend(body: RecommendationBody, state: StateOf, wait: WaitOf, once
     async def remake(id: str) -> Response:
         return document(await whole(state, id))
 
-    return await once.run(state, RECOMMENDATION, body.model_dump_json(), act, remake, is_large_or_final)
+    return await once.run(state, RECOMMENDATION, body.model_dump_json, act, remake, is_large_or_final)
 
 
 @router.get("", response_model=Page[JobSummary], responses=problems())

@@ -2,17 +2,21 @@
 
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from preceptor.contract.problem import FieldError
+from service.state.aside import LARGE, aside
 from service.state.errors import InvalidRequest, UnsupportedType
 
 from .body import refuse_encoding
 from .strict_json import parsed
+
+if TYPE_CHECKING:
+    from fastapi._compat import ModelField
 
 
 class StrictRoute(APIRoute):
@@ -22,11 +26,11 @@ class StrictRoute(APIRoute):
         """The route's handler behind the checks."""
         handle = super().get_route_handler()
         several = _query_parameters(self.dependant)
-        takes_json = self.body_field is not None
+        body = self.body_field
 
         async def checked(request: Request) -> Response:
             _refuse_query(request, several)
-            return await handle(await _read(request) if takes_json else request)
+            return await handle(request if body is None else await _read(request, body))
 
         return checked
 
@@ -41,7 +45,7 @@ class _ReadRequest(Request):
         return self.value
 
 
-async def _read(request: Request) -> Request:
+async def _read(request: Request, field: "ModelField") -> Request:
     reading = _ReadRequest(request.scope, request.receive)
     body = await reading.body()
     if body:
@@ -50,8 +54,15 @@ async def _read(request: Request) -> Request:
         if not (kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))):
             given = f"not {kind[:100]!r}" if kind else "and no Content-Type was sent"
             raise UnsupportedType(f"The body must be JSON with Content-Type: application/json, {given}")
-        reading.value = parsed(body)
+        reading.value = parsed(body) if len(body) <= LARGE else await aside(_validated, body, field)
     return reading
+
+
+def _validated(body: bytes, field: "ModelField") -> Any:
+    """The model that a body describes, which FastAPI takes as it is; what is wrong is left for FastAPI to tell."""
+    value = parsed(body)
+    model, errors = field.validate(value, {}, loc=("body",))
+    return value if errors else model
 
 
 def _query_parameters(dependant: Dependant) -> dict[str, bool]:

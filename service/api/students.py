@@ -129,4 +129,4 @@ async def promote_student(id: StudentId, state: StateOf, once: OnceOf, body: Pro
     async def remake(teacher_id: str) -> Response:
         return document(await teachers.get(state, teacher_id))
 
-    return await once.run(state, TEACHER, body.model_dump_json() if body else b"", act, remake)
+    return await once.run(state, TEACHER, lambda: body.model_dump_json() if body else b"", act, remake)

@@ -32,7 +32,7 @@ async def create_webhook(body: WebhookBody, state: StateOf, once: OnceOf) -> Res
         return document(actions.created(await actions.get(state, id)))
 
     # No answer with a secret is kept: a removed webhook's goes with the webhook.
-    return await once.run(state, WEBHOOK, body.model_dump_json(), act, remake, forget=lambda _: True)
+    return await once.run(state, WEBHOOK, body.model_dump_json, act, remake, forget=lambda _: True)
 
 
 @router.get("", response_model=Page[Webhook], responses=problems())
@@ -91,4 +91,4 @@ async def replay_delivery(
         headers = {"Location": f"/v1/webhooks/{id}/deliveries/{found.id}", "Retry-After": "1"}
         return document(found, status=202, headers=headers)
 
-    return await once.run(state, REQUEST, b"", act)
+    return await once.run(state, REQUEST, bytes, act)

@@ -3,14 +3,19 @@
 from preceptor.contract.base import now
 from preceptor.contract.labels import LabelSet, LabelSetBody
 
+from .aside import aside
 from .errors import NotFound
 from .state import State
 
 
 async def register(state: State, body: LabelSetBody) -> tuple[LabelSet, bool]:
     """Store a label set under its content id. False where it was there."""
-    document = LabelSet(id=body.identity(), created_at=now(), **body.model_dump())
+    document = _document(body) if body.embeddings is None else await aside(_document, body)
     return await state.label_sets.create(document)
+
+
+def _document(body: LabelSetBody) -> LabelSet:
+    return LabelSet(id=body.identity(), created_at=now(), **body.model_dump())
 
 
 async def resolve(state: State, given: LabelSetBody | str) -> LabelSetBody:
