@@ -1,6 +1,5 @@
 """`/v1/teachers`: the zoo."""
 
-from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -20,7 +19,7 @@ from preceptor.contract.validations import Validation
 from service.actions import teachers as actions
 from service.actions.upload import staged
 
-from .body import RAW, caller_gone, raw_body
+from .body import RAW, raw_body
 from .context import StateOf, WaitOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
@@ -161,9 +160,7 @@ async def upload_predictions(
     """Upload a black-box teacher's predictions over a probe: `.npz` with `predictions` (items x classes)."""
     limit = state.settings.max_probe_bytes
     async with staged(state.store, raw_body(request, limit, "predictions"), limit, "predictions") as upload:
-        gone = partial(caller_gone, request)
-
         async def act(_: str) -> Response:
-            return document(await actions.add_predictions(state, id, probe, upload, values, gone), status=201)
+            return document(await actions.add_predictions(state, id, probe, upload, values), status=201)
 
         return await once.run(state, TEACHER, lambda: upload.sha256, act)

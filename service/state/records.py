@@ -12,6 +12,7 @@ from preceptor.contract.base import Moment
 
 from . import redis_keys, scripts
 from .connection import RedisClient, translated
+from .damaged import readable
 from .errors import Conflict, InvalidRequest, StateUnavailable
 from .portion import BYTES, Portions
 from .store import Store
@@ -118,7 +119,7 @@ class Records(Generic[DocumentT]):
         """Write a document, to the store first."""
         text = document.model_dump_json()
         await self._store.put(self._document_key(_id(document)), text.encode())
-        await self.index(document)
+        await self.index(document, text)
 
     async def create(self, document: DocumentT) -> tuple[DocumentT, bool]:
         """Write a document that must be new; where its id exists, the existing one and False.
@@ -135,23 +136,25 @@ class Records(Generic[DocumentT]):
                 return known, False
             await self._store.delete_prefix(self.folder(_id(document)))
             raise self._full()
-        if await self._store.create(key, document.model_dump_json().encode()):
-            await self.index(document)
+        text = document.model_dump_json()
+        if await self._store.create(key, text.encode()):
+            await self.index(document, text)
             return document, True
         existing = await self._indexed(_id(document))
         if existing is not None:
             return existing, False
-        text = await self._store.get(key)  # Written, but a crash came before the index.
-        found = document if text is None else self._model.model_validate_json(text)
-        await self.index(found)
-        return found, False
+        found = await self.stored(_id(document))  # Written, but a crash came before the index.
+        if found is None:  # Deleted meanwhile, or written by half when the host lost power.
+            await self._store.put(key, document.model_dump_json().encode())
+        await self.index(found or document)
+        return found or document, found is None
 
-    async def index(self, document: DocumentT) -> None:
-        """Write a document to the index only."""
+    async def index(self, document: DocumentT, text: str | None = None) -> None:
+        """Write a document to the index only; `text` is its JSON, where that is at hand."""
         created_ms = int(cast(Document, document).created_at.timestamp() * 1000)
         with translated():
             async with self._client.pipeline() as pipeline:
-                pipeline.hset(redis_keys.record(self.collection), _id(document), document.model_dump_json())
+                pipeline.hset(redis_keys.record(self.collection), _id(document), text or document.model_dump_json())
                 pipeline.zadd(redis_keys.order(self.collection), {order_member(created_ms, _id(document)): 0})
                 self._note(pipeline, _id(document))
                 await pipeline.execute()
@@ -169,8 +172,8 @@ class Records(Generic[DocumentT]):
 
     async def stored(self, id: str) -> DocumentT | None:
         """A document as the store has it, whatever the index says."""
-        text = await self._store.get(self._document_key(id))
-        return None if text is None else self._model.model_validate_json(text)
+        key = self._document_key(id)
+        return readable(self._model, key, await self._store.get(key))
 
     async def get_many(self, ids: list[str]) -> dict[str, DocumentT]:
         """The documents among these ids that exist."""
@@ -223,10 +226,10 @@ class Records(Generic[DocumentT]):
                 return
 
     async def delete(self, id: str) -> None:
-        """Remove a document and its files. The document goes first: what remains is unreachable."""
+        """Remove a document and its files. The index goes last: what a crash leaves is removed by asking again."""
         await self._store.delete(self._document_key(id))
-        await self._unindex(id)
         await self._store.delete_prefix(self.folder(id))
+        await self._unindex(id)
 
     async def changes(self, since: Revision | None) -> tuple[Revision, list[str] | None]:
         """What was written or deleted after a revision.
@@ -280,9 +283,9 @@ class Records(Generic[DocumentT]):
         count = 0
         async for key in self._store.list(f"{self.collection}/"):
             if key.endswith("/record.json"):
-                text = await self._store.get(key)
-                if text is not None:
-                    await self.index(self._model.model_validate_json(text))
+                document = readable(self._model, key, await self._store.get(key))
+                if document is not None:
+                    await self.index(document)
                     count += 1
         return count
 
