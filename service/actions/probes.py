@@ -1,20 +1,33 @@
 """Take in, show and remove probes."""
 
+from pathlib import Path
+
 from preceptor.contract.base import now
 from preceptor.contract.ids import PROBE, digest_id
 from preceptor.contract.probes import Probe, ProbeFormat
-from service.ingest import ingest
+from service.ingest import IngestedProbe
+from service.ingest.apart import ingest_apart
 from service.state import layout
 from service.state.errors import NotFound
 from service.state.state import State
 
-from .upload import Staged, in_thread
+from .upload import Gone, Staged, while_wanted
 
 
 async def add(
-    state: State, staged: Staged, filename: str | None, format: ProbeFormat | None, labels: list[str] | None
+    state: State,
+    staged: Staged,
+    filename: str | None,
+    format: ProbeFormat | None,
+    labels: list[str] | None,
+    gone: Gone | None = None,
 ) -> tuple[Probe, bool]:
     """Turn an upload into a probe. False where the same content was there before.
+
+    Parameters
+    ----------
+    gone
+        Ends with an error when nobody waits for the answer any more: reading is given up.
 
     Raises
     ------
@@ -23,16 +36,7 @@ async def add(
     """
     target = staged.path.with_suffix(".parquet")
     try:
-        async with state.ingesting:
-            ingested = await in_thread(
-                ingest,
-                staged.path,
-                filename=filename,
-                format=format,
-                labels=labels,
-                settings=state.settings,
-                target=target,
-            )
+        ingested = await while_wanted(_ingested(state, staged, filename, format, labels, target), gone)
         id = digest_id(PROBE, ingested.digest)
         existing = await state.probes.get(id)
         if existing is not None:
@@ -41,6 +45,26 @@ async def add(
         return await state.probes.create(Probe.model_validate({**ingested.description, "id": id, "created_at": now()}))
     finally:
         target.unlink(missing_ok=True)
+
+
+async def _ingested(
+    state: State,
+    staged: Staged,
+    filename: str | None,
+    format: ProbeFormat | None,
+    labels: list[str] | None,
+    target: Path,
+) -> IngestedProbe:
+    async with state.ingesting:
+        return await ingest_apart(
+            state.confined,
+            staged.path,
+            filename=filename,
+            format=format,
+            labels=labels,
+            settings=state.settings,
+            target=target,
+        )
 
 
 async def get(state: State, id: str) -> Probe:

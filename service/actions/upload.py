@@ -1,22 +1,26 @@
 """Uploads: streamed to a staging file with a byte limit and a digest, never held in memory."""
 
+import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import anyio.to_thread
 
+from service.state.background import ended
 from service.state.errors import InvalidRequest, TooLarge
 from service.state.store import Store, translated
 
 _BUFFER: Final = 2**20
 P = ParamSpec("P")
 R = TypeVar("R")
+Gone = Callable[[], Awaitable[None]]
+"""Waits until the caller has gone, and raises then."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,22 @@ class Staged:
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run blocking code outside the event loop."""
     return await anyio.to_thread.run_sync(lambda: function(*args, **kwargs))
+
+
+async def while_wanted(work: Coroutine[Any, Any, R], gone: Gone | None) -> R:
+    """Do some work, which is cancelled when the caller goes. Raises what `gone` does then."""
+    if gone is None:
+        return await work
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            leaving.result()
+        return await working
+    finally:
+        leaving.cancel()
+        await ended(working)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from service.state.errors import TooLarge, UnsupportedType
 
@@ -32,6 +33,18 @@ def refuse_encoding(request: Request) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise UnsupportedType(f"Content-Encoding {encoding[:60]!r} is not accepted; send the body as it is")
+
+
+async def caller_gone(request: Request) -> None:
+    """Wait until the caller has closed the connection. To be asked after the whole body was read.
+
+    Raises
+    ------
+    ClientDisconnect
+    """
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    raise ClientDisconnect
 
 
 def raw_body(request: Request, limit: int, what: str) -> AsyncIterator[bytes]:

@@ -1,6 +1,7 @@
 """`/v1/probes`: samples of the student's data."""
 
 import json
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,7 +13,7 @@ from preceptor.contract.probes import Probe, ProbeFormat
 from service.actions import probes as actions
 from service.actions.upload import staged
 
-from .body import RAW, raw_body
+from .body import RAW, caller_gone, raw_body
 from .context import StateOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
@@ -42,8 +43,10 @@ async def upload_probe(
     """Upload a probe: the raw bytes of an `.npz`, Parquet, zip, JSONL or CSV file are the body."""
     limit = state.settings.max_probe_bytes
     async with staged(state.store, raw_body(request, limit, "the probe"), limit, "the probe") as upload:
+        gone = partial(caller_gone, request)
+
         async def act(_: str) -> Response:
-            probe, fresh = await actions.add(state, upload, filename, format, labels)
+            probe, fresh = await actions.add(state, upload, filename, format, labels, gone)
             return document(probe, status=201 if fresh else 200, headers={"Location": f"/v1/probes/{probe.id}"})
 
         async def remake(id: str) -> Response:

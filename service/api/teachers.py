@@ -1,5 +1,6 @@
 """`/v1/teachers`: the zoo."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -19,7 +20,7 @@ from preceptor.contract.validations import Validation
 from service.actions import teachers as actions
 from service.actions.upload import staged
 
-from .body import RAW, raw_body
+from .body import RAW, caller_gone, raw_body
 from .context import StateOf, WaitOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
 from .idempotent import OnceOf
@@ -41,7 +42,7 @@ async def register_teacher(body: TeacherBody, state: StateOf, once: OnceOf) -> R
     async def remake(id: str) -> Response:
         return document(await actions.get(state, id))
 
-    return await once.run(state, TEACHER, body.model_dump_json, act, remake)
+    return await once.run(state, TEACHER, partial(form_of, body), act, remake)
 
 
 @router.get("", response_model=Page[Teacher], responses=problems())
@@ -139,7 +140,7 @@ async def validate_teacher(id: TeacherId, state: StateOf, wait: WaitOf, once: On
     async def remake(job: str) -> Response:
         return document(await whole(state, job))
 
-    return await once.run(state, VALIDATION, bytes, act, remake)
+    return await once.run(state, VALIDATION, bytes, act, remake, partial(resumed, state, wait))
 
 
 @router.put(
@@ -160,7 +161,9 @@ async def upload_predictions(
     """Upload a black-box teacher's predictions over a probe: `.npz` with `predictions` (items x classes)."""
     limit = state.settings.max_probe_bytes
     async with staged(state.store, raw_body(request, limit, "predictions"), limit, "predictions") as upload:
+        gone = partial(caller_gone, request)
+
         async def act(_: str) -> Response:
-            return document(await actions.add_predictions(state, id, probe, upload, values), status=201)
+            return document(await actions.add_predictions(state, id, probe, upload, values, gone), status=201)
 
         return await once.run(state, TEACHER, lambda: upload.sha256, act)

@@ -4,6 +4,7 @@ Importing them takes a second or two. The server itself never reads what a stran
 forked from it inherits its bare environment; see `service.confined.child`.
 """
 
+import gc
 import importlib
 import os
 import signal
@@ -15,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,7 +86,8 @@ class ForkServer:
         Parameters
         ----------
         module
-            Its function `answer` gets the process's end of the line.
+            Its function `answer` gets the process's end of the line. Where it has a function `prepare`, the server
+            calls it once: what is done there need not be done by each process. It may start no thread.
         imports
             Modules that the server imports besides, so that the process need not. None may start a thread.
 
@@ -174,7 +177,7 @@ def _kill(pid: int) -> None:
 def _fork(line: Line, request: dict[str, Any]) -> int:
     _, (descriptor,), _, _ = socket.recv_fds(line.socket, 1, 1)
     with socket.socket(fileno=descriptor) as theirs:
-        answer = importlib.import_module(request["start"]).answer
+        answer = _prepared(request["start"]).answer
         for name in request["imports"]:
             importlib.import_module(name)
         if pid := os.fork():
@@ -188,6 +191,16 @@ def _fork(line: Line, request: dict[str, Any]) -> int:
             status = 0
         finally:
             os._exit(status)
+
+
+@cache
+def _prepared(module: str) -> Any:
+    found = importlib.import_module(module)
+    if (prepare := getattr(found, "prepare", None)) is not None:
+        prepare()
+    gc.collect()
+    gc.freeze()  # A collection in a child would touch, and so copy, all that it shares with the server.
+    return found
 
 
 def _wait(pid: int, seconds: float) -> int | None:

@@ -1,6 +1,6 @@
 """Turns an uploaded file into a probe: reads a format, checks every item, writes the canonical file.
 
-Called by ``service.actions`` alone, in a thread. Memory is bounded whatever the upload's size.
+Called by ``service.actions`` alone, in a process of its own (`apart`). Memory is bounded whatever the upload's size.
 """
 
 from .ingest import IngestedProbe, ingest

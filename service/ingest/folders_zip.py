@@ -12,14 +12,13 @@ from service.state.errors import InvalidProbe, TooLarge, UnsupportedType
 from service.state.settings import Settings
 
 from .archive import exactly, member, opened
+from .expansion import expands_too_far
 from .items import Item, RawItem, RawLabel, Stream, shown
 
 _PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _IGNORED: Final = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _PICKLES: Final = (".pkl", ".pickle", ".pt", ".pth")
-_MAX_RATIO: Final = 200  # texts reach 10, pictures 1; deflate cannot pass 1032
-_RATIO_FREE_BYTES: Final = 2**26
 _UTF8_NAME: Final = 0x800
 _UNIX: Final = 3
 
@@ -75,7 +74,7 @@ def _files(source: Path, settings: Settings) -> list[_File]:
         infos = archive.infolist()
     expanded = sum(info.file_size for info in infos)
     size = source.stat().st_size
-    if expanded > _RATIO_FREE_BYTES and expanded > _MAX_RATIO * size:
+    if expands_too_far(size, expanded):
         raise TooLarge(
             f"the archive expands from {size:,} to {expanded:,} bytes, which no archive of pictures or texts does; it "
             "looks like a decompression bomb"

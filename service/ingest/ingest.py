@@ -12,6 +12,7 @@ from service.state.probe_file import ProbeWriter
 from service.state.settings import Settings
 
 from .classes import classes_of
+from .expansion import MAX_RATIO, expands_too_far
 from .formats import READERS, found_format
 from .items import Item, Stream
 from .pictures import check_picture
@@ -67,16 +68,24 @@ def ingest(
     kind = found_format(source, filename, format)
     stream = READERS[kind](source, settings)
     classes = classes_of(stream, labels)
-    size = 0
+    size = pixels = 0
+    uploaded = source.stat().st_size
     with ProbeWriter(target, stream.modality, labelled=classes.labelled, dimension=stream.dimension) as writer:
         for item in stream.items:
             if writer.count >= settings.max_probe_items:
                 raise TooLarge(f"the probe has more than {settings.max_probe_items:,} items; send a smaller sample")
             size += _checked(item, stream, settings)
+            if isinstance(item.content, bytes) and not stream.decoded:
+                pixels += check_picture(item.content, item.where, settings, pixels)
             if size > settings.max_probe_expanded_bytes:
                 raise TooLarge(
                     f"the items expand to more than {settings.max_probe_expanded_bytes:,} bytes ({item.where}); send a "
                     "smaller sample"
+                )
+            if expands_too_far(uploaded, size):
+                raise TooLarge(
+                    f"{item.where}: up to here {uploaded:,} bytes expand to {size:,}, which is more than "
+                    f"{MAX_RATIO}-fold. Send the items themselves, each once, and not how to make them"
                 )
             writer.add(item.content, classes.numbers[item.label] if classes.labelled else None)
         if writer.count == 0:
@@ -110,8 +119,6 @@ def _checked(item: Item, stream: Stream, settings: Settings) -> int:
             raise TooLarge(
                 f"{item.where}: {len(content):,} bytes; at most {settings.max_item_bytes:,} are taken for one item"
             )
-        if not stream.decoded:
-            check_picture(content, item.where, settings)
         return len(content)
     if isinstance(content, str):
         if len(content) > settings.max_text_length:

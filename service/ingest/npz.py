@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -159,6 +160,11 @@ def _check(content: Header, modality: ProbeModality, settings: Settings) -> None
             raise TooLarge(
                 f"{name} has pictures of {shape[2]:,} x {shape[1]:,} pixels; at most {settings.max_image_pixels:,} are "
                 "taken. Scale them down"
+            )
+        if prod(shape[:3]) > settings.max_probe_pixels:
+            raise TooLarge(
+                f"{name} has {prod(shape[:3]):,} pixels in all; at most {settings.max_probe_pixels:,} are taken. Scale "
+                "the pictures down, or send a smaller sample"
             )
     elif modality == "text":
         if len(shape) != 1 or dtype.kind != "U":

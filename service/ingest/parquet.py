@@ -17,6 +17,7 @@ from service.state.errors import InvalidProbe, PreceptorError, TooLarge
 from service.state.settings import Settings
 
 from .items import FEATURE_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS, Item, RawItem, RawLabel, Stream, shown
+from .parquet_footer import row_groups
 from .parquet_pages import measure
 
 pa = cast(Any, pyarrow)
@@ -56,9 +57,12 @@ class _Table:
 
 def read(source: Path, settings: Settings) -> Stream:
     """Open a Parquet file. See `service.ingest.items.Reader`."""
+    groups = row_groups(source)
     file = _opened(source)
     try:
         schema = file.schema_arrow
+    except MemoryError:
+        raise
     except Exception as error:  # a hostile schema fails in many ways
         raise InvalidProbe(f"the file's schema cannot be read: {_first_line(error)}") from error
     if file.metadata.num_rows > settings.max_probe_items:
@@ -80,7 +84,7 @@ def read(source: Path, settings: Settings) -> Stream:
     if label is not None:
         _check_label(schema.field(label).type, label)
     leaves = [leaf] if label is None else [leaf, label]
-    pages = measure(source, file.metadata, leaves, settings)
+    pages = measure(source, groups, file.metadata, leaves, settings)
     # One value of a dictionary that all rows share is copied for each row of a batch.
     rows = min(_BATCH_ROWS, _BATCH_BYTES // max(pages.row_bytes, 1), _COPIED_BYTES // max(pages.dictionary, 1))
     table = _Table(source, column, label, modality, leaves, max(1, rows))
@@ -96,6 +100,8 @@ def read(source: Path, settings: Settings) -> Stream:
 def _opened(source: Path, **options: Any) -> Any:
     try:
         return pq.ParquetFile(str(source), **options)
+    except MemoryError:  # pyarrow's is one of these
+        raise
     except Exception as error:  # parsing of hostile bytes
         raise InvalidProbe(f"the file is not readable Parquet: {_first_line(error)}. Is it complete?") from error
 
@@ -173,7 +179,7 @@ def _batches(table: _Table, leaves: list[str]) -> Iterator[Any]:
                 yield from file.iter_batches(
                     batch_size=table.rows, row_groups=[group], columns=leaves, use_threads=False
                 )
-    except PreceptorError:
+    except (PreceptorError, MemoryError):
         raise
     except Exception as error:  # decoders of hostile bytes raise what they like
         raise InvalidProbe(f"the file is damaged: {_first_line(error)}") from error

@@ -13,7 +13,7 @@ from service.state.errors import InvalidProbe, TooLarge
 from service.state.settings import Settings
 
 from .items import shown
-from .parquet_footer import row_groups
+from .parquet_footer import RowGroup
 from .thrift import struct
 
 _MAX_PAGE_BYTES: Final = 2**29
@@ -46,13 +46,15 @@ class Pages:
     dictionary: int
 
 
-def measure(source: Path, metadata: Any, columns: list[str], settings: Settings) -> Pages:
+def measure(source: Path, groups: list[RowGroup], metadata: Any, columns: list[str], settings: Settings) -> Pages:
     """Walk the pages of some leaf columns.
 
     Parameters
     ----------
+    groups
+        What we read in its footer.
     metadata
-        pyarrow's FileMetaData of the file.
+        What pyarrow read there: its FileMetaData.
     columns
         Paths of leaves; a path stands for the leaves below it too.
 
@@ -65,7 +67,6 @@ def measure(source: Path, metadata: Any, columns: list[str], settings: Settings)
     """
     total = row_bytes = dictionary = pages = 0
     paths = _paths(metadata)
-    groups = row_groups(source)
     if [group.rows for group in groups] != [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]:
         raise InvalidProbe("the file is damaged: its footer cannot be read")
     if any(len(group.chunks) != len(paths) for group in groups):

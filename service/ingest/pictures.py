@@ -8,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from service.state.errors import InvalidProbe, TooLarge
 from service.state.settings import Settings
+from service.tiff_tiles import tile_pixels
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -17,8 +18,18 @@ _DECODABLE_PIXELS: Final = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # beyond it Pillow
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def check_picture(data: bytes, where: str, settings: Settings) -> None:
+def check_picture(data: bytes, where: str, settings: Settings, decoded: int = 0) -> int:
     """Refuse what is not a readable picture; of an animation the first frame counts.
+
+    Parameters
+    ----------
+    decoded
+        Pixels of the pictures before it.
+
+    Returns
+    -------
+    int
+        Its own pixels.
 
     Raises
     ------
@@ -32,7 +43,18 @@ def check_picture(data: bytes, where: str, settings: Settings) -> None:
                     f"{where}: the picture has {width:,} x {height:,} pixels; at most {settings.max_image_pixels:,} "
                     "are taken. Scale it down"
                 )
+            if decoded + width * height > settings.max_probe_pixels:
+                raise TooLarge(
+                    f"{where}: up to here the pictures have more than {settings.max_probe_pixels:,} pixels together. "
+                    "Scale them down, or send a smaller sample"
+                )
+            if picture.format == "TIFF" and (tile := tile_pixels(data)) > settings.max_image_pixels:
+                raise TooLarge(
+                    f"{where}: the picture has tiles of {tile:,} pixels; at most {settings.max_image_pixels:,} are "
+                    "taken. Save it with smaller tiles"
+                )
             picture.load()
+            return width * height
     except TooLarge:
         raise
     except UnidentifiedImageError as error:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from service.state.errors import InvalidProbe, PreceptorError, UnsupportedType
+from service.state.errors import InvalidProbe, PreceptorError, TooLarge, UnsupportedType
 from service.state.settings import Settings
 from service.state.store import translated
 
@@ -18,6 +18,7 @@ from .items import shown
 from .npy_header import Header, read_header
 
 _CHUNK_BYTES: Final = 2**22
+_BYTES: Final = 4  # of a float32
 _TOLERANCE: Final = 1e-3
 _SMALLEST: Final = 1e-12
 _NPY: Final = b"\x93NUMPY"
@@ -56,6 +57,11 @@ def ingest_predictions(
     """
     if classes < 1:
         raise InvalidProbe("the teacher has no labels, so predictions have no columns; register it with its labels")
+    if items * classes * _BYTES > settings.max_probe_expanded_bytes:
+        raise TooLarge(
+            f"predictions for {items:,} items and {classes:,} classes take {items * classes * _BYTES:,} bytes; at most "
+            f"{settings.max_probe_expanded_bytes:,} are taken. Use a smaller probe"
+        )
     try:
         with source.open("rb") as file:
             if file.read(len(_NPY)) == _NPY:

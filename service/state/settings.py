@@ -126,8 +126,19 @@ class Settings(BaseSettings):
     max_probe_items: int = Field(default=1_000_000, description="Most items in a probe")
     max_item_bytes: int = Field(default=32 * MiB, description="Largest single item of a probe")
     max_image_pixels: int = Field(default=64_000_000, description="Most pixels in one picture")
+    max_probe_pixels: int = Field(
+        default=20_000_000_000, description="Most pixels in all pictures of a probe: each is decoded once"
+    )
     max_text_length: int = Field(default=100_000, description="Most characters in one text")
     max_feature_dimension: int = Field(default=65_536, description="Longest feature vector")
+    ingest_memory: Annotated[int, Field(ge=GiB)] = Field(
+        default=4 * GiB,
+        description="Address space of a process that reads an upload; as many run at once as there are cores",
+    )
+    ingest_seconds: Annotated[int, Field(ge=1)] = Field(
+        default=600,
+        description="How long such a process may compute; by the clock it may take four times as long",
+    )
     max_queue: int = Field(default=10_000, description="Most jobs waiting in one lane; beyond it 429")
     max_wait_seconds: float = Field(default=60.0, description="Longest `Prefer: wait`")
     max_teachers: int = Field(default=100_000, ge=0, description="Most teachers; beyond it 409. 0 for no limit")

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from preceptor.contract.teachers import ImagePreprocessing
 from service.state.errors import InvalidProbe
+from service.tiff_tiles import tile_pixels
 
 from .interface import Float32
 
@@ -42,6 +43,8 @@ def decode(data: bytes, *, channels: str = "rgb") -> Image.Image:
     """
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        if image.format == "TIFF" and tile_pixels(data) > _DECODABLE_PIXELS:
+            raise Image.DecompressionBombError
         image = ImageOps.exif_transpose(image)
         return _eight_bits(image).convert("RGB" if channels == "rgb" else "L")
     except UnidentifiedImageError:
