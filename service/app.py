@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from service.api import (
     audit,
     distillations,
+    docs,
     health,
     jobs,
     label_sets,
@@ -40,7 +41,7 @@ from service.state.state import State
 from service.webhooks.dispatcher import Dispatcher
 from service.webhooks.post import Post
 
-_ROUTERS = (recommendations, jobs, distillations, label_sets, teachers, probes, students, audit, webhooks, health)
+_ROUTERS = (recommendations, jobs, distillations, label_sets, teachers, probes, students, audit, webhooks, health, docs)
 """Tried one after the other: what is asked for most comes first."""
 
 
@@ -76,6 +77,8 @@ def create_app(settings: Settings) -> FastAPI:
         summary=openapi.SUMMARY,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=_operation_id,
     )
     app.state.streams = Streams(settings.max_streams, settings.max_streams_per_caller)

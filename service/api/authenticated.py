@@ -1,4 +1,4 @@
-"""Middleware: who may do what. Every path needs a key but the health checks, where keys are asked for at all.
+"""Middleware: who may do what. Where keys are asked for at all, every path needs one but health checks and `/docs`.
 
 In the place of a key there may be a token of the issuer that the operator names (`service.oidc`).
 """
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 OPEN: Final = frozenset({"/health/live", "/health/ready"})
 """For everyone: supervisors and load balancers ask there."""
+
+_DOCS: Final = "/docs"
+"""The page at this path and its files hold nothing of the deployment, and browsers send no key with an address."""
 
 _WEBHOOKS: Final = "/v1/webhooks"
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -71,6 +74,10 @@ def needed(method: str, path: str) -> Scope:
     return "admin" if method == "DELETE" else "write"
 
 
+def _is_open(path: str) -> bool:
+    return path in OPEN or path == _DOCS or path.startswith(f"{_DOCS}/")
+
+
 class Authenticated:
     """Lets in who has a key or a token (pure ASGI)."""
 
@@ -79,7 +86,7 @@ class Authenticated:
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http" and scope["path"] not in OPEN and scope["app"].state.asks_for_keys:
+        if scope["type"] == "http" and not _is_open(scope["path"]) and scope["app"].state.asks_for_keys:
             try:
                 caller = await _caller(scope)
             except PreceptorError as error:

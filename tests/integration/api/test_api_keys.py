@@ -59,10 +59,14 @@ def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
 
 
-def test_only_the_health_checks_need_no_key(http: httpx2.Client, admin: str) -> None:
+def test_only_the_health_checks_and_the_docs_page_need_no_key(http: httpx2.Client, admin: str) -> None:
     assert http.get("/health/live").status_code == 200
     assert http.get("/health/ready").status_code == 503  # There are no workers.
-    for path in ("/v1/jobs", "/v1/teachers", "/metrics", "/docs", "/openapi.json", "/version", "/nothing"):
+    for path in ("/docs", "/docs/page.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"):
+        assert http.get(path).status_code == 200, path
+    for path in ("/docs/", "/docs/../v1/jobs", "/docs/%2e%2e/v1/jobs", "/docs/x"):
+        assert http.request("GET", httpx2.URL(f"{http.base_url}{path}")).status_code in (401, 404), path
+    for path in ("/v1/jobs", "/v1/teachers", "/metrics", "/openapi.json", "/version", "/nothing", "/docs2"):
         refused = http.get(path)
         assert refused.status_code == 401, path
         assert refused.headers["WWW-Authenticate"].startswith("Bearer")
