@@ -1,13 +1,16 @@
 """Idempotency-Key: a POST repeated with the same key gets the same answer, and nothing happens twice."""
 
 import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 import structlog
 from fastapi import Depends, Header, Request, Response
+from pydantic import BaseModel
 
 from preceptor.contract.ids import new_id
+from preceptor.contract.versions import stored_form
 from service.state.aside import LARGE, aside
 from service.state.caller import CALLER
 from service.state.errors import Conflict, NotFound, PreceptorError, StateUnavailable
@@ -18,12 +21,18 @@ from .body import announced_length
 from .wording import KEY_PATTERN
 
 Act = Callable[[str], Awaitable[Response]]
+Resume = Callable[[str], Awaitable[Response | None]]
 log = structlog.stdlib.get_logger(__name__)
 _KEPT_BYTES: Final = 16 * 2**10
 """Of an answer's body. Redis holds every answer for a day, and a label set may have megabytes."""
 _REMADE: Final = ("location", "retry-after", "cache-control", "preference-applied")
 """What an answer that is made again has from the first one, besides its status."""
 _KEPT_HEADERS: Final = ("location", "retry-after", "etag", "content-type", "cache-control", "preference-applied")
+
+
+def form_of(body: BaseModel) -> str:
+    """What makes two bodies equal, also to a newer service, whose bodies have more fields."""
+    return json.dumps(stored_form(body)[0], separators=(",", ":"), sort_keys=True)
 
 
 def is_large(response: Response) -> bool:
@@ -55,6 +64,7 @@ class Once:
         content: Callable[[], bytes | str],
         act: Act,
         remake: Act | None = None,
+        resume: Resume | None = None,
         forget: Callable[[Response], bool] = is_large,
     ) -> Response:
         """Act once.
@@ -70,6 +80,9 @@ class Once:
         remake
             Makes the answer again from the id of its resource. Its status and headers stay those of the first
             answer; the resource may have changed since.
+        resume
+            Gives the answer where an earlier try was accepted, and could not say so: the request is not looked at
+            again, since what it needs may be gone, or the lane full. None where it was not accepted.
         forget
             Whether to make an answer again, where that is possible, in the place of keeping its body.
 
@@ -92,12 +105,14 @@ class Once:
             response.headers["Idempotency-Replayed"] = "true"
             return response
         try:
-            response = await act(begun.id)
+            response = await resume(begun.id) if resume is not None and begun.state == "resumed" else None
+            if response is None:
+                response = await act(begun.id)
         except PreceptorError as error:
-            # Refused: nothing was done, and the request may be corrected under its key. After a failure of ours
-            # a part may have been done: the key keeps its id, so that the next try completes that part.
-            if error.status < 500:
-                await state.idempotency.abandon(scope, self._key)
+            # Refused: nothing was done, and the request may be corrected under its key. After a failure of ours, now
+            # or in an earlier try, a part may have been done: the key keeps its id, so that the next try completes it.
+            if error.status < 500 and begun.state == "new":
+                await state.idempotency.abandon(scope, self._key, begun.id)
             raise
         remade = remake is not None and forget(response)
         answer = StoredAnswer(
@@ -106,7 +121,7 @@ class Once:
             body=None if remade else bytes(response.body).decode(),
         )
         try:
-            await state.idempotency.complete(scope, self._key, answer)
+            await state.idempotency.complete(scope, self._key, begun.id, answer)
         except StateUnavailable:
             # It is done. The key still holds the id: a replay does it again under this id, and so changes nothing.
             log.warning("answer not kept for its Idempotency-Key", path=self._request.url.path)

@@ -1,5 +1,7 @@
 """`/v1/label-sets`: ordered class names, content-addressed."""
 
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 
 from preceptor.contract.ids import LABEL_SET, LabelSetId
@@ -12,7 +14,7 @@ from service.state.state import State
 
 from .context import StateOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
-from .idempotent import OnceOf
+from .idempotent import OnceOf, form_of
 from .problems import problems
 from .strict_route import StrictRoute
 
@@ -32,7 +34,7 @@ async def register_label_set(body: LabelSetBody, state: StateOf, once: OnceOf) -
     async def remake(id: str) -> Response:
         return await _shown(await _found(state, id))
 
-    return await once.run(state, LABEL_SET, body.model_dump_json, act, remake)
+    return await once.run(state, LABEL_SET, partial(form_of, body), act, remake)
 
 
 @router.get("", response_model=Page[LabelSet], responses=problems())

@@ -1,5 +1,7 @@
 """`/v1/recommendations`: rank the zoo for a student."""
 
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 
 from preceptor.contract.ids import RECOMMENDATION, RecommendationId
@@ -10,10 +12,10 @@ from service.actions import recommendations as actions
 
 from .context import StateOf, WaitOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
-from .idempotent import OnceOf, is_large_or_final
+from .idempotent import OnceOf, form_of, is_large_or_final
 from .problems import problems
 from .strict_route import StrictRoute
-from .waiting import accepted, whole
+from .waiting import accepted, resumed, whole
 
 router = APIRouter(prefix="/v1/recommendations", tags=["recommendations"], route_class=StrictRoute)
 
@@ -33,7 +35,8 @@ async def recommend(body: RecommendationBody, state: StateOf, wait: WaitOf, once
     async def remake(id: str) -> Response:
         return document(await whole(state, id))
 
-    return await once.run(state, RECOMMENDATION, body.model_dump_json, act, remake, is_large_or_final)
+    resume = partial(resumed, state, wait)
+    return await once.run(state, RECOMMENDATION, partial(form_of, body), act, remake, resume, is_large_or_final)
 
 
 @router.get("", response_model=Page[JobSummary], responses=problems())

@@ -23,10 +23,10 @@ from service.actions.upload import staged
 from .body import RAW, caller_gone, raw_body
 from .context import StateOf, WaitOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
-from .idempotent import OnceOf
+from .idempotent import OnceOf, form_of
 from .problems import problems
 from .strict_route import StrictRoute
-from .waiting import accepted, whole
+from .waiting import accepted, resumed, whole
 
 router = APIRouter(prefix="/v1/teachers", tags=["teachers"], route_class=StrictRoute)
 

@@ -71,6 +71,12 @@ async def accepted(state: State, summary: JobSummary, wait: float) -> Response:
     return document(await _whole(state, summary), status=202, headers={**headers, "Retry-After": "1"})
 
 
+async def resumed(state: State, wait: float, id: str) -> Response | None:
+    """The answer to the POST of a job that was accepted by an earlier try; None where it was not."""
+    summary = await state.jobs.get(id)
+    return None if summary is None else await accepted(state, summary, wait)
+
+
 async def _ended(state: State, summary: JobSummary, wait: float) -> JobSummary:
     """The job's last known state, at its end or after `wait` seconds."""
     with suppress(TimeoutError):

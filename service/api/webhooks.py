@@ -1,5 +1,6 @@
 """`/v1/webhooks`: addresses that hear of the end of jobs. All of it needs the scope `admin`."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,7 +13,7 @@ from service.state.errors import NotFound
 
 from .context import StateOf
 from .documents import Cursor, IfNoneMatch, Limit, conditional, document, page
-from .idempotent import OnceOf
+from .idempotent import OnceOf, form_of
 from .problems import problems
 from .strict_route import StrictRoute
 
@@ -32,7 +33,7 @@ async def create_webhook(body: WebhookBody, state: StateOf, once: OnceOf) -> Res
         return document(actions.created(await actions.get(state, id)))
 
     # No answer with a secret is kept: a removed webhook's goes with the webhook.
-    return await once.run(state, WEBHOOK, body.model_dump_json, act, remake, forget=lambda _: True)
+    return await once.run(state, WEBHOOK, partial(form_of, body), act, remake, forget=lambda _: True)
 
 
 @router.get("", response_model=Page[Webhook], responses=problems())

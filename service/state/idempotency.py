@@ -25,9 +25,22 @@ if known then
   if answer then return {'done', id, answer} end
   return {'resumed', id, ''}
 end
+redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'id', ARGV[2])
 redis.call('ZADD', KEYS[2], now + ARGV[3], KEYS[1])
 return {'new', ARGV[2], ''}
+"""
+
+# KEYS: entry. ARGV: id, answer. The first answer stands; of a key that was reserved anew since, none is written.
+_COMPLETE: Final = """
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return 0 end
+return redis.call('HSETNX', KEYS[1], 'answer', ARGV[2])
+"""
+
+# KEYS: entry. ARGV: id.
+_ABANDON: Final = """
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] or redis.call('HEXISTS', KEYS[1], 'answer') == 1 then return 0 end
+return redis.call('DEL', KEYS[1])
 """
 
 
@@ -56,6 +69,8 @@ class Idempotency:
         self._client = client
         self._ttl = ttl
         self._begin = client.register_script(_BEGIN)
+        self._complete = client.register_script(_COMPLETE)
+        self._abandon = client.register_script(_ABANDON)
 
     async def begin(self, scope: str, key: str, fingerprint: str, fresh_id: str) -> Begun:
         """Look a key up, or reserve it.
@@ -92,22 +107,16 @@ class Idempotency:
         # An answer that cannot be read is made again, under the same id.
         return Begun("resumed" if state == "done" and stored is None else cast(Any, state), id, stored)
 
-    async def complete(self, scope: str, key: str, answer: StoredAnswer) -> None:
-        """Remember the answer."""
+    async def complete(self, scope: str, key: str, id: str, answer: StoredAnswer) -> None:
+        """Remember the answer of the request that acted under `id`; of two that were sent at once, the first."""
+        text = json.dumps({"status": answer.status, "headers": answer.headers, "body": answer.body})
         with translated():
-            await cast(
-                Any,
-                self._client.hset(
-                    _entry(scope, key),
-                    "answer",
-                    json.dumps({"status": answer.status, "headers": answer.headers, "body": answer.body}),
-                ),
-            )
+            await self._complete(keys=[_entry(scope, key)], args=[id, text])
 
-    async def abandon(self, scope: str, key: str) -> None:
+    async def abandon(self, scope: str, key: str, id: str) -> None:
         """Forget a request that was refused: sent again, it is looked at again."""
         with translated():
-            await self._client.delete(_entry(scope, key))
+            await self._abandon(keys=[_entry(scope, key)], args=[id])
 
 
 def _stored(text: str) -> StoredAnswer | None:

@@ -8,7 +8,6 @@ from .connection import RedisClient, translated
 
 _OLDEST: Final = 7
 """Major version of the oldest server whose commands are enough."""
-_TRIED_SECONDS: Final = 60
 
 
 @dataclass(frozen=True)
@@ -76,4 +75,4 @@ async def try_a_write(client: RedisClient) -> None:
         The text says which of these it is.
     """
     with translated():
-        await client.set(redis_keys.TRIED, "1", ex=_TRIED_SECONDS)
+        await client.set(redis_keys.TRIED, "1")

@@ -180,11 +180,11 @@ def _record(files: Files, folder: Path) -> Outcome:
 
     async def asked() -> Any:
         await state.idempotency.begin(scope, "key", "same", id)
-        await state.idempotency.complete(scope, "key", StoredAnswer(200, {}, None))
+        await state.idempotency.complete(scope, "key", id, StoredAnswer(200, {}, None))
         entry = redis_keys.idempotency(hashlib.sha256(f"{scope}\0key".encode()).hexdigest())
         await cast(Any, state.client.hset(entry, "answer", text))
         found = await state.idempotency.begin(scope, "key", "same", new_id(TEACHER))
-        await state.idempotency.abandon(scope, "key")
+        await cast(Any, state.client.delete(entry))
         return found
 
     found = application.wait(asked())

@@ -59,9 +59,13 @@ def test_an_index_that_is_being_rebuilt_is_named(http: httpx2.Client, server: An
 
 def test_settings_that_lose_work_are_advised_against(http: httpx2.Client, server: Any) -> None:
     assert checks_of(http)["redis"]["advice"] == ""
-    server.config_set("maxmemory-policy", "allkeys-lru")
-    server.config_set("appendonly", "no")
-    advice = checks_of(http)["redis"]["advice"]
+    try:
+        server.config_set("maxmemory-policy", "allkeys-lru")
+        server.config_set("appendonly", "no")
+        advice = checks_of(http)["redis"]["advice"]
+    finally:
+        server.config_set("maxmemory-policy", "volatile-lru")
+        server.config_set("appendonly", "yes")
     assert "evicts jobs" in advice
     assert "appendonly" in advice
 

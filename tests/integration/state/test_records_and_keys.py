@@ -78,7 +78,7 @@ async def test_an_idempotency_key_reserves_one_id(state: State) -> None:
     resumed = await keys.begin("POST /x", "k", "body", "id-2")
     assert (resumed.state, resumed.id) == ("resumed", "id-1")
     answer = StoredAnswer(201, {"location": "/x/id-1"}, "{}")
-    await keys.complete("POST /x", "k", answer)
+    await keys.complete("POST /x", "k", "id-1", answer)
     done = await keys.begin("POST /x", "k", "body", "id-3")
     assert (done.state, done.id, done.answer) == ("done", "id-1", answer)
     with pytest.raises(IdempotencyMismatch):
