@@ -48,7 +48,7 @@ class Webhook(Answer):
 
 
 class CreatedWebhook(Webhook):
-    """A webhook at its creation, the one time that its secret is shown."""
+    """A webhook at its creation, the one time that its secret is shown, but for a replay of the request."""
 
     secret: str = Field(description="`whsec_` and the base64 of the signing key. Keep it; it is not shown again")
 
