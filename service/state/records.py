@@ -110,6 +110,7 @@ class Records(Generic[DocumentT]):
         self._ensure_index = ensure_index
         self._portions = Portions(client, redis_keys.record(collection))
         self.most = 0
+        self._unasked = 0  # How many more may be created before they are counted again.
 
     def folder(self, id: str) -> str:
         """Prefix of everything in the store that belongs to a document."""
@@ -130,7 +131,7 @@ class Records(Generic[DocumentT]):
             There are as many as there may be. Files that were put into the document's folder are removed.
         """
         key = self._document_key(_id(document))
-        if self.most and await self._count() >= self.most:
+        if self.most and await self._is_full():
             known = await self.get(_id(document))
             if known is not None:
                 return known, False
@@ -330,9 +331,15 @@ class Records(Generic[DocumentT]):
                 self._note(pipeline, id)
                 await pipeline.execute()
 
-    async def _count(self) -> int:
+    async def _is_full(self) -> bool:
+        """Whether there are as many as there may be. Far from it, only every hundredth new one is counted."""
+        if self._unasked > 0:
+            self._unasked -= 1
+            return False
         with translated():
-            return await self._client.zcard(redis_keys.order(self.collection))
+            left = self.most - await self._client.zcard(redis_keys.order(self.collection))
+        self._unasked = min(left // 10, 100)
+        return left <= 0
 
     def _full(self) -> Conflict:
         name = self.collection.replace("-", "_").upper()

@@ -81,3 +81,10 @@ def test_a_page_ends_where_it_would_get_too_long(
     assert 3 <= len(pages) <= 6
     with Client(base_url) as client:
         assert [one.id for one in client.label_sets.list()] == listed
+
+
+def test_the_most_is_met_exactly_though_not_every_one_is_counted(http: httpx2.Client, app: FastAPI) -> None:
+    state: State = app.state.preceptor
+    state.label_sets.most = 45
+    answers = [http.post("/v1/label-sets", json={"labels": ["a", f"b{number}"]}).status_code for number in range(50)]
+    assert answers == [201] * 45 + [409] * 5
