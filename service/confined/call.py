@@ -82,7 +82,7 @@ async def _started(processes: ForkServer, module: str, folder: Path) -> Forked:
 
 def _discard(starting: "asyncio.Future[Forked]") -> None:
     if not starting.cancelled() and starting.exception() is None:
-        starting.result().line.socket.close()  # It ends with its line.
+        asyncio.get_running_loop().run_in_executor(None, starting.result().end)
 
 
 async def _readable(line: Line) -> None:

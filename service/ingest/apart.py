@@ -118,7 +118,8 @@ async def _made(
             _tell_end(1, settings)
         return told["made"]
     except BaseException:
-        target.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error is the one to be read
+            target.unlink(missing_ok=True)
         raise
 
 
