@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 OPEN: Final = frozenset({"/health/live", "/health/ready"})
 """For everyone: supervisors and load balancers ask there."""
 
-_DOCS: Final = "/docs"
-"""The page at this path and its files hold nothing of the deployment, and browsers send no key with an address."""
+PAGE: Final = frozenset({"/docs", "/docs/page.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"})
+"""A page that holds nothing of the deployment: browsers send no key with an address."""
+
+_KEYLESS: Final = OPEN | PAGE
 
 _WEBHOOKS: Final = "/v1/webhooks"
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -74,10 +76,6 @@ def needed(method: str, path: str) -> Scope:
     return "admin" if method == "DELETE" else "write"
 
 
-def _is_open(path: str) -> bool:
-    return path in OPEN or path == _DOCS or path.startswith(f"{_DOCS}/")
-
-
 class Authenticated:
     """Lets in who has a key or a token (pure ASGI)."""
 
@@ -86,7 +84,7 @@ class Authenticated:
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http" and not _is_open(scope["path"]) and scope["app"].state.asks_for_keys:
+        if scope["type"] == "http" and scope["path"] not in _KEYLESS and scope["app"].state.asks_for_keys:
             try:
                 caller = await _caller(scope)
             except PreceptorError as error:

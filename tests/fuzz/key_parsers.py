@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.problem import MEDIA_TYPE, Problem
+from service.api.authenticated import OPEN, PAGE
 from service.state import redis_keys
 from service.state.idempotency import StoredAnswer
 from service.state.state import State
@@ -28,7 +29,7 @@ from .json_mutations import NUMBERS, STRINGS, spoilt, text_of
 
 _SCOPES: Final = ("read", "write", "admin")
 _KEYS: Final = (*_SCOPES, "expired", "none", "wrong", "doubled")
-_OPEN: Final = ("/health/live", "/health/ready")
+_OPEN: Final = OPEN | PAGE
 
 
 class Guarded(Application):
