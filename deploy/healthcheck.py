@@ -6,9 +6,8 @@ recent. Neither looks at its neighbours: a restart would not mend them. `/health
 
 import socket
 import sys
-import time
 import urllib.request
-from typing import Final
+from typing import Final, cast
 
 import redis
 from redis.exceptions import RedisError
@@ -43,7 +42,9 @@ def worker_problem(settings: Settings, host: str) -> str | None:
         with redis.Redis.from_url(
             settings.redis_url, decode_responses=True, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
         ) as client:
-            since = time.time() - _LEASES * settings.lease_seconds
+            # Redis' clock, by which workers show life: this container's may differ.
+            seconds, _ = cast("tuple[int, int]", client.time())
+            since = seconds - _LEASES * settings.lease_seconds
             for lane in LANES:
                 names = client.zrangebyscore(redis_keys.workers(lane), since, "+inf")
                 if any(str(name).rpartition("-")[0] == host for name in names):

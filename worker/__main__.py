@@ -13,13 +13,17 @@ from service.state.settings import Settings
 from service.state.state import State
 from service.telemetry import TelemetryMissing, switch_on
 
+from .device_missing import DeviceMissing
+
 _MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 
 
 async def _serve(settings: Settings, lane: Lane) -> None:
     from worker.jobs.consumer import Consumer
     from worker.jobs.registry import tasks_of  # imports torch; after the arguments were read
+    from worker.teachers.torch_running import require_device
 
+    require_device(settings.device)
     async with State(settings) as state:
         tempfile.tempdir = str(state.workplace)  # What libraries leave there goes when this process is killed.
         consumer = Consumer(state, lane, tasks_of(settings, lane))
@@ -41,8 +45,13 @@ def main() -> int:
     except TelemetryMissing as error:
         print(error, file=sys.stderr)
         return _MISCONFIGURED
-    asyncio.run(_serve(settings, arguments.lane))
-    end_traces()
+    try:
+        asyncio.run(_serve(settings, arguments.lane))
+    except DeviceMissing as error:
+        print(error, file=sys.stderr)
+        return _MISCONFIGURED
+    finally:
+        end_traces()
     return 0
 
 

@@ -2,9 +2,9 @@
 
 import platform
 from importlib.metadata import version
-from typing import cast
+from typing import Annotated, cast
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from preceptor.contract.health import Health, Version
@@ -30,9 +30,16 @@ async def live() -> Health:
     response_model=Health,
     responses={**_PROBLEMS, 503: {"model": Health, "description": "Something is missing; `checks` says what"}},
 )
-async def ready(request: Request) -> Response:
+async def ready(
+    request: Request,
+    workers: Annotated[
+        bool, Query(description="Whether a lane without a worker counts; a load balancer says `false`")
+    ] = True,
+) -> Response:
     """Redis, the store, the index and the workers are there; 503 with what is missing where they are not."""
     checks = await cast(Readiness, request.app.state.readiness).checks()
+    if not workers:
+        checks = {name: check for name, check in checks.items() if not name.startswith("worker:")}
     failing = any(check.status == "failing" for check in checks.values())
     health = Health(status="failing" if failing else "ok", checks=checks)
     return Response(health.model_dump_json(), status_code=503 if failing else 200, media_type="application/json")

@@ -65,7 +65,17 @@ COUNTERS: Final[dict[str, Counter]] = {
     ),
     "ot_items": Counter("Optimal transport problems solved", ("solver",), (("exact",), ("sinkhorn",))),
     "ot_unconverged_items": Counter("Sinkhorn problems that stopped short of their tolerance", (), ((),)),
-    "teachers_skipped": Counter("Teachers that a ranking left out because they could not be scored", (), ((),)),
+    "ot_iterations": Counter("Iterations of all Sinkhorn problems, Newton steps among them", (), ((),)),
+    "teachers_skipped": Counter("Teachers that a ranking left out: of no use, or its budget was used up", (), ((),)),
+    "teacher_failures": Counter(
+        "Teachers that could not be loaded or run (unusable), got no score (unscored), or failed validation (rejected)",
+        ("kind", "reason"),
+        (
+            *product(("recommendation",), ("unusable", "unscored")),
+            ("distillation", "unusable"),
+            ("validation", "rejected"),
+        ),
+    ),
 }
 """Every counter, by its name in Redis. Prometheus knows it as `preceptor_<name>_total`."""
 

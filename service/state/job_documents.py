@@ -25,6 +25,7 @@ class StoredRequest(BaseModel):
     caller: str | None = None
     trace: str | None = None
     contract: int = 1
+    request_id: str | None = None
 
 
 class StoredOutcome(BaseModel):

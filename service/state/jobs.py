@@ -7,6 +7,7 @@ ended. Redis holds what is under way: all of it can be made again from the store
 from contextlib import suppress
 from typing import cast
 
+import structlog
 from pydantic import BaseModel
 
 from preceptor.contract.base import now
@@ -46,6 +47,7 @@ class Jobs(Recovery):
 
     async def _submit(self, id: str, kind: JobKind, lane: Lane, request: BaseModel) -> JobSummary:
         caller = CALLER.get()
+        structlog.contextvars.bind_contextvars(job=id)
         await self._refuse_early(lane)
         form, contract = stored_form(request)
         stored = StoredRequest(
@@ -56,6 +58,7 @@ class Jobs(Recovery):
             caller=None if caller is None else caller.key,
             trace=traces.carried() or None,
             contract=contract,
+            request_id=structlog.contextvars.get_contextvars().get("request_id"),
         )
         first = await self._store.create(request_key(id), stored.model_dump_json().encode())
         try:

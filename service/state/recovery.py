@@ -83,7 +83,7 @@ class Recovery(Deliveries):
         if await self._store.get(request_key(id)) is not None:
             await self._restore_waiting(id, canceled=False)
 
-    async def reap(self, *, silent: bool = True) -> int:
+    async def reap(self, *, silent: bool = True) -> list[str]:
         """Re-queue jobs whose worker fell silent or whose delay is over, and replace lost messages.
 
         Parameters
@@ -93,15 +93,16 @@ class Recovery(Deliveries):
 
         Returns
         -------
-        int
-            How many jobs were taken from a silent worker.
+        list
+            The jobs that were taken from a silent worker.
         """
-        requeued = 0
+        requeued: list[str] = []
         moment = await self._now()
         for lane in LANES:
             if silent:
                 for id in await self._due(redis_keys.leases(lane), moment):
-                    requeued += await self._take_back(id)
+                    if await self._take_back(id):
+                        requeued.append(id)
             for id in await self._due(redis_keys.delayed(lane), moment):
                 if await self._script(scripts.REAP, id) == "queued":
                     await self._enqueue(id)
@@ -165,6 +166,8 @@ class Recovery(Deliveries):
                 queued += await self._restore_waiting(id, canceled=id in cancels)
             elif id in cancels and not JobStatus(status).terminal:  # Redis has lost that it was asked to stop.
                 await self._stop(id)
+            elif id in cancels:  # The service was killed when it had written this for a job that ended meanwhile.
+                await self._store.delete(cancel_key(id))
             if outcome is not None and left.get(id, set()) - {result_key(id, outcome.fence or 0)}:
                 await self.sweep(id, outcome)
         return ended, queued

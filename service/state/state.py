@@ -241,7 +241,7 @@ class State:
             self._trusted_from = moment + self.settings.lease_seconds
         requeued = await self.jobs.reap(silent=moment >= self._trusted_from)
         if requeued:
-            log.warning("jobs re-queued: their worker fell silent", jobs=requeued)
+            log.warning("jobs re-queued: their worker fell silent", jobs=requeued[:20], count=len(requeued))
         await self.webhooks.announce()  # Before they may be removed.
         if expired := await self.jobs.expire():
             log.info("ended jobs removed after their retention", jobs=expired)

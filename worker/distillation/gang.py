@@ -23,6 +23,7 @@ from torch import Tensor
 
 from preceptor.contract.distillations import EpochMetrics
 from service.state.errors import JobFailed
+from worker.transport.tally import SOLVED
 
 from .checkpoints import Ledger
 from .losses.term import Term
@@ -38,7 +39,7 @@ _END: Final = 5.0
 """Seconds that a process has to end by itself."""
 
 log = structlog.stdlib.get_logger(__name__)
-Kind = Literal["step", "skip", "epoch", "state", "stopped", "done", "failed", "crashed"]
+Kind = Literal["step", "skip", "epoch", "state", "solved", "stopped", "done", "failed", "crashed"]
 Said = tuple[Kind, Any]
 
 
@@ -132,6 +133,8 @@ class Gang:
                     watch.skip(value)
                 elif kind == "state":
                     keep(value)
+                elif kind == "solved":
+                    SOLVED.count(value)
                 elif kind == "stopped":
                     raise stopping or TrainingStopped("stopped")
                 elif kind == "done":
@@ -214,6 +217,7 @@ def serve(
             if assignment == b"stop":
                 continue  # It came after the last step of a run that is over.
             said = _work(line, machine, assignment)
+            _say(line, "solved", SOLVED.take())
             if rank == 0 or said[0] in ("failed", "crashed"):
                 _say(line, *said)
     except (BrokenPipeError, ConnectionResetError):

@@ -159,7 +159,7 @@ class Consumer:
             await ended(lease)
             await context.close()
             del self._running[job_id]
-            structlog.contextvars.unbind_contextvars("job")
+            structlog.contextvars.unbind_contextvars("job", "request_id")
 
     async def _begin(self, context: JobContext, *, alone: bool) -> None:
         """Run a job beside others, or `alone`: one that has lost a worker may be what ended it."""
@@ -193,7 +193,12 @@ class Consumer:
                 log.info("job handed back: it needs a newer worker", contract=stored.contract, ours=CONTRACT)
                 await self._persist(context, "handed back", lambda: jobs.release(id, fence, stored.contract))
                 return
-            result = await self._tasks[summary.kind](context, stored.request)
+            if stored.request_id:
+                structlog.contextvars.bind_contextvars(request_id=stored.request_id)
+            try:
+                result = await self._tasks[summary.kind](context, stored.request)
+            finally:
+                self._figures.count_failures(summary.kind, context.teacher_failures)
             trace_stages(result, started_ns)
             await context.close()
             if await self._persist(context, "succeeded", lambda: jobs.succeed(id, fence, result)):

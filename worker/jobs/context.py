@@ -16,6 +16,7 @@ from service.state.state import State
 T = TypeVar("T")
 P = ParamSpec("P")
 StopReason = Literal["canceled", "drain", "lost", "timeout"]
+TeacherFailure = Literal["unusable", "unscored", "rejected"]
 Outcome = Literal["unwritten", "succeeded", "canceled", "failed", "handed back", "tried again", "superseded"]
 _CACHE_SECONDS: Final = 30.0
 _STORE_SECONDS: Final = 300.0
@@ -49,6 +50,8 @@ class JobContext:
         self.outcome: Outcome = "unwritten"
         """How this delivery ended, as traces tell it; `problem` is its kind where it failed."""
         self.problem = ""
+        self.teacher_failures: list[TeacherFailure] = []
+        """Why teachers were of no use to the job, for the figures."""
         self._loop = asyncio.get_running_loop()
         self._stop: StopReason | None = None
         self._stopping = threading.Event()

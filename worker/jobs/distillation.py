@@ -183,6 +183,7 @@ class Distiller:
             if inputs.transfer is not None:
                 spoken, _ = outputs.over(teacher, folder, on_transfer, str(body.transfer), inputs.transfer)
         except TeacherUnusable as error:
+            context.teacher_failures.append("unusable")
             raise JobFailed(f"{teacher.name} ({teacher.id}) cannot teach this student: {error.detail}") from error
         names = LabelSetBody(labels=teacher.labels or [])
         cost, _ = space.cost(names, inputs.labels)

@@ -3,6 +3,7 @@
 import math
 import os
 from bisect import bisect_left
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +18,8 @@ from service.state.figures import BUCKETS, SECONDS_BUCKET, SECONDS_SUM, WorkerRe
 from service.state.lanes import Lane
 from service.state.state import State
 from worker.transport.tally import SOLVED
+
+from .context import TeacherFailure
 
 
 class WorkerFigures:
@@ -40,6 +43,11 @@ class WorkerFigures:
             if result.method == "label_transport":
                 self._add("ot_items", result.solved, "exact")
 
+    def count_failures(self, kind: JobKind, failures: Sequence[TeacherFailure]) -> None:
+        """Count teachers that were of no use to a job, however it ended."""
+        for reason in failures:
+            self._add("teacher_failures", 1, kind, reason)
+
     async def publish(self) -> None:
         """Add everything counted since the last time, and tell of this process.
 
@@ -48,9 +56,10 @@ class WorkerFigures:
         StateUnavailable
             It stays counted, and is added the next time.
         """
-        items, unconverged = SOLVED.take()
-        self._add("ot_items", items, "sinkhorn")
-        self._add("ot_unconverged_items", unconverged)
+        solved = SOLVED.take()
+        self._add("ot_items", solved.items, "sinkhorn")
+        self._add("ot_unconverged_items", solved.unconverged)
+        self._add("ot_iterations", solved.iterations)
         amounts, self._pending = self._pending, {}
         try:
             if amounts:

@@ -154,6 +154,7 @@ class Recommender:
             except (PreceptorError, MissingEvidence, ValueError) as error:
                 reason = error.detail if isinstance(error, PreceptorError) else str(error)
                 failed.append(skipped(contender, reason))
+                context.teacher_failures.append("unusable" if isinstance(error, TeacherUnusable) else "unscored")
                 context.emit("teacher", {"name": contender.name, "reason": reason})
             else:
                 scored.append(row)

@@ -5,6 +5,7 @@ from typing import Any
 
 from preceptor.contract.base import now
 from preceptor.contract.labels import LabelSetBody
+from preceptor.contract.teachers import TeacherStatus
 from preceptor.contract.validations import ValidationBody, ValidationResult
 from service.state import label_sets
 from service.state.errors import JobFailed, NotFound
@@ -58,6 +59,8 @@ async def validate(context: JobContext, request: dict[str, Any], settings: Setti
                 }
             )
         )
+    if verdict.status == TeacherStatus.REJECTED:
+        context.teacher_failures.append("rejected")
     return ValidationResult(
         status=verdict.status, reason=verdict.reason, seconds=round(time.perf_counter() - started, 3)
     )

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from worker.device_missing import DeviceMissing
+
 from .interface import Float32
 from .rejection import TeacherUnusable
 
@@ -27,6 +29,23 @@ def device_for(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise TeacherUnusable(f"the device {name!r} is not available on this worker; set it to auto or cpu")
     return device
+
+
+def require_device(name: str) -> None:
+    """Compute one number on the device of a setting: a worker without it would fail every job that it takes.
+
+    Raises
+    ------
+    DeviceMissing
+    """
+    try:
+        (torch.ones(1, device=device_for(name)) + 1).cpu()
+    except (TeacherUnusable, RuntimeError) as error:
+        reason = error.detail if isinstance(error, TeacherUnusable) else str(error).splitlines()[0]
+        raise DeviceMissing(
+            f"PRECEPTOR_DEVICE is {name!r}, and this worker cannot compute there: {reason}. Give it the device, or set "
+            "PRECEPTOR_DEVICE to auto or cpu"
+        ) from error
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def sinkhorn(
             teacher_potentials=teacher_potentials,
             engine=engine,
         )
-    SOLVED.add(result.converged)
+    SOLVED.add(result.converged, result.iterations)
     return result
 
 

@@ -1,39 +1,56 @@
-"""How many entropic problems this process has solved, and how many of them stopped short of their tolerance."""
+"""How many entropic problems this process has solved, in how many iterations, and how many stopped short."""
 
 import threading
-from typing import Final
+from typing import Final, NamedTuple
 
+import torch
 from torch import Tensor
 
 
 class Tally:
-    """Two growing numbers, shared by all threads."""
+    """Growing numbers, shared by all threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._items = 0
         self._unconverged = 0
+        self._iterations = 0
 
-    def add(self, converged: Tensor) -> None:
+    def add(self, converged: Tensor, iterations: Tensor) -> None:
         """Count a solved batch.
 
         Parameters
         ----------
         converged
             Shape (N,), bool.
+        iterations
+            Shape (N,), int.
         """
-        items = converged.shape[0]
-        missed = items - int(converged.sum())
-        with self._lock:
-            self._items += items
-            self._unconverged += missed
+        # One transfer where the numbers are on a GPU.
+        reached, spent = map(int, torch.stack([converged.sum(), iterations.sum()]).cpu().numpy())
+        self.count(Solved(converged.shape[0], converged.shape[0] - reached, spent))
 
-    def take(self) -> tuple[int, int]:
-        """Items and unconverged items since the last call."""
+    def count(self, solved: "Solved") -> None:
+        """Add what was counted elsewhere."""
         with self._lock:
-            taken = self._items, self._unconverged
-            self._items = self._unconverged = 0
+            self._items += solved.items
+            self._unconverged += solved.unconverged
+            self._iterations += solved.iterations
+
+    def take(self) -> "Solved":
+        """What was counted since the last call."""
+        with self._lock:
+            taken = Solved(self._items, self._unconverged, self._iterations)
+            self._items = self._unconverged = self._iterations = 0
         return taken
+
+
+class Solved(NamedTuple):
+    """Problems, those of them that stopped short of their tolerance, and the iterations of all."""
+
+    items: int
+    unconverged: int
+    iterations: int
 
 
 SOLVED: Final = Tally()

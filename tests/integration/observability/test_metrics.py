@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
+import structlog
 import torch
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
@@ -184,7 +185,7 @@ async def test_a_job_that_outlives_its_workers_is_a_dead_letter(settings: Settin
         for number in (1, 2):
             assert (await state.jobs.take(job, f"lost-{number}")).deliveries == number
             await state.client.zadd(redis_keys.leases("recommend"), {job: 1})  # The worker has fallen silent.
-            assert await state.jobs.reap() == 1
+            assert len(await state.jobs.reap()) == 1
         assert (await state.jobs.take(job, "third")).code == "exhausted"
     series = await scraped(settings)
     assert at(series, "job_redeliveries_total", kind="recommendation", reason="lost") == 2
@@ -215,6 +216,7 @@ async def test_transport_problems_are_counted_where_they_are_solved(settings: Se
         await WorkerFigures(state, "recommend", "here-1").publish()
     series = await scraped(settings)
     assert at(series, "ot_items_total", solver="sinkhorn") == before + 11
+    assert at(series, "ot_iterations_total") >= 22
     assert at(series, "ot_unconverged_items_total") == missed
 
 
@@ -231,3 +233,32 @@ async def test_what_redis_did_not_take_is_added_later(settings: Settings, redis_
         redis_server.ensure()
         await figures.publish()
     assert at(await scraped(settings), "teachers_skipped_total") == 1
+
+
+async def test_teachers_that_fail_a_job_are_counted_although_it_has_no_result(settings: Settings) -> None:
+    async def useless(context: JobContext, request: dict[str, Any]) -> BaseModel:
+        context.teacher_failures += ["unusable", "unusable"]
+        raise JobFailed("no teacher could be ranked")
+
+    async with working(settings, useless) as state:
+        assert await until_ended(state, await submitted(state)) is JobStatus.FAILED
+    series = await scraped(settings)
+    assert at(series, "teacher_failures_total", kind="recommendation", reason="unusable") == 2
+    assert at(series, "teacher_failures_total", kind="validation", reason="rejected") == 0
+
+
+async def test_a_job_is_found_from_the_request_that_submitted_it(settings: Settings) -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def look(context: JobContext, request: dict[str, Any]) -> BaseModel:
+        seen.append(structlog.contextvars.get_contextvars())
+        return result()
+
+    async with working(settings, look) as state:
+        structlog.contextvars.bind_contextvars(request_id="request-1")
+        id = await submitted(state)
+        assert structlog.contextvars.get_contextvars()["job"] == id
+        structlog.contextvars.clear_contextvars()
+        await until_ended(state, id)
+    assert seen[0]["request_id"] == "request-1"
+    assert seen[0]["job"] == id

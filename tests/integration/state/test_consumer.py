@@ -113,7 +113,7 @@ async def test_a_step_that_holds_the_interpreter_loses_no_lease(settings: Settin
         until = time.monotonic() + 3 * settings.lease_seconds
         while time.monotonic() < until:
             await asyncio.sleep(0.1)
-            assert await running.state.jobs.reap() == 0
+            assert await running.state.jobs.reap() == []
         summary = await running.state.jobs.get(id)
         assert summary is not None
         assert (summary.status, summary.deliveries) == (JobStatus.RUNNING, 1)

@@ -86,7 +86,7 @@ async def test_the_reaper_completes_the_end_of_a_worker_that_died_while_writing_
     with pytest.raises(StateUnavailable):
         await state.jobs.succeed(id, taken.fence, Answer(value=1))
     await expire_lease(state, id)
-    assert await state.jobs.reap() == 0
+    assert await state.jobs.reap() == []
     assert await status_of(state, id) == JobStatus.SUCCEEDED
     assert await state.jobs.result(id) == b'{"value":1}'
 
