@@ -31,6 +31,7 @@ from service.api.finished import Finished
 from service.api.known_hosts import KnownHosts
 from service.api.methods import Methods
 from service.api.observed import Observed
+from service.api.readiness import Readiness
 from service.api.streams import Streams
 from service.egress import Egress
 from service.hosts import Hosts
@@ -62,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
             state.teachers.most = settings.max_teachers
             state.probes.most = settings.max_probes
             state.label_sets.most = settings.max_label_sets
+            app.state.readiness = Readiness(state)
             app.state.tokens = tokens
             app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)
             reaper = asyncio.create_task(state.reap_for_ever(), name="reaper")
