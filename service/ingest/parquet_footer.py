@@ -95,7 +95,7 @@ def row_groups(source: Path) -> list[RowGroup]:
                 footer, position = thrift.struct(part, 0, _WANTED, budget=thrift.Budget(_MAX_ELEMENTS))
             if position != length:
                 raise ValueError("bytes behind the footer")
-            _check_lists(footer, _STRUCTS["file"], dict)
+            _check_lists(footer, (*_STRUCTS["file"], _GROUPS), dict)
             groups = [_group(group) for group in footer[_GROUPS]]
             columns = len(footer[_SCHEMA])
         except thrift.TooMany as error:
@@ -116,11 +116,13 @@ def row_groups(source: Path) -> list[RowGroup]:
 
 
 def _group(fields: dict[int, Any]) -> RowGroup:
-    _check_lists(fields, _STRUCTS["group"], dict)
+    _check_lists(fields, (*_STRUCTS["group"], _COLUMNS), dict)
     return RowGroup(_number(fields[_ROWS]), [_chunk(column[_META]) for column in fields[_COLUMNS]])
 
 
-def _chunk(fields: dict[int, Any]) -> Chunk:
+def _chunk(fields: Any) -> Chunk:
+    if not isinstance(fields, dict):
+        raise TypeError("a column of another type")
     _check_lists(fields, _STRUCTS["column"], dict)
     _check_lists(fields, (_ENCODINGS,), int)
     _check_lists(fields, (_PATH,), bytes)
