@@ -166,7 +166,7 @@ def _error(refused: dict[str, Any]) -> PreceptorError:
 def prepare() -> None:
     """Read a sample of our own, which takes a tenth of a second the first time: libraries import and compile then."""
     Image.init()
-    with TemporaryDirectory() as folder, suppress(PreceptorError, OSError):
+    with suppress(PreceptorError, OSError), TemporaryDirectory() as folder:
         source = Path(folder) / "sample.npz"
         np.savez_compressed(source, features=np.eye(2), labels=["a", "b"])
         settings = Settings.model_construct()

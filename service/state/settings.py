@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     )
     max_text_length: int = Field(default=100_000, description="Most characters in one text")
     max_feature_dimension: int = Field(default=65_536, description="Longest feature vector")
-    ingest_memory: Annotated[int, Field(ge=GiB)] = Field(
+    ingest_memory: Annotated[int, Field(ge=10**9)] = Field(
         default=4 * GiB,
         description="Address space of a process that reads an upload; as many run at once as there are cores",
     )

@@ -178,6 +178,21 @@ def test_pointers_and_headers_are_carried(error: PreceptorError) -> None:
     assert (found.detail, found.errors, found.headers) == (error.detail, error.errors, error.headers)
 
 
+@pytest.mark.parametrize(
+    ("code", "kind", "says"),
+    [
+        (-signal.SIGXFSZ, TooLarge, "expands to more than 8,589,934,592 bytes"),
+        (-signal.SIGXCPU, TooLarge, "not read within 600 seconds"),
+        (-signal.SIGSEGV, InvalidProbe, "SIGSEGV"),
+        (1, InvalidProbe, "status 1"),
+        (None, InvalidProbe, "its status is not known"),
+    ],
+)
+def test_what_is_told_of_a_process_that_ended(code: int | None, kind: type[PreceptorError], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        apart._tell_end(code, Settings())  # pyright: ignore[reportPrivateUsage]
+
+
 async def test_predictions(processes: ForkServer, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target.npy"
     source.write_bytes(npz(predictions=np.eye(4, 3)))
@@ -267,6 +282,11 @@ async def test_a_server_that_is_killed(read: Read, processes: ForkServer) -> Non
     process = processes._process  # pyright: ignore[reportPrivateUsage]
     assert process is not None
     process.kill()
+    assert (await read(FEATURES, "x.npz")).description["items"] == 4
+
+
+async def test_without_a_folder_for_temporary_files(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/nowhere")
     assert (await read(FEATURES, "x.npz")).description["items"] == 4
 
 
