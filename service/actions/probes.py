@@ -33,6 +33,8 @@ async def add(
     ------
     InvalidProbe, TooLarge, UnsupportedType
         The data cannot be used; the text says where and what to do.
+    Conflict
+        There are as many probes as there may be.
     """
     target = staged.path.with_suffix(".parquet")
     try:
@@ -41,6 +43,7 @@ async def add(
         existing = await state.probes.get(id)
         if existing is not None:
             return existing, False
+        await state.probes.require_room()
         await state.store.adopt(layout.probe_items(id), target)
         return await state.probes.create(Probe.model_validate({**ingested.description, "id": id, "created_at": now()}))
     finally:

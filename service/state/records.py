@@ -128,14 +128,13 @@ class Records(Generic[DocumentT]):
         Raises
         ------
         Conflict
-            There are as many as there may be. Files that were put into the document's folder are removed.
+            There are as many as there may be.
         """
         key = self._document_key(_id(document))
         if self.most and await self._is_full():
             known = await self.get(_id(document))
             if known is not None:
                 return known, False
-            await self._store.delete_prefix(self.folder(_id(document)))
             raise self._full()
         text = document.model_dump_json()
         if await self._store.create(key, text.encode()):
@@ -149,6 +148,17 @@ class Records(Generic[DocumentT]):
             await self._store.put(key, document.model_dump_json().encode())
         await self.index(found or document)
         return found or document, found is None
+
+    async def require_room(self) -> None:
+        """To be asked before files are put into a new document's folder: nobody would remove them.
+
+        Raises
+        ------
+        Conflict
+            There are as many documents as there may be.
+        """
+        if self.most and await self._is_full():
+            raise self._full()
 
     async def index(self, document: DocumentT, text: str | None = None) -> None:
         """Write a document to the index only; `text` is its JSON, where that is at hand."""
