@@ -46,7 +46,7 @@ class Deployment:
         self.redis = EmbeddedRedis(folder / "data" / "redis")
         self.delivery_limit = delivery_limit
         self._port = _free_port()
-        self._commands: dict[str, list[str]] = {"service": ["-m", "service"]}
+        self._commands: dict[str, list[str]] = {"service": ["-m", "tests.chaos.service"]}
         for lane, count in zip(("recommend", "distill"), workers, strict=True):
             for number in range(count):
                 self._commands[f"{lane}-{number}"] = ["-m", "tests.chaos.worker", "--lane", lane]

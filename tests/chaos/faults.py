@@ -33,8 +33,11 @@ class Fault:
 
 
 def _kill_worker(deployment: Deployment, rng: random.Random) -> bool:
-    name = rng.choice(deployment.workers())
-    # A new clock for its next life: the machines of a deployment need not agree on the time.
+    return _kill(deployment, rng, rng.choice(deployment.workers()))
+
+
+def _kill(deployment: Deployment, rng: random.Random, name: str) -> bool:
+    # A new clock for its next life.
     deployment.clocks[name] = rng.choice([0.0, 0.0, -3600.0, 3600.0])
     return deployment.signal(name, signal.SIGKILL)
 
@@ -62,7 +65,7 @@ def _cut_worker(deployment: Deployment, rng: random.Random) -> bool:
 
 
 def _kill_service(deployment: Deployment, rng: random.Random) -> bool:
-    return deployment.signal("service", signal.SIGKILL)
+    return _kill(deployment, rng, "service")
 
 
 def _kill_redis(deployment: Deployment, rng: random.Random) -> bool:
@@ -133,7 +136,7 @@ FAULTS = (
     Fault("worker drained (TERM)", 2, False, _drain_worker),
     Fault("worker stopped beyond its lease (STOP)", 3, False, _pause_worker),
     Fault("worker cut off from Redis", 3, False, _cut_worker),
-    Fault("service killed (-9)", 4, True, _kill_service),
+    Fault("service killed (-9), its clock changed", 4, True, _kill_service),
     Fault("Redis killed (-9)", 4, True, _kill_redis),
     Fault("Redis restarted (TERM)", 1, False, _restart_redis),
     Fault("Redis stopped (STOP)", 2, False, _pause_redis),

@@ -1,7 +1,6 @@
 """A worker as in production, but for two things: one job kills it, and its clock may be wrong.
 
-`CHAOS_CLOCK` shifts what Python's `time.time` says, in seconds. `CHAOS_SAVES` is a file that every accepted checkpoint
-is noted in.
+`CHAOS_SAVES` is a file that every accepted checkpoint is noted in.
 """
 
 import asyncio
@@ -14,16 +13,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from .clock import shift
+
 POISON: Final = "kill the worker"
 """A student class that no job survives."""
 
 
 def main() -> int:
     """`python -m tests.chaos.worker --lane ...`"""
-    shift = float(os.environ.get("CHAOS_CLOCK", "0"))
-    if shift:
-        right = time.time
-        time.time = lambda: right() + shift
+    shift()
     import worker.jobs.registry as registry
     from worker.__main__ import main as work
     from worker.jobs.context import JobContext
