@@ -80,6 +80,15 @@ class Deliveries(JobRecords):
         """Prolong the lease. `lost`: another worker has the job; `canceling`: stop, and finish as canceled."""
         return await self._script(scripts.RENEW, id, fence, int(self._settings.lease_seconds * 1000))
 
+    async def waited(self, id: str) -> float:
+        """Seconds from acceptance to the first delivery, both by Redis' clock; 0 where they are not known."""
+        with translated():
+            accepted, started = cast(
+                "list[str | None]",
+                await cast(Any, self._client).hmget(redis_keys.job(id), "accepted", "started_at"),
+            )
+        return 0.0 if accepted is None or started is None else max(int(started) - int(accepted), 0) / 1000
+
     async def count(self, id: str, fence: int, by: Literal[1, -1]) -> None:
         """Count a delivery less while it waits inside of its worker, and once more when it begins."""
         await self._script(scripts.COUNT, id, fence, by)

@@ -109,7 +109,7 @@ if redis.call('EXISTS', job) == 1 then return {'exists', waits} end
 if tonumber(ARGV[7]) > 0 and waits >= tonumber(ARGV[7]) then return {'full', waits} end
 if tonumber(ARGV[10]) > 0 and redis.call('SCARD', KEYS[13]) >= tonumber(ARGV[10]) then return {'quota', waits} end
 redis.call('HSET', job, 'id', id, 'kind', ARGV[3], 'lane', ARGV[4], 'created_at', ARGV[5], 'status', 'queued',
-  'deliveries', 0, 'fence', now, 'requeues', ARGV[8], 'turn', new_turn(ARGV[11], ARGV[9]))
+  'deliveries', 0, 'fence', now, 'accepted', now, 'requeues', ARGV[8], 'turn', new_turn(ARGV[11], ARGV[9]))
 if ARGV[9] ~= '' then
   redis.call('HSET', job, 'caller', ARGV[9])
   redis.call('SADD', KEYS[13], id)

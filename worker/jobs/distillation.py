@@ -92,10 +92,6 @@ class Distiller:
             raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        summary = await state.jobs.get(context.job_id)
-        queued = 0.0
-        if summary is not None and summary.started_at is not None:
-            queued = (summary.started_at - summary.created_at).total_seconds()
         return DistillationResult(
             student=student.id,
             student_labels=inputs.labels.labels,
@@ -112,7 +108,7 @@ class Distiller:
             artifacts=student.artifacts,
             settings=outcome.settings,
             timings=Timings(
-                queued=round(queued, 6),
+                queued=await state.jobs.waited(context.job_id),
                 total=round(time.perf_counter() - started, 6),
                 stages={"load": round(loaded - started, 6), "teachers": round(asked, 6), **outcome.stages},
                 caches={"outputs": use},

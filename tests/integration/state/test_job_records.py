@@ -1,6 +1,7 @@
 """Job records: the fence lets one write, nothing acknowledged is lost."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import BaseModel
@@ -198,3 +199,13 @@ async def test_listeners_are_woken_by_every_event(state: State) -> None:
     await state.jobs.succeed(id, taken.fence, Answer(value=1))
     await asyncio.wait_for(listener, 10)
     assert seen == ["status", "status", *["log"] * 10, "status"]
+
+
+async def test_the_wait_is_told_by_one_clock(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = new_id(RECOMMENDATION)
+    monkeypatch.setattr("service.state.jobs.now", lambda: datetime(2001, 1, 1, tzinfo=UTC))  # The service's is wrong.
+    await state.jobs.submit(id, "recommendation", REQUEST)
+    assert await state.jobs.waited(id) == 0
+    await state.jobs.take(id, "a worker")
+    assert 0 <= await state.jobs.waited(id) < 60
+    assert await state.jobs.waited(new_id(RECOMMENDATION)) == 0
