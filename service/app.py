@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
 
+import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
@@ -42,6 +43,7 @@ from service.state.state import State
 from service.webhooks.dispatcher import Dispatcher
 from service.webhooks.post import Post
 
+log = structlog.stdlib.get_logger(__name__)
 _ROUTERS = (recommendations, jobs, distillations, label_sets, teachers, probes, students, audit, webhooks, health, docs)
 """Tried one after the other: what is asked for most comes first."""
 
@@ -66,12 +68,15 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.readiness = Readiness(state)
             app.state.tokens = tokens
             app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)
-            reaper = asyncio.create_task(state.reap_for_ever(), name="reaper")
-            delivering = asyncio.create_task(Dispatcher(state, post).run_for_ever(), name="webhooks")
+            background = [asyncio.create_task(state.reap_for_ever(), name="reaper")]
+            if settings.webhooks == "on":
+                background.append(asyncio.create_task(Dispatcher(state, post).run_for_ever(), name="webhooks"))
+            else:
+                log.warning("webhooks are off: deliveries are kept, nothing is sent (PRECEPTOR_WEBHOOKS)")
             try:
                 yield
             finally:
-                await ended(reaper, delivering)
+                await ended(*background)
 
     app = FastAPI(
         title="Preceptor",

@@ -8,7 +8,7 @@ from service.egress import Egress
 from service.state.errors import Conflict, InvalidRequest, NotFound
 from service.state.state import State
 from service.state.webhook_deliveries import message_of
-from service.state.webhooks import StoredWebhook, event_of
+from service.state.webhook_record import StoredWebhook, event_of
 
 
 async def create(state: State, id: str, body: WebhookBody) -> CreatedWebhook:
@@ -32,20 +32,37 @@ async def get(state: State, id: str) -> StoredWebhook:
     ------
     NotFound
     """
-    webhook = await state.webhooks.records.get(id)
-    if webhook is None:
-        raise NotFound(f"There is no webhook {id}. GET /v1/webhooks lists them")
-    return webhook
+    return _found(id, await state.webhooks.records.get(id))
+
+
+async def rotate(state: State, id: str, rotation: str) -> CreatedWebhook:
+    """A webhook with a new secret; the same one where this rotation was done before.
+
+    Raises
+    ------
+    NotFound
+    """
+    return created(_found(id, await state.webhooks.rotate(id, rotation)))
+
+
+async def enable(state: State, id: str) -> Webhook:
+    """A webhook that is sent to again.
+
+    Raises
+    ------
+    NotFound
+    """
+    return shown(_found(id, await state.webhooks.enable(id)))
 
 
 def created(webhook: StoredWebhook) -> CreatedWebhook:
     """A webhook with its secret."""
-    return CreatedWebhook.model_validate(webhook.model_dump())
+    return CreatedWebhook.model_validate(webhook.model_dump(include=set(CreatedWebhook.model_fields)))
 
 
 def shown(webhook: StoredWebhook) -> Webhook:
     """A webhook without its secret."""
-    return Webhook.model_validate(webhook.model_dump(exclude={"secret"}))
+    return Webhook.model_validate(webhook.model_dump(include=set(Webhook.model_fields)))
 
 
 async def delivery(state: State, id: str, message: str) -> WebhookDelivery:
@@ -74,7 +91,7 @@ async def replay(state: State, id: str, job: str) -> WebhookDelivery:
     """
     webhook = await get(state, id)
     if webhook.disabled_at is not None:
-        raise Conflict(f"The webhook {id} is disabled: its address answered 410. Delete it and create another")
+        raise Conflict(f"The webhook {id} is disabled. Enable it first: POST /v1/webhooks/{id}/enable")
     summary = await state.jobs.get(job)
     if summary is None:
         raise NotFound(f"There is no job {job}. GET /v1/jobs lists them")
@@ -82,6 +99,12 @@ async def replay(state: State, id: str, job: str) -> WebhookDelivery:
         raise Conflict(f"The job {job} is {summary.status.value}; there is no message before it has ended")
     message = message_of(summary, event_of(summary.status))
     return await state.webhooks.deliveries.replay(id, message, await state.webhooks.now())
+
+
+def _found(id: str, webhook: StoredWebhook | None) -> StoredWebhook:
+    if webhook is None:
+        raise NotFound(f"There is no webhook {id}. GET /v1/webhooks lists them")
+    return webhook
 
 
 def _refusal(url: str, egress: Egress) -> str | None:

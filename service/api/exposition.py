@@ -75,6 +75,7 @@ async def _deployment(state: State) -> list[Metric]:
         _yes("preceptor_index_whole", "Whether the index mirrors the store", await state.index_is_whole()),
         *await _lanes(state),
         *await _workers(state),
+        *await _webhooks(state),
         *_counters(figures),
         _seconds(figures),
     ]
@@ -114,6 +115,16 @@ async def _workers(state: State) -> list[Metric]:
         for device, held in report.gpu_bytes.items():
             gpu.add_metric([report.lane, worker, device], held)
     return [memory, gpu]
+
+
+async def _webhooks(state: State) -> list[Metric]:
+    waiting, age = await state.webhooks.deliveries.backlog()
+    return [
+        GaugeMetricFamily("preceptor_webhook_due", "Deliveries that wait for an attempt, the first or next", waiting),
+        GaugeMetricFamily(
+            "preceptor_webhook_due_oldest_seconds", "For how long the oldest of them could have been tried", age
+        ),
+    ]
 
 
 def _counters(figures: dict[str, dict[Labels, float]]) -> list[Metric]:

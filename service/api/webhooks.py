@@ -57,6 +57,29 @@ async def delete_webhook(id: WebhookId, state: StateOf) -> Response:
     return Response(status_code=204)
 
 
+@router.post("/{id}/secret", response_model=CreatedWebhook, responses=problems(404, 409, 507))
+async def rotate_secret(id: WebhookId, state: StateOf, once: OnceOf) -> Response:
+    """Make a new secret, shown as at the creation. For 24 hours messages are signed with the old one, too."""
+
+    async def act(rotation: str) -> Response:
+        return document(await actions.rotate(state, id, rotation), headers={"Cache-Control": "no-store"})
+
+    async def remake(_: str) -> Response:
+        return document(actions.created(await actions.get(state, id)))
+
+    return await once.run(state, REQUEST, bytes, act, remake, forget=lambda _: True)
+
+
+@router.post("/{id}/enable", response_model=Webhook, responses=problems(404, 409, 507))
+async def enable_webhook(id: WebhookId, state: StateOf, once: OnceOf) -> Response:
+    """Send to a webhook again that was disabled, what waited for it first. One that is on stays as it is."""
+
+    async def act(_: str) -> Response:
+        return document(await actions.enable(state, id))
+
+    return await once.run(state, REQUEST, bytes, act)
+
+
 @router.get("/{id}/deliveries", response_model=Page[WebhookDelivery], responses=problems(404))
 async def list_deliveries(
     id: WebhookId, request: Request, state: StateOf, limit: Limit = 50, cursor: Cursor = None

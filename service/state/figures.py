@@ -76,6 +76,11 @@ COUNTERS: Final[dict[str, Counter]] = {
             ("validation", "rejected"),
         ),
     ),
+    "webhook_attempts": Counter(
+        "Attempts to deliver to webhooks: delivered, to be tried again (failed, refused), or over (gone, given_up)",
+        ("outcome",),
+        (("delivered",), ("failed",), ("refused",), ("gone",), ("given_up",)),
+    ),
 }
 """Every counter, by its name in Redis. Prometheus knows it as `preceptor_<name>_total`."""
 

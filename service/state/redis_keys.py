@@ -61,6 +61,11 @@ def webhook_deliveries(webhook: str) -> str:
     return f"{PREFIX}webhooks:{webhook}:deliveries"
 
 
+def webhook_parked(webhook: str) -> str:
+    """Sorted set of `<webhook>:<message>`: what is pending and waits until the disabled webhook is enabled."""
+    return f"{PREFIX}webhooks:{webhook}:parked"
+
+
 def changes(collection: str) -> str:
     """Sorted set: ids of changed and deleted documents, by the revision of their last change."""
     return f"{PREFIX}{collection}:changes"

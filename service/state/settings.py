@@ -43,6 +43,11 @@ class Settings(BaseSettings):
         description="Where webhooks may go besides public addresses: host names and networks (`10.0.0.0/8`), with "
         "commas between them",
     )
+    webhooks: Literal["on", "off"] = Field(
+        default="on",
+        description="Whether webhooks are sent to. While `off`, deliveries are kept and nothing is sent: for a copy of "
+        "a deployment, whose receivers are those of the original",
+    )
     host: str = Field(default="127.0.0.1", description="Address that the service listens on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8321, description="Port; 0 takes a free one")
     published_at: str | None = Field(

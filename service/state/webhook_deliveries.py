@@ -21,6 +21,7 @@ KEPT_MS: Final = 30 * 24 * 3600 * 1000
 
 _READ_AT_ONCE: Final = 50
 _EXPIRED_AT_ONCE: Final = 500
+_UNPARKED_AT_ONCE: Final = 500
 
 
 class Claim(NamedTuple):
@@ -113,6 +114,38 @@ class WebhookDeliveries:
         await self._write(delivery)
         await self.release(claim, delivery.next_attempt_at)
 
+    async def park(self, claim: Claim) -> None:
+        """End a claim of a delivery that stays pending and is not due: its webhook is disabled."""
+        member = _member(claim.webhook, claim.message)
+        with translated():
+            # Parked first: what a crash leaves is due and parked, and is parked again.
+            await self._client.zadd(redis_keys.webhook_parked(claim.webhook), {member: claim.until_ms})
+        await self.release(claim, None)
+
+    async def unpark(self, webhook: str, due: datetime) -> None:
+        """Make everything due that waited for a webhook to be enabled."""
+        key = redis_keys.webhook_parked(webhook)
+        while True:
+            with translated():
+                members = cast("list[str]", await cast(Any, self._client).zrange(key, 0, _UNPARKED_AT_ONCE - 1))
+                if not members:
+                    return
+                async with self._client.pipeline() as pipeline:
+                    # What is due or claimed keeps its time.
+                    pipeline.zadd(redis_keys.DUE, dict.fromkeys(members, _milliseconds(due)), nx=True)
+                    pipeline.zrem(key, *members)
+                    await pipeline.execute()
+
+    async def backlog(self) -> tuple[int, float]:
+        """How many deliveries wait, for their first attempt or the next; and for how many seconds the oldest is due."""
+        with translated():
+            async with cast(Any, self._client.pipeline()) as pipeline:
+                pipeline.time()
+                pipeline.zcard(redis_keys.DUE)
+                pipeline.zrange(redis_keys.DUE, 0, 0, withscores=True)
+                (seconds, microseconds), waiting, first = await pipeline.execute()
+        return waiting, max(seconds + microseconds / 1e6 - first[0][1] / 1000, 0.0) if first else 0.0
+
     async def release(self, claim: Claim, due: datetime | None) -> None:
         """End a claim: the delivery is due at a moment, or never again."""
         following = "" if due is None else _milliseconds(due)
@@ -124,7 +157,7 @@ class WebhookDeliveries:
     async def forget(self, webhook: str) -> None:
         """Remove the index of a webhook that is gone. What is due is dropped when it is claimed."""
         with translated():
-            await self._client.delete(redis_keys.webhook_deliveries(webhook))
+            await self._client.delete(redis_keys.webhook_deliveries(webhook), redis_keys.webhook_parked(webhook))
 
     async def drop(self, claim: Claim) -> None:
         """Remove a delivery whose webhook is gone."""
@@ -149,6 +182,7 @@ class WebhookDeliveries:
                 async with self._client.pipeline() as pipeline:
                     pipeline.zrem(key, member)
                     pipeline.zrem(redis_keys.DUE, _member(webhook, id))
+                    pipeline.zrem(redis_keys.webhook_parked(webhook), _member(webhook, id))
                     await pipeline.execute()
         return len(members)
 

@@ -6,14 +6,12 @@ delivery. A lost Redis is made again from the store: every ended job is noted an
 its webhook and its job, is found where it was made before.
 """
 
-import base64
-import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from preceptor.contract.jobs import JobStatus, JobSummary
-from preceptor.contract.webhooks import Webhook, WebhookBody, WebhookEvent
+from preceptor.contract.webhooks import DisabledReason, WebhookBody
 
 from . import redis_keys
 from .connection import RedisClient, translated
@@ -21,31 +19,10 @@ from .jobs import Jobs
 from .records import Records
 from .store import Store
 from .verdicts import Verdicts
-from .webhook_deliveries import KEPT_MS, WebhookDeliveries, message_of
+from .webhook_deliveries import KEPT_MS, Claim, WebhookDeliveries, message_of
+from .webhook_record import StoredWebhook, event_of, new_secret
 
-KEY_PREFIX: Final = "whsec_"
-_SECRET_BYTES: Final = 32
 _AT_ONCE: Final = 500
-
-
-class StoredWebhook(Webhook):
-    """A webhook as it is stored: signing needs the secret itself."""
-
-    secret: str
-
-    def wants(self, job: JobSummary) -> bool:
-        """Whether the end of a job is told to this webhook."""
-        return (
-            self.disabled_at is None
-            and job.finished_at is not None
-            and job.finished_at >= self.created_at
-            and event_of(job.status) in self.events
-        )
-
-
-def event_of(status: JobStatus) -> WebhookEvent:
-    """The event that a terminal status is."""
-    return cast(WebhookEvent, f"job.{status.value}")
 
 
 class Webhooks:
@@ -67,14 +44,13 @@ class Webhooks:
 
     async def create(self, id: str, body: WebhookBody) -> StoredWebhook:
         """A new webhook with a secret; with an id that exists, the one that is there."""
-        key = base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
         webhook = StoredWebhook(
             id=id,
             url=body.url,
             events=sorted(set(body.events), key=body.events.index),
             description=body.description,
             created_at=await self.now(),
-            secret=KEY_PREFIX + key,
+            secret=new_secret(),
         )
         found, _ = await self.records.create(webhook)
         return found
@@ -88,12 +64,54 @@ class Webhooks:
             await self.deliveries.forget(id)
             return True
 
-    async def disable(self, id: str) -> None:
-        """Send nothing more to a webhook."""
-        async with self.records.lock(id):
-            webhook = await self.records.get(id)
+    async def rotate(self, id: str, rotation: str) -> StoredWebhook | None:
+        """Give a webhook a new secret, once for each rotation. None where there is no such webhook."""
+        async with self._stored(id) as webhook:
+            if webhook is None or webhook.rotation == rotation:
+                return webhook
+            rotated = webhook.rotated(rotation, await self.now())
+            await self.records.put(rotated)
+            return rotated
+
+    async def disable(self, id: str, reason: DisabledReason) -> None:
+        """Send nothing more to a webhook until it is enabled."""
+        async with self._stored(id) as webhook:
             if webhook is not None and webhook.disabled_at is None:
-                await self.records.put(webhook.model_copy(update={"disabled_at": await self.now()}))
+                update = {"disabled_at": await self.now(), "disabled_reason": reason}
+                await self.records.put(webhook.model_copy(update=update))
+
+    async def enable(self, id: str) -> StoredWebhook | None:
+        """Send to a webhook again, what waited for it first. None where there is no such webhook."""
+        async with self._stored(id) as webhook:
+            if webhook is None:
+                return None
+            if webhook.disabled_at is not None:
+                update = {"disabled_at": None, "disabled_reason": None, "failing_since": None}
+                webhook = webhook.model_copy(update=update | {"enabled_at": await self.now()})
+                await self.records.put(webhook)
+            await self.deliveries.unpark(
+                id, await self.now()
+            )  # Also where it was enabled already: a crash may have come between.
+            return webhook
+
+    async def note_failing(self, id: str, since: datetime | None) -> None:
+        """Note since when every attempt has failed; None where one has succeeded."""
+        async with self._stored(id) as webhook:
+            if webhook is not None and (webhook.failing_since is None) != (since is None):
+                await self.records.put(webhook.model_copy(update={"failing_since": since}))
+
+    async def park(self, claim: Claim) -> None:
+        """Keep a delivery to a disabled webhook until that is enabled."""
+        await self.deliveries.park(claim)
+        webhook = await self.records.stored(claim.webhook)
+        if webhook is None or webhook.disabled_at is None:  # Enabled meanwhile, maybe before there was what to unpark.
+            await self.deliveries.unpark(claim.webhook, await self.now())
+
+    @asynccontextmanager
+    async def _stored(self, id: str) -> AsyncGenerator[StoredWebhook | None]:
+        """A webhook that nobody else changes meanwhile, as the store has it: an old index would bring back a secret."""
+        async with self.records.lock(id):
+            yield await self.records.stored(id)
 
     async def announce(self) -> int:
         """Make the deliveries of jobs that have ended. Returns how many jobs were looked at."""

@@ -14,15 +14,20 @@ from redis.exceptions import RedisError
 from preceptor.contract.webhooks import DeliveryAttempt, WebhookDelivery
 from service.state.background import ended
 from service.state.errors import StateUnavailable, StoreFull, StoreUnavailable
+from service.state.figures import field_of
 from service.state.state import State
 from service.state.webhook_deliveries import Claim
-from service.state.webhooks import StoredWebhook
+from service.state.webhook_record import StoredWebhook
 
+from .fate import Fate, delivered, fate_of, gone, tell
 from .post import TIMEOUT_SECONDS, Outcome, Post
-from .signature import signature
+from .signature import signatures
 
 PAUSES: Final = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 28_800.0, 28_800.0)
 """Seconds between one attempt and the next: eight attempts within a day."""
+
+PERSISTENT: Final = timedelta(days=5)
+"""No attempt may fail for longer: a long weekend with nobody at the receiver passes, and what is abandoned ends."""
 
 LEASE_SECONDS: Final = 4 * TIMEOUT_SECONDS
 _JITTER: Final = 0.1
@@ -33,7 +38,6 @@ _OF_ONE_WEBHOOK: Final = 8
 _STEP_ASIDE: Final = timedelta(seconds=1)
 _KEPT_ATTEMPTS: Final = 20
 _EXPIRE_EVERY_SECONDS: Final = 3600.0
-_GONE: Final = 410
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -49,6 +53,7 @@ class Dispatcher:
 
     def __init__(self, state: State, post: Post, pauses: Sequence[float] = PAUSES) -> None:
         self._webhooks = state.webhooks
+        self._figures = state.figures
         self._post = post
         self._pauses = tuple(pauses)
         self._flying: set[asyncio.Task[None]] = set()
@@ -119,18 +124,40 @@ class Dispatcher:
         if delivery is None or delivery.status != "pending":
             await deliveries.release(claim, None)
             return
-        moment = await self._webhooks.now()
         if webhook.disabled_at is not None:
-            outcome = Outcome(None, "not sent: the webhook is disabled")
-        else:
-            outcome = await self._send(webhook, delivery, moment)
+            await self._webhooks.park(claim)
+            return
+        moment = await self._webhooks.now()
+        outcome = await self._send(webhook, delivery, moment)
         if not await deliveries.holds(claim):
             return  # It took longer than its lease, or a replay has come: someone else goes on with it.
-        if outcome.status == _GONE:
-            await self._webhooks.disable(webhook.id)
-            log.warning("webhook disabled: its address answered 410", webhook=webhook.id)
-        over = webhook.disabled_at is not None or outcome.status == _GONE
-        await deliveries.complete(claim, self._after(delivery, outcome, moment, await self._webhooks.now(), over=over))
+        if gone(outcome):
+            await self._webhooks.disable(webhook.id, "gone")
+        after = self._after(delivery, outcome, moment, await self._webhooks.now())
+        await deliveries.complete(claim, after)
+        fate = fate_of(outcome, after)
+        tell(fate, outcome, after)
+        await self._count(fate)
+        await self._judge(webhook, fate, moment)
+
+    async def _count(self, fate: Fate) -> None:
+        try:
+            await self._figures.add({field_of("webhook_attempts", fate): 1})
+        except StateUnavailable as error:  # What came of the attempt is written, and that is what matters.
+            log.warning("webhook attempt not counted", reason=str(error))
+
+    async def _judge(self, webhook: StoredWebhook, fate: Fate, moment: datetime) -> None:
+        """Note since when a webhook fails, and disable it once that is too long."""
+        since = webhook.failing_since
+        if fate == "delivered":
+            if since is not None:
+                await self._webhooks.note_failing(webhook.id, None)
+        elif fate != "gone" and since is None:
+            await self._webhooks.note_failing(webhook.id, moment)
+        # At the end of a delivery: it alone has then failed over all its attempts, however rare messages are.
+        elif fate == "given_up" and since is not None and moment - since >= PERSISTENT:
+            await self._webhooks.disable(webhook.id, "failing")
+            log.warning("webhook disabled: no attempt has succeeded for days", webhook=webhook.id, since=str(since))
 
     async def _send(self, webhook: StoredWebhook, delivery: WebhookDelivery, moment: datetime) -> Outcome:
         body = delivery.message.model_dump_json().encode()
@@ -138,30 +165,33 @@ class Dispatcher:
         headers = {
             "webhook-id": delivery.id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(webhook.secret, delivery.id, timestamp, body),
+            "webhook-signature": signatures(webhook.signing(moment), delivery.id, timestamp, body),
         }
         return await self._post.send(webhook.url, headers, body)
 
-    def _after(
-        self, delivery: WebhookDelivery, outcome: Outcome, began: datetime, moment: datetime, *, over: bool
-    ) -> WebhookDelivery:
+    def _after(self, delivery: WebhookDelivery, outcome: Outcome, began: datetime, moment: datetime) -> WebhookDelivery:
         """The delivery with one more attempt."""
-        delivered = outcome.status is not None and 200 <= outcome.status < 300
+        taken = delivered(outcome)
         tries = delivery.tries + 1
         error = outcome.error
-        if not delivered and error is None:
+        if not taken and error is None:
             error = "only an answer of 200 to 299 counts" + ("; redirects are not followed" if _moved(outcome) else "")
         attempt = DeliveryAttempt(at=began, status=outcome.status, error=error)
-        again = not delivered and not over and tries <= len(self._pauses)
-        pause = self._pauses[tries - 1] * random.uniform(1.0, 1.0 + _JITTER) if again else 0.0
+        again = not taken and not gone(outcome) and tries <= len(self._pauses)
+        pause = self._pause(tries, outcome) if again else 0.0
         return delivery.model_copy(
             update={
-                "status": "succeeded" if delivered else "pending" if again else "failed",
+                "status": "succeeded" if taken else "pending" if again else "failed",
                 "attempts": [*delivery.attempts, attempt][-_KEPT_ATTEMPTS:],
                 "tries": tries,
                 "next_attempt_at": moment + timedelta(milliseconds=round(pause * 1000)) if again else None,
             }
         )
+
+    def _pause(self, tries: int, outcome: Outcome) -> float:
+        """Seconds until the next attempt. `Retry-After` makes it longer, not shorter: attempts are soon used up."""
+        asked = min(outcome.retry_after or 0.0, max(self._pauses))
+        return max(self._pauses[tries - 1], asked) * random.uniform(1.0, 1.0 + _JITTER)
 
 
 def _moved(outcome: Outcome) -> bool:

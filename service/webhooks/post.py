@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -11,18 +12,31 @@ import httpcore2
 from service.egress import Egress, Refused, Resolve, Resolver
 from service.guarded_network import GuardedNetwork
 
+from .retry_after import seconds_of
+
 TIMEOUT_SECONDS: Final = 15.0
 """For everything: the name, the connection, TLS, the request, the answer."""
 
 _READ_AT_MOST: Final = 4096
 _CONNECTIONS: Final = 64
+_MAY_ASK: Final = (429, 503)
 
 
 class Outcome(NamedTuple):
-    """What came of an attempt: a status, or the reason why there is none."""
+    """What came of an attempt: a status, or the reason why there is none.
+
+    Attributes
+    ----------
+    refused
+        It was not sent: it may not lead where it would have.
+    retry_after
+        Seconds that an answer of 429 or 503 asks to wait.
+    """
 
     status: int | None
     error: str | None
+    refused: bool = False
+    retry_after: float | None = None
 
 
 class Post:
@@ -71,20 +85,33 @@ class Post:
             **headers,
         }
         status: int | None = None
+        pause: float | None = None
         try:
             async with (
                 asyncio.timeout(self._timeout),
                 self._pool.stream("POST", url, headers=list(sent.items()), content=body) as response,
             ):
                 status = response.status
+                pause = _pause(response)
                 await _skim(response)
         except Refused as error:
-            return Outcome(None, f"refused: {error}")
+            return Outcome(None, f"refused: {error}", refused=True)
         except TimeoutError:
-            return Outcome(status, None if status else f"no answer within {self._timeout:g} s")
+            return Outcome(status, None if status else f"no answer within {self._timeout:g} s", retry_after=pause)
         except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError) as error:
-            return Outcome(status, None if status else f"{type(error).__name__}: {str(error)[:200]}")
-        return Outcome(status, None)
+            reason = None if status else f"{type(error).__name__}: {str(error)[:200]}"
+            return Outcome(status, reason, retry_after=pause)
+        return Outcome(status, None, retry_after=pause)
+
+
+def _pause(response: httpcore2.Response) -> float | None:
+    """What the answer asks for, where its status is one that may."""
+    if response.status not in _MAY_ASK:
+        return None
+    for name, value in response.headers:
+        if name.lower() == b"retry-after":
+            return seconds_of(value.decode("latin-1"), datetime.now(UTC))
+    return None
 
 
 async def _skim(response: httpcore2.Response) -> None:

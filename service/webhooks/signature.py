@@ -3,12 +3,18 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Iterable
 
-from service.state.webhooks import KEY_PREFIX
+from service.state.webhook_record import KEY_PREFIX
+
+
+def signatures(secrets: Iterable[str], id: str, timestamp: int, body: bytes) -> str:
+    """The value of `webhook-signature`: one signature for each secret. A receiver takes any that it can verify."""
+    return " ".join(signature(secret, id, timestamp, body) for secret in secrets)
 
 
 def signature(secret: str, id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature`.
+    """The signature with one secret.
 
     Parameters
     ----------

@@ -178,6 +178,8 @@ def test_requests_about_what_is_there(
         "/v1/webhooks/{id}/deliveries": {"id": seeds.webhook},
         "/v1/webhooks/{id}/deliveries/{message}": {"id": seeds.webhook, "message": seeds.message},
         "/v1/webhooks/{id}/replay": {"id": seeds.webhook},
+        "/v1/webhooks/{id}/secret": {"id": seeds.webhook},
+        "/v1/webhooks/{id}/enable": {"id": seeds.webhook},
     }
     config = ""
     for path, names in ids.items():
@@ -185,7 +187,7 @@ def test_requests_about_what_is_there(
         config += "".join(f'"path.{name}" = "{id}"\n' for name, id in names.items())
     chosen = [part for path in ids for part in ("--include-path", path)]
     report = run(url, tmp_path, config, ["--phases", "coverage,fuzzing", "-n", "4", *chosen])
-    assert report["operations"]["tested"] == 16
+    assert report["operations"]["tested"] == 18
     rates = report["valid_rates"]
     for operation in ("GET /v1/students/{id}/artifacts/{name}", "GET /v1/recommendations/{id}"):
         assert sum(phase["accepted"] for phase in rates[operation].values()) > 0, rates[operation]

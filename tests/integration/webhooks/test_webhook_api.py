@@ -181,6 +181,8 @@ def test_only_an_admin_has_to_do_with_webhooks(settings: Settings) -> None:
                 ("GET", webhook),
                 ("GET", f"{webhook}/deliveries"),
                 ("POST", f"{webhook}/replay?job=rec_{'0' * 26}"),
+                ("POST", f"{webhook}/secret"),
+                ("POST", f"{webhook}/enable"),
                 ("DELETE", webhook),
             ):
                 assert answers(scope, method, path) == 403, (scope, method, path)

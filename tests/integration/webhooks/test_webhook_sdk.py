@@ -24,6 +24,11 @@ def test_the_whole_namespace(settings: Settings) -> None:
         assert sent.message.data.id == seeds.done
         assert [delivery.id for delivery in client.webhooks.deliveries(made)] == [sent.id]
         assert client.webhooks.delivery(made, sent.id).message == sent.message
+        assert client.webhooks.rotate_secret(made).secret != made.secret
+        assert client.webhooks.rotate_secret(made.id, idempotency_key="one") == client.webhooks.rotate_secret(
+            made.id, idempotency_key="one"
+        )
+        assert client.webhooks.enable(made).disabled_at is None
         client.webhooks.delete(made)
         with pytest.raises(NotFoundError):
             client.webhooks.get(made.id)
@@ -45,5 +50,7 @@ async def test_the_same_asynchronously(settings: Settings) -> None:
                 await client.webhooks.delivery(made, "msg_" + "0" * 26)
             with pytest.raises(NotFoundError):
                 await client.webhooks.replay(made, "rec_" + "0" * 26)
+            assert (await client.webhooks.rotate_secret(made)).secret != made.secret
+            assert (await client.webhooks.enable(made.id)).id == made.id
             await client.webhooks.delete(made.id)
             assert [webhook.id async for webhook in client.webhooks.list()] == []

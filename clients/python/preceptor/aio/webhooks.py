@@ -47,6 +47,14 @@ class AsyncWebhooks:
         """Remove a webhook and its deliveries."""
         await self._driver.send(webhooks.delete(identifier(webhook)))
 
+    async def rotate_secret(self, webhook: Webhook | str, *, idempotency_key: str | None = None) -> CreatedWebhook:
+        """Give a webhook a new `secret`, which is not shown again. For 24 hours the old one signs, too."""
+        return await self._driver.send(webhooks.rotate_secret(identifier(webhook), idempotency_key))
+
+    async def enable(self, webhook: Webhook | str, *, idempotency_key: str | None = None) -> Webhook:
+        """Send to a webhook again that was disabled, what waited for it first."""
+        return await self._driver.send(webhooks.enable(identifier(webhook), idempotency_key))
+
     def deliveries(self, webhook: Webhook | str, *, page_size: int = 50) -> AsyncPager[WebhookDelivery]:
         """What was sent to a webhook, or is to be, by the end of its job, newest first."""
         limit = checked(page_size)

@@ -12,6 +12,7 @@ from .problem import Problem
 WebhookEvent = Literal["job.succeeded", "job.failed", "job.canceled"]
 EVENTS: Final[tuple[WebhookEvent, ...]] = ("job.succeeded", "job.failed", "job.canceled")
 DeliveryStatus = Literal["pending", "succeeded", "failed"]
+DisabledReason = Literal["gone", "failing"]
 
 _NAME: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 URL_PATTERN: Final = (
@@ -44,11 +45,23 @@ class Webhook(Answer):
     events: list[WebhookEvent]
     description: str = ""
     created_at: Moment = Field(description="Jobs that ended before are not told of")
-    disabled_at: Moment | None = Field(default=None, description="Since when nothing is sent: the address said 410")
+    disabled_at: Moment | None = Field(default=None, description="Since when nothing is sent; null where it is on")
+    # Text, so that clients can read reasons that come later.
+    disabled_reason: str | None = Field(
+        default=None,
+        description="`gone`: the address answered 410; `failing`: no attempt has succeeded for days",
+        examples=["failing"],
+    )
+    enabled_at: Moment | None = Field(
+        default=None, description="When it was last switched on again; jobs that ended before are not told of"
+    )
+    failing_since: Moment | None = Field(
+        default=None, description="Since when every attempt has failed; null where the last one succeeded"
+    )
 
 
 class CreatedWebhook(Webhook):
-    """A webhook at its creation, the one time that its secret is shown, but for a replay of the request."""
+    """A webhook with its new secret, the one time that it is shown, but for a replay of the request."""
 
     secret: str = Field(description="`whsec_` and the base64 of the signing key. Keep it; it is not shown again")
 

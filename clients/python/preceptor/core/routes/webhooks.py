@@ -27,6 +27,14 @@ def delete(webhook: str) -> Call[None]:
     return call("DELETE", at("webhooks", webhook), nothing)
 
 
+def rotate_secret(webhook: str, idempotency_key: str | None) -> Call[CreatedWebhook]:
+    return call("POST", at("webhooks", webhook, "secret"), model(CreatedWebhook), idempotency_key=idempotency_key)
+
+
+def enable(webhook: str, idempotency_key: str | None) -> Call[Webhook]:
+    return call("POST", at("webhooks", webhook, "enable"), model(Webhook), idempotency_key=idempotency_key)
+
+
 def deliveries(webhook: str, limit: int, cursor: str | None) -> Call[Page[WebhookDelivery]]:
     query = {"limit": limit, "cursor": cursor}
     return call("GET", at("webhooks", webhook, "deliveries"), model(Page[WebhookDelivery]), query=query)
