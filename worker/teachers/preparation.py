@@ -45,7 +45,7 @@ class Preparation:
         elif isinstance(how, TextPreprocessing):
             from .texts import TextEncoder
 
-            self._encoder = TextEncoder(folder / how.tokenizer, max_length=how.max_length)
+            self._encoder = TextEncoder(folder / how.tokenizer, max_length=how.max_length, check=False)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from .outputs import run_teacher
 from .rejection import TeacherUnusable, reason_of
 from .samples import sample
 
-# Parsers written in C++ and Rust read these files, so a hostile one is read by a process that may die. A tokenizer
-# of some bytes can ask for gigabytes (a normaliser's table), and its library then ends the process.
+# Parsers written in C++ and Rust read these files, so a hostile one is read by a process that may die. They run in such
+# a process in every job, too. Tokenizers do not: `tokenizer_check` bounds what they can do.
 ISOLATED_KINDS: Final = frozenset({"onnx", "torch_export"})
 
 

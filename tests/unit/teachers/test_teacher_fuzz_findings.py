@@ -28,7 +28,7 @@ def with_table(path: Path, table: bytes) -> Path:
     return target
 
 
-@pytest.mark.parametrize("table", [b"", b"\x01", b"\x04\x00\x00\x00\x01"])
+@pytest.mark.parametrize("table", [b"", b"\x01", b"\x04\x00\x00\x00\x01", b"\x00\x00\xff\xff"])
 def test_a_tokenizer_that_makes_its_library_panic_is_refused(tokenizer_file: Path, table: bytes) -> None:
     with pytest.raises(TeacherUnusable, match="is not a tokenizer"):
         TextEncoder(with_table(tokenizer_file, table), max_length=8)
@@ -52,17 +52,17 @@ def test_a_tokenizer_that_panics_on_a_text_is_refused(tmp_path: Path) -> None:
         TextEncoder(path, max_length=8).encode(["a", "aa"])
 
 
-def test_a_tokenizer_that_asks_for_gigabytes_ends_no_worker(
+def test_a_tokenizer_that_asks_for_gigabytes_never_comes_to_its_library(
     text_folder: Path, tokenizer_file: Path, tmp_path: Path, make_teacher: Make
 ) -> None:
     folder = tmp_path / "teacher"
     shutil.copytree(text_folder, folder)
     table = base64.b64decode("AAAA////")  # a table of 4 GiB, it says
     shutil.copy(with_table(tokenizer_file, table), folder / "tokenizer.json")
-    verdict = validate_teacher(make_teacher("text", {"kind": "transformers"}), folder, threads=1)
+    verdict = validate_teacher(make_teacher("text", {"kind": "transformers"}), folder, threads=1, isolate=False)
     assert verdict.status is TeacherStatus.REJECTED
     assert verdict.reason is not None
-    assert "ended the process that loaded it (SIGABRT" in verdict.reason
+    assert "table is cut off" in verdict.reason
 
 
 def test_a_reason_is_never_long() -> None:
