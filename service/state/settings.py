@@ -124,6 +124,12 @@ class Settings(BaseSettings):
         description="`Authorization` header for the MLflow server, such as `Bearer TOKEN` or `Basic BASE64`",
     )
 
+    scratch_bytes: int = Field(
+        default=50 * GiB,
+        ge=0,
+        description="Most bytes of copies on one machine: of a bucket's objects, and of models of the Hub. The least "
+        "recently used go first; what a running job uses stays, also beyond the limit",
+    )
     max_body_bytes: int = Field(default=8 * MiB, description="Largest JSON body")
     max_file_bytes: int = Field(default=8 * GiB, description="Largest file of a teacher")
     max_probe_bytes: int = Field(default=2 * GiB, description="Largest probe upload")

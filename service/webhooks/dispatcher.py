@@ -109,8 +109,8 @@ class Dispatcher:
         try:
             await self._deliver(claim)
         except (StateUnavailable, StoreUnavailable, StoreFull, RedisError) as error:
-            # The claim ends by itself, and the delivery is tried again.
-            log.warning("webhook delivery not recorded", message=claim.message, reason=str(error))
+            # Where the attempt is not written, the claim ends by itself, and the delivery is tried again.
+            log.warning("webhook delivery interrupted", message=claim.message, reason=str(error))
         except Exception:
             log.exception("webhook delivery failed", message=claim.message)
 

@@ -1,5 +1,6 @@
 """Failures are seen: counted, logged once, shown at the webhook; what fails for days is disabled, and enabled again."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,7 +15,7 @@ from service.api.exposition import exposition
 from service.app import create_app
 from service.egress import Egress
 from service.state import redis_keys
-from service.state.errors import Conflict, NotFound
+from service.state.errors import Conflict, NotFound, StateUnavailable
 from service.state.settings import Settings
 from service.state.state import State
 from service.state.webhook_record import StoredWebhook
@@ -60,6 +61,22 @@ async def test_attempts_are_counted_by_what_came_of_them(
         for _ in range(rounds):
             assert await dispatcher.round() == 1
     assert await counted(state) == {"failed": 3, "given_up": 1, "delivered": 1, "gone": 1}
+
+
+async def test_an_attempt_that_cannot_be_counted_counts(
+    state: State, dispatcher: Dispatcher, receiver: Receiver, make: Make, end: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(amounts: object) -> None:
+        raise StateUnavailable("gone")
+
+    webhook, _ = await make(receiver.url)
+    receiver.answers = [500]
+    monkeypatch.setattr(state.figures, "add", fail)
+    await end()
+    await state.reap()
+    await dispatcher.round()
+    assert (await only(state, webhook)).tries == 1
+    assert (await stored(state, webhook)).failing_since is not None
 
 
 async def test_what_may_not_be_reached_is_counted_as_refused(state: State, make: Make, end: End) -> None:
@@ -298,8 +315,6 @@ async def test_nothing_is_sent_while_webhooks_are_off(
 
 async def receiver_is_left_alone(receiver: Receiver) -> None:
     """More than two looks of a dispatcher."""
-    import asyncio
-
     await asyncio.sleep(2.5)
     assert receiver.received == []
 

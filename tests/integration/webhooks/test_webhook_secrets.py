@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import httpx2
 import pytest
+import redis
 
 from service.actions import webhooks as actions
 from service.app import create_app
@@ -117,9 +118,6 @@ def test_the_new_secret_is_shown_as_at_the_creation(http: httpx2.Client) -> None
 def test_no_secret_is_remembered_with_the_key(http: httpx2.Client, settings: Settings) -> None:
     made = http.post("/v1/webhooks", json={"url": PUBLIC}).json()
     secret = http.post(f"/v1/webhooks/{made['id']}/secret", headers={"Idempotency-Key": "one"}).json()["secret"]
-
-    import redis
-
     assert settings.redis_url is not None
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
         kept = [client.hgetall(key) for key in client.scan_iter("preceptor:idempotency:*")]
