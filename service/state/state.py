@@ -67,7 +67,7 @@ class State:
         self.redis_url = self.embedded.ensure() if self.embedded else str(settings.redis_url)
         self.client = connect(self.redis_url, decode=True)
         self._binary = connect(self.redis_url, decode=False)
-        self.store = Store(settings.store_url, settings.data.absolute() / "scratch")
+        self.store = Store(settings.store_url, settings.data.absolute() / "scratch", settings.scratch_bytes)
         self.lanes = Lanes(self.redis_url)
         self.teachers = Records("teachers", Teacher, self.store, self.client, self.ensure_index)
         self.probes = Records("probes", Probe, self.store, self.client, self.ensure_index)

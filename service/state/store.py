@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -24,6 +25,7 @@ from obstore.store import ObjectStore, from_url
 from .causes import tell_cause
 from .errors import NotFound, StoreFull, StoreUnavailable
 from .private import private_folder
+from .scratch import Scratch
 from .workplace import Workplace, remove_abandoned
 
 _PARTIAL: Final = re.compile(r"#\d+$")
@@ -49,12 +51,20 @@ class Store:
         `file:///path` or an obstore URL of a bucket.
     scratch
         Local folder for copies of remote objects, content-addressed by key and entity tag.
+    scratch_bytes
+        Limit of the copies; None for none. See `Scratch`.
+
+    Attributes
+    ----------
+    copies
+        Those copies, and others of this machine.
 
     Every method raises `StoreFull` or `StoreUnavailable` where the store refuses.
     """
 
-    def __init__(self, url: str, scratch: Path) -> None:
+    def __init__(self, url: str, scratch: Path, scratch_bytes: int | None = None) -> None:
         self.url = url
+        self.copies = Scratch(scratch, scratch_bytes)
         self._scratch = scratch
         self._staging: Workplace | None = None
         parsed = urlparse(url)
@@ -221,22 +231,7 @@ class Store:
             path = self._root / key
             return path if path.is_file() else None
         found = await self.head(key)
-        if found is None:
-            return None
-        name = hashlib.sha256(f"{self.url}\0{key}\0{found.etag}\0{found.size}".encode()).hexdigest()
-        target = self._scratch / "objects" / name
-        if not target.is_file():
-            private_folder(target.parent)
-            descriptor, partial = tempfile.mkstemp(dir=target.parent)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    async for chunk in self.stream(key, 0, found.size):
-                        file.write(chunk)
-                Path(partial).replace(target)
-            except BaseException:
-                Path(partial).unlink(missing_ok=True)
-                raise
-        return target
+        return None if found is None else await self._copy(found)
 
     async def local_folder(self, prefix: str, names: Sequence[str]) -> Path:
         """A local folder that holds the objects `prefix + name` under their names.
@@ -246,28 +241,66 @@ class Store:
         NotFound
             One of them is missing.
         """
-        found: dict[str, Path] = {}
+        found: dict[str, StoredObject] = {}
         for name in names:
-            path = await self.local(prefix + name)
-            if path is None:
+            known = await self._known(prefix + name)
+            if known is None:
                 raise NotFound(f"{name} is no longer in the store")
-            found[name] = path
+            found[name] = known
         if self._root is not None:
             return self._root / prefix
-        identity = "\0".join(str(path) for path in found.values())
-        folder = self._scratch / "folders" / hashlib.sha256(identity.encode()).hexdigest()
-        private_folder(folder)
-        for name, path in found.items():
-            link = folder / name
-            if not link.exists():
-                link.symlink_to(path)
+        identity = "\0".join(self._identity(known) for known in found.values())
+        folder = private_folder(self.copies.use("folders", hashlib.sha256(identity.encode()).hexdigest()))
+        for name, known in found.items():
+            while not (folder / name).is_file():
+                with suppress(FileNotFoundError):  # It went as soon as it was there: somebody else needs the room.
+                    _link(await self._copy(known), folder / name)
+                private_folder(folder)
         return folder
+
+    async def _known(self, key: str) -> StoredObject | None:
+        if self._root is None:
+            return await self.head(key)
+        return StoredObject(key, 0, "") if (self._root / key).is_file() else None
+
+    def _identity(self, found: StoredObject) -> str:
+        return hashlib.sha256(f"{self.url}\0{found.key}\0{found.etag}\0{found.size}".encode()).hexdigest()
+
+    async def _copy(self, found: StoredObject) -> Path:
+        """A local copy of an object; fetched where it is not there (any more)."""
+        target = self.copies.use("objects", self._identity(found))
+        if not target.is_file():
+            descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=".new-")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    async for chunk in self.stream(found.key, 0, found.size):
+                        file.write(chunk)
+                Path(partial).replace(target)
+            except BaseException:
+                Path(partial).unlink(missing_ok=True)
+                raise
+            await asyncio.to_thread(self.copies.trim)
+        return target
 
     async def check(self) -> None:
         """Write and remove a small object: raises where the store does not take writes."""
         key = "health/check"
         await self.put(key, b"ok")
         await self.delete(key)
+
+
+def _link(path: Path, link: Path) -> None:
+    """The same file under another name: it stays when the first one goes."""
+    if link.is_symlink():  # As versions before 0.1 made them; its file has gone.
+        link.unlink(missing_ok=True)
+    try:
+        link.hardlink_to(path)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        raise
+    except OSError:  # A file system without such names.
+        shutil.copyfile(path, link)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -18,6 +18,7 @@ from preceptor.contract.teachers import Teacher
 from service.state import layout
 from service.state.cache import CacheKind, cache_digest
 from service.state.errors import JobFailed, NotFound
+from service.state.private import private_folder
 from service.state.probe_file import ProbeData, open_probe
 from service.state.state import State
 from worker.teachers.apart import TeacherApart
@@ -48,9 +49,7 @@ async def teacher_folder(state: State, teacher: Teacher) -> Path:
         The teacher was deleted meanwhile.
     """
     if teacher.source.kind == "hub":
-        folder = state.scratch / "hub" / teacher.id
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return private_folder(state.store.copies.use("hub", teacher.id))  # Filled when the model is loaded.
     names = [file.name for file in teacher.files]
     return await state.store.local_folder(layout.teacher_files(teacher.id), names)
 

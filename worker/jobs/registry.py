@@ -15,6 +15,7 @@ from service.state.settings import Settings
 from .access import LoadedTeachers
 from .consumer import Task
 from .context import JobContext
+from .copies import with_copies
 from .encoders import Encoders
 from .recommendation import Recommender
 from .roster import Roster
@@ -28,7 +29,7 @@ def tasks_of(settings: Settings, lane: Lane) -> dict[JobKind, Task]:
     torch.set_num_threads(settings.threads)
     kept = LoadedTeachers(settings.device, settings.threads)
     if lane == "distill":
-        return {"distillation": _distillation(settings, kept)}
+        return {"distillation": with_copies(_distillation(settings, kept))}
     encoders = Encoders(settings.encoder)
     roster = Roster(encoders.get(None), settings.data.absolute() / "label-index")
     recommender = Recommender(encoders, kept, roster)
@@ -41,7 +42,7 @@ def tasks_of(settings: Settings, lane: Lane) -> dict[JobKind, Task]:
         roster.follow_soon(context.state)
         return result
 
-    return {"recommendation": recommendation, "validation": validation}
+    return {"recommendation": with_copies(recommendation), "validation": with_copies(validation)}
 
 
 def _distillation(settings: Settings, kept: LoadedTeachers) -> Task:
