@@ -277,7 +277,11 @@ async def test_what_waits_for_a_disabled_webhook_outlives_redis(
     await actions.enable(state, webhook)
     assert await dispatcher.round() == 1
     assert len(receiver.received) == 1
+    await end()
+    await state.reap()
     await state.webhooks.disable(webhook, "gone")
+    await dispatcher.round()
+    assert await state.client.exists(redis_keys.webhook_parked(webhook)) == 1
     assert await state.webhooks.delete(webhook)
     assert await state.client.exists(redis_keys.webhook_parked(webhook)) == 0
 
