@@ -110,11 +110,17 @@ async def _workers(state: State) -> list[Metric]:
     gpu = GaugeMetricFamily(
         "preceptor_worker_gpu_memory_bytes", "GPU memory that a worker holds", labels=["lane", "worker", "device"]
     )
+    programs = GaugeMetricFamily(
+        "preceptor_worker_info",
+        "Always 1: the version of each worker, and the contract of the newest requests that it can read",
+        labels=["lane", "worker", "version", "contract"],
+    )
     for worker, report in (await state.figures.reports()).items():
+        programs.add_metric([report.lane, worker, report.version, str(report.contract)], 1)
         memory.add_metric([report.lane, worker], report.resident_bytes)
         for device, held in report.gpu_bytes.items():
             gpu.add_metric([report.lane, worker, device], held)
-    return [memory, gpu]
+    return [memory, gpu, programs]
 
 
 async def _webhooks(state: State) -> list[Metric]:

@@ -94,11 +94,15 @@ class WorkerReport(BaseModel):
         Memory of the process.
     gpu_bytes
         GPU memory that the process holds, by device.
+    version, contract
+        Of its program, and of the newest requests that it can read; empty and 1 of workers that do not say so.
     """
 
     lane: Lane
     resident_bytes: int
     gpu_bytes: dict[str, int] = {}
+    version: str = ""
+    contract: int = 1
 
 
 def field_of(name: str, *labels: str) -> str:

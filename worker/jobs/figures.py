@@ -4,6 +4,7 @@ import math
 import os
 from bisect import bisect_left
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from preceptor.contract.distillations import DistillationResult
 from preceptor.contract.jobs import JobKind
 from preceptor.contract.recommendations import RecommendationResult, Timings
 from preceptor.contract.validations import ValidationResult
+from preceptor.contract.versions import CONTRACT
 from service.state.errors import StateUnavailable
 from service.state.figures import BUCKETS, SECONDS_BUCKET, SECONDS_SUM, WorkerReport, field_of
 from service.state.lanes import Lane
@@ -68,7 +70,13 @@ class WorkerFigures:
             for field, amount in amounts.items():
                 self._pending[field] = self._pending.get(field, 0) + amount
             raise
-        report = WorkerReport(lane=self._lane, resident_bytes=_resident_bytes(), gpu_bytes=_gpu_bytes())
+        report = WorkerReport(
+            lane=self._lane,
+            resident_bytes=_resident_bytes(),
+            gpu_bytes=_gpu_bytes(),
+            version=version("preceptor-server"),
+            contract=CONTRACT,
+        )
         await self._state.figures.report(self._name, report)
 
     def _timings(self, kind: JobKind, timings: Timings) -> None:

@@ -76,6 +76,17 @@ def test_missing_workers_are_named_and_no_job_is_sent(cli: Any, service: SmallSe
     assert not service.requests("POST", "/v1/recommendations")
 
 
+def test_workers_of_another_version_are_named(client: Client, service: SmallService) -> None:
+    told = 'preceptor_worker_info{{contract="2",lane="{}",version="{}",worker="a-1"}} 1.0\n'
+    service.metrics = lane("recommend", 2.0) + told.format("recommend", "0.1.0") + told.format("distill", "0.0.9")
+    found = examined(client)["workers"]
+    assert found.verdict == "note"
+    assert "distill runs 0.0.9" in found.seen
+    assert "recommend" not in found.seen
+    service.metrics = lane("recommend", 2.0) + told.format("recommend", "0.1.0")
+    assert "workers" not in examined(client)
+
+
 @pytest.mark.parametrize(("name", "oldest"), [("recommend", 61.0), ("distill", 3601.0)])
 def test_an_old_queue_asks_for_workers(client: Client, service: SmallService, name: str, oldest: float) -> None:
     service.metrics = lane("recommend", 60.0).replace("60.0", str(oldest) if name == "recommend" else "60.0")

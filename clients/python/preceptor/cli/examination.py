@@ -41,6 +41,9 @@ _SKEW_WRONG: Final = 300.0
 """Seconds. Stores refuse signatures, and certificates seem invalid, from a few minutes on."""
 
 _SAMPLE: Final = re.compile(r'^(preceptor_lane_\w+)\{lane="(\w+)"\} (\S+)$', re.MULTILINE)
+_PROGRAM: Final = re.compile(
+    r'^preceptor_worker_info\{(?=[^}]*\blane="(\w+)")(?=[^}]*\bversion="([^"]*)")', re.MULTILINE
+)
 
 
 class Finding(BaseModel):
@@ -116,7 +119,7 @@ class Examination:
         for finding in self._ready():
             working = working and finding.verdict != "fix"
             yield finding
-        yield from self._lanes()
+        yield from self._lanes(service.service)
         if not self._round_trip:
             yield Finding(subject="round trip", verdict="skipped", seen="not wanted")
         elif not working:
@@ -177,12 +180,17 @@ class Examination:
             else:
                 yield _fix(name, check.detail or "failing", _MEND.get(name.partition(":")[0], "Look at its log"))
 
-    def _lanes(self) -> Iterator[Finding]:
+    def _lanes(self, service: str) -> Iterator[Finding]:
         try:
-            samples = _SAMPLE.findall(self._client.metrics())
+            metrics = self._client.metrics()
         except PreceptorError as error:
             yield _note("queues", f"/metrics: {error}", "")
             return
+        samples = _SAMPLE.findall(metrics)
+        others = sorted({(lane, found) for lane, found in _PROGRAM.findall(metrics) if found != service})
+        if others:
+            seen = ", ".join(f"{lane} runs {found or 'an unknown version'}" for lane, found in others)
+            yield _note("workers", f"{seen}, the service {service}", _OLDER)
         values = {(name.removeprefix("preceptor_lane_"), lane): float(value) for name, lane, value in samples}
         for lane, limit in OLDEST.items():
             if ("oldest_seconds", lane) not in values:
@@ -226,6 +234,7 @@ class Examination:
 _NOT_THERE: Final = (
     "Is the service running there? `make up` or `docker compose up` starts it; --url or PRECEPTOR_URL gives its address"
 )
+_OLDER: Final = "An upgrade is not complete: replace them (docs/operations.md#upgrades-with-running-jobs)"
 _LOOK_AT_WORKERS: Final = "Look at the log of the recommend workers"
 _IMPROVE: Final = "Change these settings (docs/operations.md#redis-settings)"
 _MEND: Final = {
