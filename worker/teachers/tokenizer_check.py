@@ -23,6 +23,9 @@ _LONGEST_MAPPED: Final = 128
 _LARGEST_GROWTH: Final = 4096
 """As bounded step by step from above: ALBERT's steps come to 1,634, and make at most 11 bytes of one."""
 _LONGEST_TOKEN: Final = 1024
+_MOST_LETTERS: Final = 2**22
+"""Characters of all tokens of Unigram, which takes up to 350 bytes for each: 1.4 GB. The largest published vocabularies
+have 250,000 tokens of some letters."""
 _LONGEST_AFFIX: Final = 16
 _LONGEST_WORD: Final = 1000
 """Characters of a word for WordPiece, whose time grows with their cube. Published tokenizers have 100."""
@@ -183,11 +186,15 @@ def _check_model(model: Any) -> None:
     if not isinstance(word, int) or word > _LONGEST_WORD:
         raise _refused(f"has 'max_input_chars_per_word' beyond {_LONGEST_WORD}")
     vocabulary = model.get("vocab")
+    letters = 0
     # A dictionary of tokens, or (Unigram) a list of tokens with their scores.
     for entry in vocabulary if isinstance(vocabulary, (dict, list)) else ():
         token = entry[0] if isinstance(entry, list) and entry else entry
         if isinstance(token, str) and len(token) > _LONGEST_TOKEN:
             raise _refused(f"has a token of more than {_LONGEST_TOKEN} characters")
+        letters += len(token) if isinstance(token, str) else 0
+    if isinstance(vocabulary, list) and letters > _MOST_LETTERS:
+        raise _refused("has a vocabulary of too many characters")
 
 
 def _check_added(added: Any, growth: int) -> None:

@@ -190,6 +190,7 @@ A = {"Sequence": {"id": "A", "type_id": 0}}
         ({"model": {**WORDS, "vocab": {"[UNK]": 0}, "max_input_chars_per_word": 10**9}}, "max_input_chars_per_word"),
         ({"model": {**WORDS, "vocab": {"x" * 2000: 0}, "max_input_chars_per_word": 100}}, "token of more than 1024"),
         ({"model": {**WORDS, "vocab": {}, "continuing_subword_prefix": "x" * 99}}, "continuing_subword_prefix"),
+        ({"model": {"type": "Unigram", "unk_id": 0, "vocab": [["x" * 1000, 0.0]] * 5000}}, "too many characters"),
         ({"added_tokens": [{"content": "x" * 1000}] * 5000}, "too many added tokens"),
         ({"post_processor": {**TEMPLATE, "single": [A] * 12}}, "several times"),
         ({"post_processor": {**TEMPLATE, "single": [A] * 17}}, "more than 16 tokens"),
