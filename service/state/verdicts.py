@@ -5,6 +5,7 @@ from preceptor.contract.ids import VALIDATION
 from preceptor.contract.jobs import JobStatus
 from preceptor.contract.teachers import Teacher, TeacherStatus
 
+from .errors import PreceptorError, StateUnavailable, StoreFull, StoreUnavailable
 from .jobs import Jobs
 from .records import Records
 
@@ -32,7 +33,12 @@ class Verdicts:
         job = await self._jobs.get(id)
         if job is None or not job.status.terminal or job.status == JobStatus.SUCCEEDED:
             return
-        request = await self._jobs.request(id)
+        try:
+            request = await self._jobs.request(id)
+        except (StateUnavailable, StoreUnavailable, StoreFull):
+            raise
+        except PreceptorError:  # The store has it, and it cannot be read: nobody knows whose validation it was.
+            return
         if request is None:
             return
         async with self._teachers.lock(request["teacher"]):

@@ -7,10 +7,12 @@ import pytest
 import structlog
 
 from preceptor.contract.base import now
-from preceptor.contract.ids import LABEL_SET, RECOMMENDATION, new_id
+from preceptor.contract.ids import LABEL_SET, RECOMMENDATION, TEACHER, VALIDATION, new_id
 from preceptor.contract.jobs import JobStatus
 from preceptor.contract.labels import LabelSet
 from preceptor.contract.recommendations import RecommendationBody
+from preceptor.contract.validations import ValidationBody
+from service.state import redis_keys
 from service.state.errors import PreceptorError
 from service.state.job_documents import outcome_key, request_key
 from service.state.settings import Settings
@@ -105,3 +107,16 @@ async def test_what_a_deletion_left_is_removed_by_asking_again(
         await state.label_sets.delete(document.id)
         assert await state.label_sets.get(document.id) is None
         assert not list(Path(settings.data, "store").rglob("items"))
+
+
+async def test_a_damaged_validation_does_not_hold_up_what_is_announced(settings: Settings) -> None:
+    async with State(settings) as state:
+        await state.ensure_index()
+        validation, other = new_id(VALIDATION), new_id(RECOMMENDATION)
+        await state.jobs.submit(validation, "validation", ValidationBody(teacher=new_id(TEACHER)))
+        await state.jobs.submit(other, "recommendation", REQUEST)
+        for id in (validation, other):
+            await state.jobs.cancel(id)
+        await state.store.put(request_key(validation), b"")
+        await state.reap()
+        assert await cast(Any, state.client).scard(redis_keys.UNANNOUNCED) == 0
