@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from preceptor.contract.base import Moment, now
 from preceptor.contract.ids import is_id, new_id
 
+from .damaged import readable
 from .errors import StoreFull, StoreUnavailable
 from .store import Store
 
@@ -105,15 +106,15 @@ class ApiKeys:
     async def all(self) -> AsyncIterator[ApiKey]:
         """Every key, in no order."""
         async for path in self._store.list(_FOLDER):
-            text = await self._store.get(path)
-            if text is not None:
-                yield ApiKey.model_validate_json(text)
+            key = readable(ApiKey, path, await self._store.get(path))
+            if key is not None:
+                yield key
 
     async def ever(self) -> bool:
         """Whether a key was ever minted. Keys that expire or are revoked leave the doors locked."""
         if await self._store.get(_MINTED) is not None:
             return True
-        async for _ in self.all():  # Of a release that left no mark.
+        async for _ in self._store.list(_FOLDER):  # Of a release that left no mark; or damaged, which opens nothing.
             return True
         return False
 
@@ -155,8 +156,7 @@ class ApiKeys:
     async def _read(self, id: str) -> ApiKey | None:
         if not is_id(PREFIX, id):
             return None
-        text = await self._store.get(_place(id))
-        return None if text is None else ApiKey.model_validate_json(text)
+        return readable(ApiKey, _place(id), await self._store.get(_place(id)))
 
 
 def _place(id: str) -> str:

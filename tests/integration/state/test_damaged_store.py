@@ -13,6 +13,7 @@ from preceptor.contract.labels import LabelSet
 from preceptor.contract.recommendations import RecommendationBody
 from preceptor.contract.validations import ValidationBody
 from service.state import redis_keys
+from service.state.api_keys import ApiKeys
 from service.state.errors import PreceptorError
 from service.state.job_documents import outcome_key, request_key
 from service.state.settings import Settings
@@ -120,3 +121,17 @@ async def test_a_damaged_validation_does_not_hold_up_what_is_announced(settings:
         await state.store.put(request_key(validation), b"")
         await state.reap()
         assert await cast(Any, state.client).scard(redis_keys.UNANNOUNCED) == 0
+
+
+async def test_a_damaged_key_lets_nobody_in_and_opens_nothing(settings: Settings) -> None:
+    async with State(settings) as state:
+        key, text = await state.api_keys.mint("operator", "admin")
+        for path in [path async for path in state.store.list("")]:
+            if key.id in path:
+                await state.store.put(path, b"")
+            else:
+                await state.store.delete(path)
+        keys = ApiKeys(state.store)
+        assert await keys.verified(text) is None
+        assert [each async for each in keys.all()] == []
+        assert await keys.ever()
