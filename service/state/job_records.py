@@ -33,6 +33,7 @@ from .job_documents import (
     summary_of,
 )
 from .lanes import Lane, Lanes
+from .one_by_one import OneByOne
 from .recent import Recent
 from .settings import Settings
 from .store import Store
@@ -74,6 +75,7 @@ class JobRecords:
         self._ensure_index = ensure_index
         self._drop_student = drop_student
         self._registered: dict[str, AsyncScript] = {}
+        self._one_by_one = OneByOne()
         self._requests = Recent(_KEPT_REQUESTS)
         self._waits: dict[Lane, int] = {}  # How many waited in each lane when it was last seen.
 

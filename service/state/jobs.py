@@ -20,16 +20,12 @@ from .connection import translated
 from .errors import QueueFull, QuotaReached, StateUnavailable
 from .job_documents import JOBS, StoredRequest, cancel_key, folder, request_key, summary_of
 from .lanes import LANE_OF_KIND, Lane
-from .one_by_one import OneByOne
 from .records import encode_cursor, page_of_ids
 from .recovery import Recovery
 
 
 class Jobs(Recovery):
     """All jobs: the service's side, on top of the workers' and the reaper's."""
-
-    _one_by_one = OneByOne()
-    """A request that is repeated while it is still being accepted: one of the two must not undo what the other did."""
 
     async def submit(self, id: str, kind: JobKind, request: BaseModel) -> JobSummary:
         """Accept a job: to the store, to the record, to the lane. Submitting the same id again does nothing.
@@ -42,6 +38,7 @@ class Jobs(Recovery):
         """
         lane = LANE_OF_KIND[kind]
         with traces.submit_span(id, kind, lane):
+            # A request may be repeated while it is still being accepted: neither may undo what the other did.
             async with self._one_by_one.of(id):
                 return await self._submit(id, kind, lane, request)
 
