@@ -16,8 +16,9 @@ class PreceptorError(Exception):
     def __init__(
         self, detail: str, *, errors: Sequence[FieldError] = (), headers: dict[str, str] | None = None
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        # It may quote what was sent, down to halves of surrogate pairs, which no answer and no record can hold.
+        self.detail = detail.encode(errors="backslashreplace").decode()
+        super().__init__(self.detail)
         self.errors = list(errors)
         self.headers = headers or {}
 
