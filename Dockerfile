@@ -74,7 +74,7 @@ FROM worker-dependencies AS worker-environment
 COPY --from=wheels /wheels /wheels
 RUN /opt/build/bin/pip --python /opt/preceptor/bin/python install --no-index --no-deps /wheels/*.whl \
     && cd / && /opt/preceptor/bin/python -c \
-        'import worker.jobs.registry; from worker.teachers.label_encoder import load_encoder; load_encoder("minilm")'
+        'import worker.jobs.tasks; from worker.label_encoder import load_encoder; load_encoder("minilm")'
 
 
 # A fixed, unprivileged user. Everything that is written goes to /data or to /tmp.

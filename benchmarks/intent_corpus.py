@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.teachers.label_encoder import DEFAULT_ENCODER, load_encoder
+from worker.label_encoder import DEFAULT_ENCODER, load_encoder
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]

@@ -12,9 +12,9 @@ from typing import Final, cast
 import redis
 from redis.exceptions import RedisError
 
-from service.state import redis_keys
-from service.state.lanes import LANES
-from service.state.settings import Settings
+from service.core.jobs.queue import LANES
+from service.core.redis import keys
+from service.core.settings import Settings
 
 _TIMEOUT: Final = 5.0
 _LEASES: Final = 3.0
@@ -46,7 +46,7 @@ def worker_problem(settings: Settings, host: str) -> str | None:
             seconds, _ = cast("tuple[int, int]", client.time())
             since = seconds - _LEASES * settings.lease_seconds
             for lane in LANES:
-                names = client.zrangebyscore(redis_keys.workers(lane), since, "+inf")
+                names = client.zrangebyscore(keys.workers(lane), since, "+inf")
                 if any(str(name).rpartition("-")[0] == host for name in names):
                     return None
     except RedisError as error:

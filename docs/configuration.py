@@ -12,13 +12,13 @@ from typing import Any, Final
 from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
 
-from service.state.settings import Settings
+from service.core.settings import Settings
 
 PAGE: Final = Path(__file__).with_name("configuration.md")
 _HEAD: Final = """\
 # Configuration
 
-<!-- Written by `python -m docs.configuration` from service/state/settings.py. Edit the descriptions there. -->
+<!-- Written by `python -m docs.configuration` from service/core/settings.py. Edit the descriptions there. -->
 
 The service and the workers read the same settings from environment variables. All of them must see the same
 `PRECEPTOR_DATA`, `PRECEPTOR_STORE` and Redis. A value that does not fit ends the process at its start, with the name

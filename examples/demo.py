@@ -21,12 +21,12 @@ from rich.text import Text
 
 from examples.demo_zoo.build import build
 from preceptor import Client
-from preceptor.cli.ranking import show_ranking
+from preceptor.cli.distillation_output import show_verdict
+from preceptor.cli.recommendation_output import show_ranking
 from preceptor.cli.session import Session
-from preceptor.cli.verdict import show_verdict
 from preceptor.contract.teachers import Modality, Teacher
-from service.stack import Stack, StackError
-from service.state.settings import Settings
+from service.cli.dev_stack import Stack, StackError
+from service.core.settings import Settings
 
 T = TypeVar("T")
 _CELL: Final = 70

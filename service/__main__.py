@@ -6,17 +6,17 @@ from typing import Final
 
 import uvicorn
 
-from service.api.authenticated import UnsafeAddress, keys_are_asked_for
 from service.app import create_app
-from service.leaving import leave
-from service.logs import configure
+from service.cli.exit import leave
+from service.core.api_keys import ApiKeys
+from service.core.logging_config import configure
+from service.core.private_files import close_to_others
+from service.core.settings import Settings
+from service.core.storage.object_store import Store
+from service.core.tracing_export import TelemetryMissing, switch_on
+from service.middleware.authentication import UnsafeAddress, keys_are_asked_for
 from service.oidc.optional import LibraryMissing
-from service.slow_clients import protocol
-from service.state.api_keys import ApiKeys
-from service.state.private import close_to_others
-from service.state.settings import Settings
-from service.state.store import Store
-from service.telemetry import TelemetryMissing, switch_on
+from service.server import protocol
 
 _MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 

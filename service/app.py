@@ -9,39 +9,39 @@ import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from service.api import (
+from service import openapi
+from service.api.body_pace import BodyPace
+from service.core.async_helpers import ended
+from service.core.settings import Settings
+from service.core.state import State
+from service.http import problems
+from service.http.route_methods import Methods
+from service.http.stream_limit import Streams
+from service.middleware.authentication import Authenticated, keys_are_asked_for
+from service.middleware.body_limits import BodyLimit
+from service.middleware.ended_jobs import Finished
+from service.middleware.host_check import KnownHosts
+from service.middleware.overload import Admission
+from service.middleware.request_log import Observed
+from service.network.egress import Egress
+from service.network.host_names import Hosts
+from service.oidc.optional import tokens_of
+from service.readiness import Readiness
+from service.routes import (
     audit,
     distillations,
     docs,
     health,
     jobs,
     label_sets,
-    openapi,
     probes,
-    problems,
     recommendations,
     students,
     teachers,
     webhooks,
 )
-from service.api.admission import Admission
-from service.api.authenticated import Authenticated, keys_are_asked_for
-from service.api.body_limit import BodyLimit
-from service.api.body_pace import BodyPace
-from service.api.finished import Finished
-from service.api.known_hosts import KnownHosts
-from service.api.methods import Methods
-from service.api.observed import Observed
-from service.api.readiness import Readiness
-from service.api.streams import Streams
-from service.egress import Egress
-from service.hosts import Hosts
-from service.oidc.optional import tokens_of
-from service.state.background import ended
-from service.state.settings import Settings
-from service.state.state import State
 from service.webhooks.dispatcher import Dispatcher
-from service.webhooks.post import Post
+from service.webhooks.sender import Post
 
 log = structlog.stdlib.get_logger(__name__)
 _ROUTERS = (recommendations, jobs, distillations, label_sets, teachers, probes, students, audit, webhooks, health, docs)

@@ -5,7 +5,7 @@ from typing import Final, cast
 
 import httpcore2
 
-from service.egress import Egress, Resolve
+from service.network.egress import Egress, Resolve
 
 _CONNECT_SECONDS: Final = 4.0
 """For one address; where it does not answer there is time for another."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from service.state.embedded import EmbeddedRedis
-from service.state.settings import Settings
-from service.state.state import State
+from service.core.redis.embedded import EmbeddedRedis
+from service.core.settings import Settings
+from service.core.state import State
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,11 +7,11 @@ import sys
 import tempfile
 from typing import Final
 
-from service.logs import configure
-from service.state.lanes import LANES, Lane
-from service.state.settings import Settings
-from service.state.state import State
-from service.telemetry import TelemetryMissing, switch_on
+from service.core.jobs.queue import LANES, Lane
+from service.core.logging_config import configure
+from service.core.settings import Settings
+from service.core.state import State
+from service.core.tracing_export import TelemetryMissing, switch_on
 
 from .device_missing import DeviceMissing
 
@@ -20,8 +20,8 @@ _MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 
 async def _serve(settings: Settings, lane: Lane) -> None:
     from worker.jobs.consumer import Consumer
-    from worker.jobs.registry import tasks_of  # imports torch; after the arguments were read
-    from worker.teachers.torch_running import require_device
+    from worker.jobs.tasks import tasks_of  # imports torch; after the arguments were read
+    from worker.teachers.sources.torch_device import require_device
 
     require_device(settings.device)
     async with State(settings) as state:

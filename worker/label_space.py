@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import CacheUse
-from worker.teachers.label_encoder import LabelEncoder
+from worker.label_encoder import LabelEncoder
 from worker.transport.ground_cost import cosine_cost
 
 Float32 = NDArray[np.float32]

@@ -25,16 +25,16 @@ from preceptor.contract.losses import (
     WkdLoss,
 )
 from preceptor.contract.training import Training
-from worker.assessment.auto import labelled_blend
-from worker.assessment.estimators.evidence import Evidence
-from worker.distillation.bench import Bench, prepare
-from worker.distillation.checkpoints import Ledger
-from worker.distillation.course import choose, plan_of
+from worker.distillation.budget import choose, plan_of
+from worker.distillation.inputs import Recipe, TeacherSignal, TrainingData
 from worker.distillation.losses.transport import softmax
-from worker.distillation.plan import Plan
 from worker.distillation.progress import Progress
-from worker.distillation.request import Recipe, TeacherSignal, TrainingData
+from worker.distillation.runs import Bench, prepare
+from worker.distillation.schedule import Plan
 from worker.distillation.students import Surroundings, blueprint_of
+from worker.distillation.training.checkpoints import Ledger
+from worker.ranking.blend import labelled_blend
+from worker.ranking.estimators.evidence import Evidence
 
 ALONE, SMOOTHED, UPPER = "CE alone", "label smoothing", "teacher fine-tuned"
 DEFAULT, TEAM, SPOILT = "default, recommended", "default, team of 3", "default, recommended + noise"

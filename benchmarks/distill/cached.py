@@ -11,7 +11,7 @@ from benchmarks.recommend.stack import settings
 from benchmarks.report import Report
 from examples.demo_zoo import digits, imagenet
 from preceptor import Client
-from service.stack import Stack
+from service.cli.dev_stack import Stack
 
 _ITEMS = 300
 _NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.distillation.request import TeacherSignal, TrainingData
+from worker.distillation.inputs import TeacherSignal, TrainingData
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]

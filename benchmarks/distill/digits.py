@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.distill.cell import Cell, Int64, Task, noise_like, numbers, overlapping, split
-from worker.distillation.request import ArrayItems, TeacherSignal, TrainingData
-from worker.teachers.label_encoder import DEFAULT_ENCODER, load_encoder
+from worker.distillation.inputs import ArrayItems, TeacherSignal, TrainingData
+from worker.label_encoder import DEFAULT_ENCODER, load_encoder
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 CLASSES = 4

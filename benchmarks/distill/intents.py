@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.distill.cell import Cell, Float32, Int64, Task, noise_like, numbers, overlapping, split
 from benchmarks.intent_corpus import Corpus
-from worker.distillation.request import ArrayItems, TeacherSignal, TrainingData
+from worker.distillation.inputs import ArrayItems, TeacherSignal, TrainingData
 
 CLASSES = 15
 TRANSFER = 400

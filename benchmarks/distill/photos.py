@@ -25,11 +25,11 @@ from benchmarks.ranking.heads import Ground, trained
 from benchmarks.ranking.vectors import kept_vectors
 from examples.demo_zoo import imagenet
 from preceptor.contract.distillations import BuiltinStudent
-from worker.distillation.answers import predict
-from worker.distillation.label_map import standardised
-from worker.distillation.request import ArrayItems, TeacherSignal, TrainingData
+from worker.distillation.evaluation.measures import predict
+from worker.distillation.inputs import ArrayItems, TeacherSignal, TrainingData
 from worker.distillation.students import Surroundings, blueprint_of
-from worker.teachers.label_encoder import DEFAULT_ENCODER, load_encoder
+from worker.distillation.teaching.label_map import standardised
+from worker.label_encoder import DEFAULT_ENCODER, load_encoder
 
 COURSE = Course(steps=160, batch=64, rate=None, slow=True)
 """Eight or nine epochs, at the student's own rate."""

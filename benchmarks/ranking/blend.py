@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from worker.assessment.auto import FEW
-from worker.assessment.estimators.registry import ESTIMATORS
+from worker.ranking.blend import FEW
+from worker.ranking.estimators.registry import ESTIMATORS
 
 Vector = NDArray[np.float64]
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from benchmarks.ranking.scores import evidence
 from benchmarks.ranking.world import Target, World, drawn
 from benchmarks.report import Report
-from worker.assessment.auto import Auto, labelled_blend
-from worker.assessment.estimators.base import Estimator, Score
-from worker.assessment.estimators.registry import ESTIMATORS
-from worker.assessment.uncertainty import assess, resample_weights
+from worker.ranking.blend import Auto, labelled_blend
+from worker.ranking.estimators.base import Estimator, Score
+from worker.ranking.estimators.registry import ESTIMATORS
+from worker.ranking.uncertainty import assess, resample_weights
 
 EACH = 10
 """Labelled items a class."""

@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 
 from benchmarks.ranking.heads import Ground, trained
 from benchmarks.ranking.world import Int64, Target, World, ZooTeacher
-from worker.distillation.request import ArrayItems
-from worker.teachers.label_encoder import DEFAULT_ENCODER, load_encoder
+from worker.distillation.inputs import ArrayItems
+from worker.label_encoder import DEFAULT_ENCODER, load_encoder
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SIZE = 4

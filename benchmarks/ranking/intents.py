@@ -12,8 +12,8 @@ from benchmarks.intent_corpus import Corpus
 from benchmarks.ranking.heads import Ground, trained
 from benchmarks.ranking.vectors import kept_vectors
 from benchmarks.ranking.world import Float32, Int64, Target, World, ZooTeacher
-from worker.distillation.request import ArrayItems
-from worker.teachers.label_encoder import load_encoder
+from worker.distillation.inputs import ArrayItems
+from worker.label_encoder import load_encoder
 
 SIZE = 15
 """Classes of a size-matched teacher, and of a student."""

@@ -17,8 +17,8 @@ from benchmarks.ranking.heads import Ground, trained
 from benchmarks.ranking.vectors import kept_vectors
 from benchmarks.ranking.world import Float32, Int64, Target, World, ZooTeacher
 from examples.demo_zoo import imagenet
-from worker.distillation.request import ArrayItems
-from worker.teachers.label_encoder import DEFAULT_ENCODER, load_encoder
+from worker.distillation.inputs import ArrayItems
+from worker.label_encoder import DEFAULT_ENCODER, load_encoder
 
 SIZE = 16
 """Classes of a size-matched teacher."""

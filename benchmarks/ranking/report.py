@@ -14,7 +14,7 @@ from benchmarks.ranking.grid import Grid, Measured, collect
 from benchmarks.ranking.metrics import NAMES, interval, mean, metrics
 from benchmarks.ranking.scores import Scores
 from benchmarks.report import Report
-from worker.assessment.estimators.registry import ESTIMATORS
+from worker.ranking.estimators.registry import ESTIMATORS
 
 Vector = NDArray[np.float64]
 Slice = Callable[[Measured], list[NDArray[np.bool_]]]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.ranking.world import Int64, Target, World, ZooTeacher, drawn, name_cost
-from worker.assessment.estimators.evidence import Evidence
-from worker.assessment.estimators.registry import ESTIMATORS
+from worker.ranking.estimators.evidence import Evidence
+from worker.ranking.estimators.registry import ESTIMATORS
 
 FORMAT = 1
 SIZES = (1, 3, 5, 10, 25)

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.distill.arms import Arm, Trial
 from benchmarks.ranking.world import Target, World, drawn, name_cost
 from preceptor.contract.losses import Loss, NoLoss, RidgeMapLoss, TransportLoss
-from worker.distillation.request import TeacherSignal, TrainingData
+from worker.distillation.inputs import TeacherSignal, TrainingData
 
 FORMAT = 1
 LABELS = 5

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.distillation.request import ArrayItems
+from worker.distillation.inputs import ArrayItems
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]

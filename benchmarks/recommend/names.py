@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.recommend.stack import plant, settings
 from benchmarks.report import Report
-from service.stack import Stack
-from worker.teachers.label_encoder import load_encoder
+from service.cli.dev_stack import Stack
+from worker.label_encoder import load_encoder
 from worker.transport import LabelIndex, brute_force, top_k
 
 _CLASSES = 10

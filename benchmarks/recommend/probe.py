@@ -14,7 +14,7 @@ from benchmarks.recommend.stack import settings
 from benchmarks.report import Report
 from examples.demo_zoo import digits, imagenet
 from preceptor import Client
-from service.stack import Stack
+from service.cli.dev_stack import Stack
 
 _ITEMS = 512
 _TEACHERS = 20

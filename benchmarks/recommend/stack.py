@@ -7,8 +7,8 @@ from pathlib import Path
 
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.teachers import PredictionsSource, Teacher, TeacherStatus
-from service.state.settings import Settings
-from service.state.state import State
+from service.core.settings import Settings
+from service.core.state import State
 
 _AT_ONCE = 100
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.report import Report
-from service.stack import Stack
-from service.state.settings import Settings
+from service.cli.dev_stack import Stack
+from service.core.settings import Settings
 
 from . import endurance, latency, listeners, submissions, uploads
 from .stage import stage

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.report import Report
-from service.stack import Stack
+from service.cli.dev_stack import Stack
 
 from .footprint import ended_jobs, footprint, redis_of
 from .stage import BODY

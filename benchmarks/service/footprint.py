@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import redis
 
-from service.stack import Stack
-from service.state import redis_keys
-from service.state.lanes import LANES
+from service.cli.dev_stack import Stack
+from service.core.jobs.queue import LANES
+from service.core.redis import keys
 
 from .stage import redis_pid, resident
 
@@ -24,12 +24,12 @@ def footprint(stack: Stack) -> dict[str, float]:
     assert stack.embedded is not None
     with redis_of(stack) as client:
         used = int(client.info("memory")["used_memory"])
-        known = int(client.zcard(redis_keys.order("jobs")))
+        known = int(client.zcard(keys.order("jobs")))
         counts = {
             "redis_used_mib": used / 2**20,
             "redis_mib": resident(redis_pid(stack)),
             "jobs_known": known,
-            "jobs_waiting": sum(int(client.zcard(redis_keys.waiting(lane))) for lane in LANES),
+            "jobs_waiting": sum(int(client.zcard(keys.waiting(lane))) for lane in LANES),
             "keys": int(client.dbsize()),
             "of_jobs_in_redis": known + _members(client) + _keys(client, "job:*") + _keys(client, "events:*"),
         }
@@ -47,19 +47,19 @@ def footprint(stack: Stack) -> dict[str, float]:
 
 def ended_jobs(client: Any) -> int:
     """How many jobs have ended since the stack began."""
-    fields = client.hgetall(redis_keys.FIGURES)
+    fields = client.hgetall(keys.FIGURES)
     return sum(int(value) for name, value in fields.items() if name.startswith("jobs_ended|"))
 
 
 def _members(client: Any) -> int:
     """Entries of the sets and sorted sets that name jobs."""
-    sorted_sets = (redis_keys.ENDED, redis_keys.EXPIRING)
-    sets = (redis_keys.ACTIVE, redis_keys.UNSWEPT, redis_keys.UNANNOUNCED)
+    sorted_sets = (keys.ENDED, keys.EXPIRING)
+    sets = (keys.ACTIVE, keys.UNSWEPT, keys.UNANNOUNCED)
     return sum(int(client.zcard(key)) for key in sorted_sets) + sum(int(client.scard(key)) for key in sets)
 
 
 def _keys(client: Any, pattern: str) -> int:
-    return sum(1 for _ in client.scan_iter(redis_keys.PREFIX + pattern, count=5000))
+    return sum(1 for _ in client.scan_iter(keys.PREFIX + pattern, count=5000))
 
 
 def _counted(root: Path) -> tuple[int, int]:

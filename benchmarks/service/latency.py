@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.report import Report
-from service.stack import Stack
+from service.cli.dev_stack import Stack
 
 from .stage import BODY, finished
 from .wire import Connection

@@ -8,9 +8,9 @@ import time
 from benchmarks.report import Report
 from preceptor.contract.ids import DISTILLATION, new_id
 from preceptor.contract.recommendations import RecommendationBody
-from service.stack import Stack
-from service.state.settings import Settings
-from service.state.state import State
+from service.cli.dev_stack import Stack
+from service.core.settings import Settings
+from service.core.state import State
 
 from .stage import resident
 from .wire import Connection

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from service.stack import Stack
-from service.state.settings import Settings
+from service.cli.dev_stack import Stack
+from service.core.settings import Settings
 
 ZOO: Final = [
     {"name": f"zoo {number}", "labels": [f"{word} {number}" for word in ("cat", "dog", "truck", "ship", "tree")]}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from benchmarks.report import Report
-from service.stack import Stack
+from service.cli.dev_stack import Stack
 
 from .stage import BODY, cpu_seconds, redis_pid, resident
 from .wire import Answer, Connection

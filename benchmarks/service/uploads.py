@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.report import Report
-from service.stack import Stack
+from service.cli.dev_stack import Stack
 
 from .stage import resident
 from .wire import Connection

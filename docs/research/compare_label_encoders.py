@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from service.state.errors import InvalidRequest
-from worker.teachers.label_encoder import LabelEncoder, load_encoder
+from service.core.errors import InvalidRequest
+from worker.label_encoder import LabelEncoder, load_encoder
 
 CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 CIFAR100 = (

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from preceptor.contract.losses import TransportLoss
 from preceptor.contract.teachers import Modality, Teacher, TeacherStatus
 from preceptor.contract.training import Training
-from worker.assessment.estimators.evidence import Evidence
-from worker.assessment.estimators.registry import ESTIMATORS
 from worker.distillation.distill import distill
-from worker.distillation.request import ArrayItems, NoLoss, Recipe, TeacherSignal, TrainingData
+from worker.distillation.inputs import ArrayItems, NoLoss, Recipe, TeacherSignal, TrainingData
+from worker.label_encoder import DEFAULT_ENCODER, LabelEncoder, load_encoder
+from worker.ranking.estimators.evidence import Evidence
+from worker.ranking.estimators.registry import ESTIMATORS
 from worker.teachers.interface import LoadedTeacher
-from worker.teachers.label_encoder import DEFAULT_ENCODER, LabelEncoder, load_encoder
 from worker.teachers.loading import load_teacher
 
 from . import tasks

@@ -1,1 +1,1 @@
-"""What the requests do, free of HTTP: one module per resource, called by ``service.api``."""
+"""What the requests do, free of HTTP: one module per resource, called by ``service.routes``."""

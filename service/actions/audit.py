@@ -8,10 +8,10 @@ from preceptor.contract.audit import Audit, AuditEntry, EstimatorAudit
 from preceptor.contract.base import now
 from preceptor.contract.distillations import DistillationBody
 from preceptor.contract.recommendations import RecommendationResult
-from service.state.state import State
+from service.core.state import State
 
 from .pairs import ordered_pairs
-from .upload import in_thread
+from .uploads import in_thread
 
 _SHOWN: Final = 50
 _READ: Final = 5000

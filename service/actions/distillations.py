@@ -7,10 +7,10 @@ from preceptor.contract.jobs import JobStatus, JobSummary
 from preceptor.contract.probes import Probe
 from preceptor.contract.recommendations import RecommendationResult
 from preceptor.contract.teachers import TeacherStatus
-from service.state import label_sets
-from service.state.errors import Conflict, InvalidRequest, NotFound, StateUnavailable, StoreFull, StoreUnavailable
-from service.state.selection import student_of_probe
-from service.state.state import State
+from service.core import label_sets
+from service.core.errors import Conflict, InvalidRequest, NotFound, StateUnavailable, StoreFull, StoreUnavailable
+from service.core.state import State
+from service.core.student_labels import student_of_probe
 
 from . import audit, probes, teachers
 

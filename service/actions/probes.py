@@ -5,13 +5,13 @@ from pathlib import Path
 from preceptor.contract.base import now
 from preceptor.contract.ids import PROBE, digest_id
 from preceptor.contract.probes import Probe, ProbeFormat
+from service.core.errors import NotFound
+from service.core.state import State
+from service.core.storage import object_keys
 from service.ingest import IngestedProbe
-from service.ingest.apart import ingest_apart
-from service.state import layout
-from service.state.errors import NotFound
-from service.state.state import State
+from service.ingest.sandboxed import ingest_apart
 
-from .upload import Gone, Staged, while_wanted
+from .uploads import Gone, Staged, while_wanted
 
 
 async def add(
@@ -44,7 +44,7 @@ async def add(
         if existing is not None:
             return existing, False
         await state.probes.require_room()
-        await state.store.adopt(layout.probe_items(id), target)
+        await state.store.adopt(object_keys.probe_items(id), target)
         return await state.probes.create(Probe.model_validate({**ingested.description, "id": id, "created_at": now()}))
     finally:
         target.unlink(missing_ok=True)

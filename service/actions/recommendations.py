@@ -3,10 +3,10 @@
 from preceptor.contract.jobs import JobSummary
 from preceptor.contract.recommendations import RecommendationBody
 from preceptor.contract.teachers import TeacherStatus
-from service.state import label_sets
-from service.state.errors import Conflict, InvalidRequest
-from service.state.selection import student_of_probe, takes_part
-from service.state.state import State
+from service.core import label_sets
+from service.core.errors import Conflict, InvalidRequest
+from service.core.state import State
+from service.core.student_labels import student_of_probe, takes_part
 
 from . import probes
 

@@ -7,9 +7,9 @@ from preceptor.contract.base import now
 from preceptor.contract.distillations import Student
 from preceptor.contract.ids import VALIDATION, new_id
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody
-from service.state import layout
-from service.state.errors import Conflict, NotFound, QueueFull, QuotaReached
-from service.state.state import State
+from service.core.errors import Conflict, NotFound, QueueFull, QuotaReached
+from service.core.state import State
+from service.core.storage import object_keys
 
 from . import teachers
 
@@ -54,7 +54,7 @@ async def promote(state: State, id: str, teacher_id: str, name: str | None) -> t
         existing = await state.teachers.get(student.promoted_to)
         if existing is not None:
             return existing, False
-    text = await state.store.get(layout.student_artifact(id, "teacher.json"))
+    text = await state.store.get(object_keys.student_artifact(id, "teacher.json"))
     if text is None:
         raise Conflict(f"{id} has no teacher.json and cannot become a teacher")
     body = TeacherBody.model_validate({**json.loads(text), "name": name or student.name})
@@ -62,9 +62,9 @@ async def promote(state: State, id: str, teacher_id: str, name: str | None) -> t
     entries: list[StoredFile] = []
     for file in student.artifacts:
         if files.refusal(body.source.kind, file.name) is None:
-            source = await state.store.local(layout.student_artifact(id, file.name))
+            source = await state.store.local(object_keys.student_artifact(id, file.name))
             if source is not None:
-                await state.store.copy_in(layout.teacher_file(teacher_id, file.name), source)
+                await state.store.copy_in(object_keys.teacher_file(teacher_id, file.name), source)
                 entries.append(file)
     async with state.teachers.lock(teacher_id):
         teacher = await teachers.get(state, teacher_id)

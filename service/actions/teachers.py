@@ -10,13 +10,14 @@ from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.probes import Probe
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody, TeacherPatch, TeacherStatus
 from preceptor.contract.validations import ValidationBody
-from service.ingest.apart import ingest_predictions_apart
-from service.state import label_sets, layout
-from service.state.errors import Conflict, NotFound, PreconditionFailed, QueueFull, QuotaReached, UnsupportedType
-from service.state.state import State
+from service.core import label_sets
+from service.core.errors import Conflict, NotFound, PreconditionFailed, QueueFull, QuotaReached, UnsupportedType
+from service.core.state import State
+from service.core.storage import object_keys
+from service.http.entity_tags import entity_tag, passes_if_match
+from service.ingest.sandboxed import ingest_predictions_apart
 
-from .entity_tag import entity_tag, passes_if_match
-from .upload import Gone, Staged, while_wanted
+from .uploads import Gone, Staged, while_wanted
 
 
 async def register(state: State, body: TeacherBody, id: str, promoted_from: str | None = None) -> Teacher:
@@ -100,7 +101,7 @@ async def add_file(state: State, id: str, name: str, staged: Staged) -> tuple[St
                     }
                 )
             )
-    await state.store.adopt(layout.teacher_file(id, name), staged.path)
+    await state.store.adopt(object_keys.teacher_file(id, name), staged.path)
     entry = StoredFile(name=name, size=staged.size, sha256=staged.sha256)
     async with state.teachers.lock(id):
         teacher = await get(state, id)
@@ -198,7 +199,7 @@ async def add_predictions(
     try:
         await while_wanted(_converted(state, teacher, probe, staged, values, target), gone)
         size = target.stat().st_size
-        await state.store.adopt(layout.teacher_predictions(id, probe_id), target)
+        await state.store.adopt(object_keys.teacher_predictions(id, probe_id), target)
     finally:
         target.unlink(missing_ok=True)
     return StoredFile(name=f"{probe_id}.npy", size=size, sha256=staged.sha256)

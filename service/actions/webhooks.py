@@ -4,11 +4,11 @@ from urllib.parse import urlsplit
 
 from preceptor.contract.problem import FieldError
 from preceptor.contract.webhooks import CreatedWebhook, Webhook, WebhookBody, WebhookDelivery
-from service.egress import Egress
-from service.state.errors import Conflict, InvalidRequest, NotFound
-from service.state.state import State
-from service.state.webhook_deliveries import message_of
-from service.state.webhook_record import StoredWebhook, event_of
+from service.core.errors import Conflict, InvalidRequest, NotFound
+from service.core.state import State
+from service.core.webhooks.deliveries import message_of
+from service.core.webhooks.stored import StoredWebhook, event_of
+from service.network.egress import Egress
 
 
 async def create(state: State, id: str, body: WebhookBody) -> CreatedWebhook:

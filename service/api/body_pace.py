@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.state.errors import BodyStalled
+from service.core.errors import BodyStalled
 
 
 class BodyPace:

@@ -5,10 +5,9 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.state.errors import TooManyConnections
-
-from . import problems
-from .authenticated import OPEN
+from service.core.errors import TooManyConnections
+from service.http import problems
+from service.middleware.authentication import OPEN
 
 _HEADERS: Final = {"Connection": "close", "Retry-After": "1"}
 

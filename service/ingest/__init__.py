@@ -3,6 +3,6 @@
 Called by ``service.actions`` alone, in a process of its own (`apart`). Memory is bounded whatever the upload's size.
 """
 
-from .ingest import IngestedProbe, ingest
+from .probe import IngestedProbe, ingest
 
 __all__ = ["IngestedProbe", "ingest"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preceptor.contract.probes import ProbeModality
-from service.state.settings import Settings
+from service.core.settings import Settings
 
 RawLabel = int | str | None
 RawItem = bytes | str | NDArray[np.float32] | None
@@ -68,7 +68,7 @@ class Stream:
 
 
 class Reader(Protocol):
-    """Opens one format. Raises errors of `service.state.errors` that say what is wrong and where."""
+    """Opens one format. Raises errors of `service.core.errors` that say what is wrong and where."""
 
     def __call__(self, source: Path, settings: Settings) -> Stream: ...
 

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from service.state.errors import InvalidProbe, PreceptorError, TooLarge, UnsupportedType
-from service.state.settings import Settings
-from service.state.store import translated
+from service.core.errors import InvalidProbe, PreceptorError, TooLarge, UnsupportedType
+from service.core.settings import Settings
+from service.core.storage.object_store import translated
 
-from .archive import exactly, member, opened
 from .items import shown
-from .npy_header import Header, read_header
+from .readers.npy_header import Header, read_header
+from .readers.zip_archive import exactly, member, opened
 
 _CHUNK_BYTES: Final = 2**22
 _BYTES: Final = 4  # of a float32

@@ -11,11 +11,11 @@ from typing import Final
 
 import structlog
 
-from service.state.background import ended
-from service.state.errors import IssuerUnavailable
+from service.core.async_helpers import ended
+from service.core.errors import IssuerUnavailable
 
-from .documents import Documents, Unusable
-from .signed import Key, KeySet
+from .fetch import Documents, Unusable
+from .jwt import Key, KeySet
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from service.state.settings import Settings
+from service.core.settings import Settings
 
 if TYPE_CHECKING:
     from .tokens import Tokens

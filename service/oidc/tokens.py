@@ -7,16 +7,16 @@ from typing import Any, Final, Self
 
 import structlog
 
-from service.egress import Egress
-from service.state.api_keys import SCOPES, Scope
+from service.core.api_keys import SCOPES, Scope
+from service.core.errors import Unauthenticated
+from service.core.settings import Settings, listed
+from service.network.egress import Egress
 from service.state.caller import Caller
-from service.state.errors import Unauthenticated
-from service.state.settings import Settings, listed
 
-from .documents import Documents
-from .grants import Grants
+from .fetch import Documents
 from .issuer_keys import IssuerKeys
-from .signed import BadToken, named_key, proven_claims
+from .jwt import BadToken, named_key, proven_claims
+from .scopes import Grants
 
 log = structlog.stdlib.get_logger(__name__)
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="preceptor", error="invalid_token"'}

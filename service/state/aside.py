@@ -15,7 +15,7 @@ LARGE: Final = 256 * 2**10
 """Bytes of JSON from which on it is worth the way to a thread and back."""
 
 _AT_ONCE: Final = 2
-_limiter: RunVar[CapacityLimiter] = RunVar("service.state.aside")
+_limiter: RunVar[CapacityLimiter] = RunVar("service.core.aside")
 P = ParamSpec("P")
 R = TypeVar("R")
 

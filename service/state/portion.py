@@ -4,7 +4,7 @@ from typing import Any, Final, cast
 
 from redis.commands.core import AsyncScript
 
-from .connection import RedisClient, translated
+from service.core.redis.client import RedisClient, translated
 
 BYTES: Final = 4 * 2**20
 """Of the documents on one page, and of those that are read at once. One document is always read, whatever its size."""

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from .errors import StateUnavailable
+from service.core.errors import StateUnavailable
 
 _LONGEST: Final = 100
 """Bytes; a unix socket's path is limited to 107."""

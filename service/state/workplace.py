@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from .private import private_folder
+from service.core.private_files import private_folder
 
 _LOCK: Final = ".lock"
 

@@ -12,15 +12,15 @@ import structlog
 from redis.exceptions import RedisError
 
 from preceptor.contract.webhooks import DeliveryAttempt, WebhookDelivery
-from service.state.background import ended
-from service.state.errors import StateUnavailable, StoreFull, StoreUnavailable
-from service.state.figures import field_of
-from service.state.state import State
-from service.state.webhook_deliveries import Claim
-from service.state.webhook_record import StoredWebhook
+from service.core.async_helpers import ended
+from service.core.errors import StateUnavailable, StoreFull, StoreUnavailable
+from service.core.redis.counters import field_of
+from service.core.state import State
+from service.core.webhooks.deliveries import Claim
+from service.core.webhooks.stored import StoredWebhook
 
 from .fate import Fate, delivered, fate_of, gone, tell
-from .post import TIMEOUT_SECONDS, Outcome, Post
+from .sender import TIMEOUT_SECONDS, Outcome, Post
 from .signature import signatures
 
 PAUSES: Final = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 28_800.0, 28_800.0)

@@ -6,7 +6,7 @@ import structlog
 
 from preceptor.contract.webhooks import WebhookDelivery
 
-from .post import Outcome
+from .sender import Outcome
 
 Fate = Literal["delivered", "failed", "refused", "gone", "given_up"]
 """`failed` and `refused` (not allowed to go there, or no address) are tried again; the last try is `given_up`."""

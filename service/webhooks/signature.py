@@ -5,7 +5,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-from service.state.webhook_record import KEY_PREFIX
+from service.core.webhooks.stored import KEY_PREFIX
 
 
 def signatures(secrets: Iterable[str], id: str, timestamp: int, body: bytes) -> str:

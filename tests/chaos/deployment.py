@@ -14,9 +14,9 @@ from typing import IO, Final
 
 import httpx2
 
-from service.state.embedded import EmbeddedRedis
-from service.state.errors import StateUnavailable
-from service.state.settings import Settings
+from service.core.errors import StateUnavailable
+from service.core.redis.embedded import EmbeddedRedis
+from service.core.settings import Settings
 
 from .volume import Volume
 from .wire import Wire

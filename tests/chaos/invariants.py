@@ -12,8 +12,8 @@ import httpx2
 import redis
 
 from preceptor.contract.versions import CONTRACT
-from service.state import redis_keys
-from service.state.lanes import LANES
+from service.core.jobs.queue import LANES
+from service.core.redis import keys
 
 from .deployment import Deployment
 from .load import TERMINAL, Accepted, Load
@@ -79,22 +79,22 @@ def no_leaked_key(deployment: Deployment) -> list[str]:
     """Redis holds the records of the store's jobs, and nothing that is under way."""
     wrong: list[str] = []
     with redis.Redis.from_url(deployment.redis.url, decode_responses=True) as client:
-        must_be_empty = [redis_keys.ACTIVE, redis_keys.UNSWEPT, redis_keys.REBUILD_LOCK]
+        must_be_empty = [keys.ACTIVE, keys.UNSWEPT, keys.REBUILD_LOCK]
         for lane in LANES:
-            must_be_empty += [redis_keys.waiting(lane), redis_keys.leases(lane), redis_keys.delayed(lane)]
-            must_be_empty += [redis_keys.turns(lane, contract) for contract in range(1, CONTRACT + 1)]
-            stream = f"{redis_keys.lane(lane)}:stream"
+            must_be_empty += [keys.waiting(lane), keys.leases(lane), keys.delayed(lane)]
+            must_be_empty += [keys.turns(lane, contract) for contract in range(1, CONTRACT + 1)]
+            stream = f"{keys.lane(lane)}:stream"
             if client.exists(stream) and (left := client.xlen(stream)):
                 wrong.append(f"{left} messages are left in {stream}")
         wrong += [f"{key} is not empty" for key in must_be_empty if client.exists(key)]
         in_store = {path.name for path in (deployment.store / "jobs").iterdir()}
-        in_redis = {str(key).removeprefix(redis_keys.job("")) for key in client.scan_iter(redis_keys.job("*"))}
+        in_redis = {str(key).removeprefix(keys.job("")) for key in client.scan_iter(keys.job("*"))}
         wrong += [f"{id} is in the store and not in Redis" for id in sorted(in_store - in_redis)]
         wrong += [f"{id} is in Redis and not in the store" for id in sorted(in_redis - in_store)]
         families = Counter(_family(str(key)) for key in client.scan_iter(count=1000))
         wrong += [f"{count} keys of an unknown kind: {name}" for name, count in families.items() if name[0] == "?"]
-        expiring = set(map(str, client.zrange(redis_keys.EXPIRING, 0, -1)))
-        events = set(map(str, client.scan_iter(redis_keys.events("*"))))
+        expiring = set(map(str, client.zrange(keys.EXPIRING, 0, -1)))
+        events = set(map(str, client.scan_iter(keys.events("*"))))
         wrong += [f"{key} never expires" for key in sorted(events - expiring)]
     return wrong
 
@@ -164,7 +164,7 @@ def differences(found: Any, expected: Any, place: str = "") -> list[str]:
 def _family(key: str) -> str:
     if _DOCKET.match(key):
         return "docket"
-    rest = key.removeprefix(redis_keys.PREFIX)
+    rest = key.removeprefix(keys.PREFIX)
     known = ("job:", "jobs:", "jobs", "events:", "lane:", "idempotency:", "cache:", "index", "server", "expiring")
     more = ("teachers", "probes", "label-sets", "students", "audits", "webhooks", "deliveries", "figures", "tried")
     return rest.split(":")[0] if rest.startswith((*known, *more)) else f"? {key}"

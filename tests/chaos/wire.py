@@ -5,7 +5,7 @@ import threading
 from contextlib import suppress
 from typing import Final
 
-from service.state.embedded import EmbeddedRedis
+from service.core.redis.embedded import EmbeddedRedis
 
 _CHUNK: Final = 65_536
 

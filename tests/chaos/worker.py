@@ -22,7 +22,7 @@ POISON: Final = "kill the worker"
 def main() -> int:
     """`python -m tests.chaos.worker --lane ...`"""
     shift()
-    import worker.jobs.registry as registry
+    import worker.jobs.tasks as registry
     from worker.__main__ import main as work
     from worker.jobs.context import JobContext
 
@@ -55,7 +55,7 @@ def _say_what_runs(number: int, frame: FrameType | None) -> None:
 
 
 def _note_saves(path: Path) -> None:
-    from service.state.deliveries import Deliveries
+    from service.core.jobs.leases import Deliveries
 
     save = Deliveries.save_checkpoint
 

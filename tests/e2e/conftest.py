@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from preceptor import Client
-from service.stack import Stack
-from service.state.settings import Settings
+from service.cli.dev_stack import Stack
+from service.core.settings import Settings
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from preceptor import Client
-from service.stack import Stack
+from service.cli.dev_stack import Stack
 from tests import digits_zoo
 
 TAG = "hostile"

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from preceptor import Client
-from service.stack import Stack
+from service.cli.dev_stack import Stack
 
 ZOO = [
     {"name": "felines", "labels": ["lion", "tiger", "house cat"]},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from preceptor import Client
-from service.stack import Stack
+from service.cli.dev_stack import Stack
 from tests import digits_zoo
 
 TAG = "large-zoo"

@@ -20,7 +20,7 @@ import httpx2
 import pytest
 
 from service.app import create_app
-from service.state.settings import Settings
+from service.core.settings import Settings
 from tests.integration.api.seeds import Seeds, plant
 from tests.integration.api.serving import serve
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from examples.demo_zoo import digits, tasks
-from service.stack import Stack
+from service.cli.dev_stack import Stack
 
 README = Path(__file__).parents[2] / "README.md"
 ADDRESS = "http://127.0.0.1:8321"

@@ -16,9 +16,9 @@ from redis.exceptions import ResponseError
 from preceptor import Client
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import Candidate
-from service.stack import Stack
-from service.state.embedded import EmbeddedRedis
-from service.state.settings import Settings
+from service.cli.dev_stack import Stack
+from service.core.redis.embedded import EmbeddedRedis
+from service.core.settings import Settings
 from tests import digits_zoo
 
 PAGE: Final = Path(__file__).parents[2] / "docs/security.md"

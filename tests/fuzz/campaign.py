@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from service.state.embedded import EmbeddedRedis
+from service.core.redis.embedded import EmbeddedRedis
 
 from . import measure
 from .corpus import kept

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import torch
 
-from worker.distillation.checkpoints import Ledger
-from worker.teachers.rejection import TeacherUnusable, reason_of
+from worker.distillation.training.checkpoints import Ledger
+from worker.teachers.errors import TeacherUnusable, reason_of
+from worker.teachers.preprocessing.texts import read_options
 from worker.teachers.sources import hub, timm, transformers
-from worker.teachers.texts import read_options
-from worker.teachers.weights_files import stored_shapes
+from worker.teachers.sources.weights_files import stored_shapes
 
 from . import teacher_inputs as inputs
 from .byte_mutations import damaged

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.problem import MEDIA_TYPE, Problem
 from service.app import create_app
-from service.state.embedded import EmbeddedRedis
-from service.state.settings import Settings
+from service.core.redis.embedded import EmbeddedRedis
+from service.core.settings import Settings
 from tests.integration.api.seeds import plant
 
 from . import http_inputs as inputs

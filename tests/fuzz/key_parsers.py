@@ -16,10 +16,10 @@ from starlette.responses import Response
 
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.problem import MEDIA_TYPE, Problem
-from service.api.authenticated import OPEN, PAGE
-from service.state import redis_keys
-from service.state.idempotency import StoredAnswer
-from service.state.state import State
+from service.core.jobs.idempotency import StoredAnswer
+from service.core.redis import keys
+from service.core.state import State
+from service.middleware.authentication import OPEN, PAGE
 
 from . import http_inputs as inputs
 from .byte_mutations import damaged
@@ -182,7 +182,7 @@ def _record(files: Files, folder: Path) -> Outcome:
     async def asked() -> Any:
         await state.idempotency.begin(scope, "key", "same", id)
         await state.idempotency.complete(scope, "key", id, StoredAnswer(200, {}, None))
-        entry = redis_keys.idempotency(hashlib.sha256(f"{scope}\0key".encode()).hexdigest())
+        entry = keys.idempotency(hashlib.sha256(f"{scope}\0key".encode()).hexdigest())
         await cast(Any, state.client.hset(entry, "answer", text))
         found = await state.idempotency.begin(scope, "key", "same", new_id(TEACHER))
         await cast(Any, state.client.delete(entry))

@@ -10,13 +10,13 @@ import numpy as np
 from preceptor.contract.base import now
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.teachers import Teacher, TeacherStatus
-from service.confined.fork_server import ForkServer
-from worker.teachers.apart import TeacherApart
-from worker.teachers.child import fork_server
+from service.sandbox.fork_server import ForkServer
+from worker.teachers.child_limits import fork_server
+from worker.teachers.errors import TeacherUnusable, reason_of
 from worker.teachers.interface import Items
-from worker.teachers.onnx_graph import count_parameters, last_linear, read_model
 from worker.teachers.outputs import run_teacher
-from worker.teachers.rejection import TeacherUnusable, reason_of
+from worker.teachers.sandboxed import TeacherApart
+from worker.teachers.sources.onnx.graph_check import count_parameters, last_linear, read_model
 
 from .case import Files, Outcome, Parser, Reached, refuse_leftovers
 from .onnx_inputs import spoil_onnx, spoil_quietly

@@ -16,11 +16,11 @@ from preceptor.contract.webhooks import WebhookBody
 from preceptor.core.events import EventDecoder, _event, status_of
 from preceptor.errors import UnexpectedAnswerError
 from service.actions.webhooks import _refusal
-from service.egress import Egress, is_public, unprotected
-from service.oidc.documents import LARGEST
-from service.oidc.grants import Grants
-from service.oidc.signed import ALGORITHMS, BadToken, KeySet, named_key, proven_claims
-from service.state.api_keys import Scope
+from service.core.api_keys import Scope
+from service.network.egress import Egress, is_public, unprotected
+from service.oidc.fetch import LARGEST
+from service.oidc.jwt import ALGORITHMS, BadToken, KeySet, named_key, proven_claims
+from service.oidc.scopes import Grants
 from tests.integration.oidc.issuer import b64, public_jwk
 
 from .byte_mutations import damaged, noise

@@ -12,13 +12,13 @@ from pydantic import ValidationError
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.probes import ProbeFormat
-from service.api.strict_json import parsed
-from service.ingest import ingest
-from service.ingest.pictures import check_picture
+from service.core.errors import PreceptorError
+from service.core.settings import Settings
+from service.core.storage.probe_file import open_probe
+from service.http.strict_json import parsed
+from service.ingest import probe as ingest
+from service.ingest.images import check_picture
 from service.ingest.predictions import ingest_predictions
-from service.state.errors import PreceptorError
-from service.state.probe_file import open_probe
-from service.state.settings import Settings
 
 from . import probe_inputs as inputs
 from .byte_mutations import noise

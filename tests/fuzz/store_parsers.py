@@ -10,15 +10,15 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from service.ingest import ingest
-from service.state.errors import InvalidProbe
-from service.state.probe_file import open_probe
-from service.state.settings import Settings
+from service.core.errors import InvalidProbe
+from service.core.settings import Settings
+from service.core.storage.probe_file import open_probe
+from service.ingest import probe as ingest
 from tests.unit.ingest.sample_files import archive, jsonl, npz, picture
+from worker.teachers.errors import TeacherUnusable
 from worker.teachers.outputs import TeacherOutputs, decode_outputs, encode_outputs
-from worker.teachers.pictures import decode
 from worker.teachers.predictions import read_predictions
-from worker.teachers.rejection import TeacherUnusable
+from worker.teachers.preprocessing.images import decode
 from worker.transport.index_files import DamagedIndexError
 from worker.transport.label_index import LabelIndex
 

@@ -12,11 +12,11 @@ import torch
 from preceptor.contract.base import now
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.teachers import Teacher, TeacherStatus
-from worker.teachers.rejection import TeacherUnusable
+from worker.teachers.errors import TeacherUnusable
+from worker.teachers.preprocessing.texts import TextEncoder, read_options
 from worker.teachers.sources.transformers import check_config
-from worker.teachers.texts import TextEncoder, read_options
+from worker.teachers.sources.weights_files import read_shapes
 from worker.teachers.validation import Verdict, validate_teacher
-from worker.teachers.weights_files import read_shapes
 
 from . import teacher_inputs as inputs
 from .case import SOURCE, Files, Outcome, Parser, refuse_leftovers, single

@@ -12,8 +12,8 @@ import redis
 
 from preceptor import Client
 from preceptor.contract.jobs import JobStatus
-from service.state import redis_keys
-from service.state.lanes import LANES
+from service.core.jobs.queue import LANES
+from service.core.redis import keys
 from tests import digits_zoo
 
 from .deployment import Deployment, until
@@ -162,11 +162,11 @@ class Campaign:
                 self._look_at(client, id, when)
         with redis.Redis.from_url(self._on.redis.url, decode_responses=True) as direct:
             for lane in LANES:
-                for key in (redis_keys.waiting, redis_keys.leases, redis_keys.delayed):
+                for key in (keys.waiting, keys.leases, keys.delayed):
                     self._expect(not direct.exists(key(lane)), f"{key(lane)} is not empty")
-                turns = list(direct.scan_iter(f"{redis_keys.turns(lane)}*"))
+                turns = list(direct.scan_iter(f"{keys.turns(lane)}*"))
                 self._expect(not turns, f"{turns} are not empty")
-            self._expect(not direct.exists(redis_keys.ACTIVE), f"{redis_keys.ACTIVE} is not empty")
+            self._expect(not direct.exists(keys.ACTIVE), f"{keys.ACTIVE} is not empty")
 
     def _look_at(self, client: Client, id: str, when: str) -> None:
         job = client.jobs.get(id)
@@ -187,5 +187,5 @@ class Campaign:
 def _epochs(on: Deployment, id: str) -> Sequence[int]:
     """Numbers of the epochs that the job has told of."""
     with redis.Redis.from_url(on.redis.url, decode_responses=True) as direct:
-        entries: Any = direct.xrange(redis_keys.events(id))
+        entries: Any = direct.xrange(keys.events(id))
     return [json.loads(fields["d"])["epoch"] for _, fields in entries if fields["e"] == "epoch"]

@@ -13,7 +13,7 @@ from typing import IO, Any, Final, Self
 
 import httpx2
 
-from service.state.embedded import EmbeddedRedis
+from service.core.redis.embedded import EmbeddedRedis
 
 from .trees import environment_of
 

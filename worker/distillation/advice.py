@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from preceptor.contract.distillations import Accuracy
 
-from .evaluation import Interval
-from .gate import GateDecision
-from .outcome import Control
+from .evaluation.statistics import Interval
+from .result import Control
+from .teaching.gate import GateDecision
 
 
 def advice_of(

@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .export import Delivered
+    from .export.artifacts import Delivered
 
 
 def card(delivered: "Delivered", kind: str, onnx: dict[str, Any], parameters: int) -> str:

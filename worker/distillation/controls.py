@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 import torch
 
-from .answers import predict
-from .bench import Bench
-from .label_map import standardised
-from .request import Float32, TeacherSignal
+from .evaluation.measures import predict
+from .inputs import Float32, TeacherSignal
+from .runs import Bench
+from .teaching.label_map import standardised
 
 SMOOTHING: Final = 0.1
 """Of label smoothing: the value of Szegedy et al. (arXiv 1512.00567), where it comes from."""

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from preceptor.contract.teachers import ImagePreprocessing
-from service.state.errors import InvalidProbe, JobFailed
-from worker.teachers.pictures import decode, fit
-from worker.teachers.texts import TextEncoder
+from service.core.errors import InvalidProbe, JobFailed
+from worker.teachers.preprocessing.images import decode, fit
+from worker.teachers.preprocessing.texts import TextEncoder
 
-from .request import ItemSource
+from .inputs import ItemSource
 
 Inputs = dict[str, Tensor]
 

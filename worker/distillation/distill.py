@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 from preceptor.contract.distillations import Accuracy, EpochMetrics, Gain
 
 from .advice import advice_of
-from .bench import Bench, prepare
-from .checkpoints import Checkpoint, Ledger, fingerprint
+from .budget import arms_of, choose, gate_steps, plan_of
 from .controls import LABEL_SMOOTHING, RANDOM_WEIGHTS, SMOOTHING, random_teachers
-from .course import arms_of, choose, gate_steps, plan_of
-from .evaluation import paired_gain
-from .export import Delivered, export
-from .gang import Gang
-from .gate import GateDecision
-from .machine import machine_for, mixed_precision
-from .outcome import Control, OnEvent, Outcome, ShouldStop
-from .plan import Plan
+from .evaluation.statistics import paired_gain
+from .export.artifacts import Delivered, export
+from .inputs import Recipe, TeacherSignal, TrainingData, check
 from .progress import Progress
-from .record import repeating_request, settings_of
-from .request import Recipe, TeacherSignal, TrainingData, check
+from .provenance import repeating_request, settings_of
+from .result import Control, OnEvent, Outcome, ShouldStop
+from .runs import Bench, prepare
+from .schedule import Plan
 from .students import Blueprint, Surroundings, blueprint_of
-from .trainer import Trained, Trainer, train
+from .teaching.gate import GateDecision
+from .training.checkpoints import Checkpoint, Ledger, fingerprint
+from .training.devices import machine_for, mixed_precision
+from .training.multi_process import Gang
+from .training.trainer import Trained, Trainer, train
 
 
 def distill(

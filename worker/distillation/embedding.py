@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from service.state.errors import JobFailed
+from service.core.errors import JobFailed
 
 
 class EmbeddingProbe:

@@ -5,8 +5,8 @@ from typing import Final
 
 from preceptor.contract.distillations import EpochMetrics
 
-from .outcome import OnEvent, ShouldStop
-from .trainer import TrainingStopped
+from .result import OnEvent, ShouldStop
+from .training.trainer import TrainingStopped
 
 _EVERY_SECONDS: Final = 0.5
 

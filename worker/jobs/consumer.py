@@ -17,22 +17,15 @@ from pydantic import BaseModel
 
 from preceptor.contract.jobs import JobKind
 from preceptor.contract.versions import CONTRACT
-from service.state.background import ended
-from service.state.errors import (
-    PreceptorError,
-    StateUnavailable,
-    StoreFull,
-    StoreUnavailable,
-    TimeLimit,
-    WorkerLost,
-)
-from service.state.lanes import Lane, docket_of
-from service.state.state import State
+from service.core.async_helpers import ended
+from service.core.errors import PreceptorError, StateUnavailable, StoreFull, StoreUnavailable, TimeLimit, WorkerLost
+from service.core.jobs.queue import Lane, docket_of
+from service.core.state import State
 
 from .context import JobContext, Outcome, Stopped
-from .figures import WorkerFigures
+from .metrics import WorkerFigures
 from .solitude import Solitude
-from .traced import trace_stages, traced_delivery
+from .tracing import trace_stages, traced_delivery
 
 Task = Callable[[JobContext, dict[str, Any]], Awaitable[BaseModel]]
 PASSING: Final = (StateUnavailable, StoreUnavailable, StoreFull)

@@ -9,9 +9,9 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 import structlog
 
-from service.state.cache import CacheKind
-from service.state.errors import StateUnavailable, StoreFull, StoreUnavailable
-from service.state.state import State
+from service.core.errors import StateUnavailable, StoreFull, StoreUnavailable
+from service.core.redis.blob_cache import CacheKind
+from service.core.state import State
 
 T = TypeVar("T")
 P = ParamSpec("P")

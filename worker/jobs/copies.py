@@ -7,8 +7,8 @@ from typing import Any, Final
 import structlog
 from pydantic import BaseModel
 
-from service.state.errors import PreceptorError
-from service.state.state import State
+from service.core.errors import PreceptorError
+from service.core.state import State
 
 from .consumer import Task
 from .context import JobContext

@@ -8,11 +8,11 @@ from preceptor.contract.base import now
 from preceptor.contract.distillations import Student
 from preceptor.contract.ids import STUDENT, new_id
 from preceptor.contract.teachers import StoredFile
-from service.state import layout
-from service.state.errors import StateUnavailable, StoreFull, StoreUnavailable
-from service.state.state import State
-from worker.assessment.estimators.registry import ESTIMATORS
-from worker.distillation.outcome import Outcome
+from service.core.errors import StateUnavailable, StoreFull, StoreUnavailable
+from service.core.state import State
+from service.core.storage import object_keys
+from worker.distillation.result import Outcome
+from worker.ranking.estimators.registry import ESTIMATORS
 
 from .context import JobContext, Stopped
 
@@ -79,5 +79,5 @@ async def _keep(state: State, id: str, outcome: Outcome, folder: Path) -> list[S
             while chunk := file.read(2**20):
                 digest.update(chunk)
         kept.append(StoredFile(name=path.name, size=path.stat().st_size, sha256=digest.hexdigest()))
-        await state.store.adopt(layout.student_artifact(id, path.name), path)
+        await state.store.adopt(object_keys.student_artifact(id, path.name), path)
     return kept

@@ -1,4 +1,4 @@
 """Load, validate and run a teacher of any source, and cache its outputs.
 
-Called by ``worker.assessment`` and ``worker.distillation``; knows nothing of transport or HTTP.
+Called by ``worker.ranking`` and ``worker.distillation``; knows nothing of transport or HTTP.
 """

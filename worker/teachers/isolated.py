@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
-from service.confined.child import end, start
-from service.confined.limits import limit, limit_time
+from service.sandbox.child_process import end, start
+from service.sandbox.limits import limit, limit_time
 
-from . import child
+from . import child_limits
 from .validation import Verdict, validate_teacher
 
 
@@ -41,12 +41,12 @@ def validate_isolated(
         "folder": str(folder.absolute()),
         "threads": threads or 1,
         "seconds": math.ceil(timeout_seconds) * (threads or 1) + 5,
-        "memory": memory_bytes or child.memory_for(folder),
+        "memory": memory_bytes or child_limits.memory_for(folder),
     }
     process = start(
         "worker.teachers.isolated",
         folder,
-        child.variables(threads, "cpu"),
+        child_limits.variables(threads, "cpu"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -66,7 +66,7 @@ def _read_answer(answer: bytes, code: int) -> Verdict:
         told = json.loads(answer)
         return Verdict(**(told | {"status": TeacherStatus(told["status"])}))
     except (ValueError, KeyError, TypeError):
-        return Verdict.rejected(child.epitaph(code))
+        return Verdict.rejected(child_limits.epitaph(code))
 
 
 def _child() -> None:
@@ -75,7 +75,7 @@ def _child() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     request = json.load(sys.stdin)
     limit_time(request["seconds"])
-    limit(request["memory"], written=child.LARGEST_WRITTEN)
+    limit(request["memory"], written=child_limits.LARGEST_WRITTEN)
     verdict = validate_teacher(
         Teacher.model_validate(request["teacher"]),
         Path(request["folder"]),

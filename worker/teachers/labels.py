@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from preceptor.contract.labels import Labels
 
-from .rejection import TeacherUnusable
+from .errors import TeacherUnusable
 
 _DEFAULT: Final = re.compile(r"label[ _-]?\d+", re.IGNORECASE)
 _NUMBERED: Final = re.compile(

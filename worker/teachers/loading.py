@@ -6,8 +6,8 @@ from typing import Final, Protocol
 
 from preceptor.contract.teachers import Teacher
 
+from .errors import TeacherUnusable, reason_of
 from .interface import LoadedTeacher
-from .rejection import TeacherUnusable, reason_of
 
 
 class Loader(Protocol):
@@ -19,8 +19,8 @@ class Loader(Protocol):
 # Imported when first used: onnxruntime, torch and transformers take seconds, and no teacher needs them all.
 SOURCES: Final[dict[str, str]] = {
     "transformers": "worker.teachers.sources.transformers",
-    "onnx": "worker.teachers.sources.onnx",
-    "torch_export": "worker.teachers.sources.torch_export",
+    "onnx": "worker.teachers.sources.onnx.source",
+    "torch_export": "worker.teachers.sources.torch_export.source",
     "timm": "worker.teachers.sources.timm",
     "hub": "worker.teachers.sources.hub",
 }

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from safetensors import numpy as safetensors_numpy
 
 from preceptor.contract.teachers import Source
-from service.state.errors import PreceptorError
+from service.core.errors import PreceptorError
 
+from .errors import TeacherUnusable, reason_of
 from .interface import Batch, Float32, LoadedTeacher, Outputs, length, part
-from .rejection import TeacherUnusable, reason_of
 
 _FORMAT: Final = "preceptor-outputs-1"
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from .errors import TeacherUnusable
 from .interface import Float32
-from .rejection import TeacherUnusable
 
 _TOLERANCE: Final = 1e-3
 _SAVE: Final = "save them with numpy.save('predictions.npy', array), shape (items, classes), float32"

@@ -9,11 +9,11 @@ import numpy as np
 from preceptor.contract.teachers import HubSource, Teacher, TeacherStatus
 
 from .digest import file_digests, teacher_digest
+from .errors import TeacherUnusable, reason_of
 from .interface import LoadedTeacher, Outputs, part
 from .labels import agreed_labels, checked_labels
 from .loading import load_teacher
 from .outputs import run_teacher
-from .rejection import TeacherUnusable, reason_of
 from .samples import sample
 
 # Parsers written in C++ and Rust read these files, so a hostile one is read by a process that may die. They run in such

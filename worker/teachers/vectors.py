@@ -4,8 +4,8 @@ import numpy as np
 
 from preceptor.contract.teachers import FeaturesPreprocessing
 
+from .errors import TeacherUnusable
 from .interface import Float32
-from .rejection import TeacherUnusable
 
 
 def prepare_vectors(features: Float32, how: FeaturesPreprocessing) -> Float32:

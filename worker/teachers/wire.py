@@ -1,4 +1,4 @@
-"""How items go to a child process and outputs come back, as messages of `service.confined.line`.
+"""How items go to a child process and outputs come back, as messages of `service.sandbox.channel`.
 
 The child runs a stranger's model, so what comes back is believed only after its sizes were checked.
 """
@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from preceptor.contract.labels import MAX_LABELS
-from service.confined.line import Broken
+from service.sandbox.channel import Broken
 
 from .interface import Batch, Items, Outputs
 

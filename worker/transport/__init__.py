@@ -1,6 +1,6 @@
 """Optimal transport between label spaces: pure functions on tensors.
 
-May be called by ``worker.assessment`` and ``worker.distillation``; knows nothing of teachers, HTTP or Redis.
+May be called by ``worker.ranking`` and ``worker.distillation``; knows nothing of teachers, HTTP or Redis.
 """
 
 from worker.transport.exact import (

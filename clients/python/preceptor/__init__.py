@@ -14,7 +14,8 @@ if TYPE_CHECKING:
         AsyncRecommendationJob as AsyncRecommendationJob,
         AsyncValidationJob as AsyncValidationJob,
     )
-    from .core.folder import TeacherFolder as TeacherFolder
+    from .client import Client as Client
+    from .core.teacher_folder import TeacherFolder as TeacherFolder
     from .core.transfer import Transfer as Transfer
     from .errors import (
         AuthenticationError as AuthenticationError,
@@ -43,8 +44,7 @@ if TYPE_CHECKING:
         UnsupportedTypeError as UnsupportedTypeError,
         WaitTimeoutError as WaitTimeoutError,
     )
-    from .sync.client import Client as Client
-    from .sync.jobs import (
+    from .resources.jobs import (
         DistillationJob as DistillationJob,
         RecommendationJob as RecommendationJob,
         ValidationJob as ValidationJob,
@@ -55,12 +55,12 @@ _HOMES: Final = {
     "AsyncDistillationJob": "aio.jobs",
     "AsyncRecommendationJob": "aio.jobs",
     "AsyncValidationJob": "aio.jobs",
-    "Client": "sync.client",
-    "DistillationJob": "sync.jobs",
-    "RecommendationJob": "sync.jobs",
-    "TeacherFolder": "core.folder",
+    "Client": "client",
+    "DistillationJob": "resources.jobs",
+    "RecommendationJob": "resources.jobs",
+    "TeacherFolder": "core.teacher_folder",
     "Transfer": "core.transfer",
-    "ValidationJob": "sync.jobs",
+    "ValidationJob": "resources.jobs",
     **dict.fromkeys(
         (
             "AuthenticationError",

@@ -22,10 +22,11 @@ from preceptor.contract.recommendations import (
 from preceptor.contract.teachers import PredictionsSource, StoredFile, TeacherBody
 from preceptor.contract.webhooks import WebhookBody
 from service.actions import teachers
-from service.state import label_sets, layout
-from service.state.settings import Settings
-from service.state.state import State
-from service.state.webhook_deliveries import message_of
+from service.core import label_sets
+from service.core.settings import Settings
+from service.core.state import State
+from service.core.storage import object_keys
+from service.core.webhooks.deliveries import message_of
 
 ARTIFACT = bytes(range(256)) * 40
 
@@ -114,7 +115,7 @@ async def _student(state: State, body: TeacherBody) -> str:
     id = new_id(STUDENT)
     contents = {"model.onnx": ARTIFACT, "teacher.json": json.dumps(body.model_dump(mode="json")).encode()}
     for name, content in contents.items():
-        await state.store.put(layout.student_artifact(id, name), content)
+        await state.store.put(object_keys.student_artifact(id, name), content)
     artifacts = [
         StoredFile(name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
         for name, content in contents.items()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from fastapi import FastAPI
 
-from service.slow_clients import protocol
+from service.server import protocol
 
 from .serving import Served
 

@@ -4,10 +4,10 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from service.state.errors import QueueFull
-from service.state.intake import Intake
-from service.state.settings import Settings
-from service.state.state import State
+from service.core.errors import QueueFull
+from service.core.jobs.submission_limit import Intake
+from service.core.settings import Settings
+from service.core.state import State
 
 BODY = {"student": {"labels": ["cat", "dog"]}, "candidates": [{"name": "zoo", "labels": ["lion", "wolf"]}]}
 

@@ -14,13 +14,13 @@ import httpx2
 import pytest
 
 from preceptor.contract.ids import new_id
-from service import keys as command
-from service.api.authenticated import is_loopback, keys_are_asked_for
 from service.app import create_app
-from service.state import api_keys
-from service.state.api_keys import ApiKeys, Scope
-from service.state.settings import Settings
-from service.state.store import Store
+from service.cli import keys as command
+from service.core import api_keys
+from service.core.api_keys import ApiKeys, Scope
+from service.core.settings import Settings
+from service.core.storage.object_store import Store
+from service.middleware.authentication import is_loopback, keys_are_asked_for
 
 from .serving import serve
 
@@ -102,7 +102,7 @@ def test_scopes(http: httpx2.Client, keys: ApiKeys, admin: str) -> None:
 
 
 def test_expiry_revocation_and_rotation(http: httpx2.Client, keys: ApiKeys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.state.api_keys._FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("service.core.api_keys._FRESH_SECONDS", 0.0)
     gone = mint(keys, "read", days=-1)[1]
     assert http.get("/v1/jobs", headers=bearer(gone)).status_code == 401
     id, text = mint(keys, "read")
@@ -225,7 +225,7 @@ def test_the_service_refuses_a_public_address_without_keys(tmp_path: Path, redis
         [sys.executable, "-m", "service"], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert refused.returncode == 78
-    assert "python -m service.keys mint" in refused.stderr
+    assert "python -m service.cli.keys mint" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
@@ -264,7 +264,7 @@ def test_commands_end_with_their_own_status(tmp_path: Path) -> None:
     environment = {**os.environ, "PRECEPTOR_DATA": str(tmp_path)}
     for arguments, status in ((["mint", "--name", "one"], 0), (["list"], 0), (["revoke", "key_unknown"], 1)):
         done = subprocess.run(
-            [sys.executable, "-m", "service.keys", *arguments],
+            [sys.executable, "-m", "service.cli.keys", *arguments],
             env=environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == status, done.stderr

@@ -6,9 +6,9 @@ from fastapi import FastAPI
 
 from preceptor import Client
 from service.app import create_app
+from service.core.settings import Settings
+from service.core.state import State
 from service.state import portion
-from service.state.settings import Settings
-from service.state.state import State
 
 from .test_resources import ONNX, labelled_probe
 
@@ -58,7 +58,7 @@ def test_a_page_ends_where_it_would_get_too_long(
 ) -> None:
     state: State = app.state.preceptor
     state.label_sets.most = 0
-    monkeypatch.setattr("service.state.records.BYTES", 5000)
+    monkeypatch.setattr("service.core.storage.documents.BYTES", 5000)
     monkeypatch.setattr(portion, "BYTES", 2000)
     made = [
         http.post("/v1/label-sets", json={"labels": [f"{number} {place:03d}" for place in range(size)]}).json()["id"]

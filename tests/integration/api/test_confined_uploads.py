@@ -14,7 +14,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from service.state.settings import Settings
+from service.core.settings import Settings
 from tests.unit.ingest.hostile_files import blank, footer, shared
 
 

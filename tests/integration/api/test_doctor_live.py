@@ -7,11 +7,11 @@ import pytest
 from pydantic import BaseModel
 
 from preceptor import Client
-from preceptor.cli.examination import Examination, Finding
+from preceptor.cli.doctor_checks import Examination, Finding
 from preceptor.contract.recommendations import RecommendationResult, Timings
 from service.app import create_app
-from service.state.settings import Settings
-from service.state.state import State
+from service.core.settings import Settings
+from service.core.state import State
 from worker.jobs.consumer import Consumer
 from worker.jobs.context import JobContext
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from preceptor.contract.ids import DISTILLATION, PROBE, RECOMMENDATION, STUDENT, TEACHER, new_id
-from service.state.settings import Settings
+from service.core.settings import Settings
 
 STUDENT_BODY = {"student": {"labels": ["cat", "dog"]}}
 CANDIDATES = {**STUDENT_BODY, "candidates": [{"name": "zoo", "labels": ["lion", "wolf"]}]}

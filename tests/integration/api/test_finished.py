@@ -4,7 +4,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from service.state.state import State
+from service.core.state import State
 
 from .seeds import Seeds
 

@@ -10,9 +10,9 @@ import httpx2
 import pytest
 
 from service.app import create_app
-from service.state.api_keys import ApiKeys
-from service.state.settings import Settings
-from service.state.store import Store
+from service.core.api_keys import ApiKeys
+from service.core.settings import Settings
+from service.core.storage.object_store import Store
 
 from .serving import serve
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from service.api import strict_route
+from service.http import strict_route
 from service.state import aside
 
 WIDE = {"labels": ["cat", "dog"], "embeddings": [[0.125] * 4096, [0.25] * 4096]}

@@ -8,8 +8,8 @@ import pytest
 import redis
 from fastapi import FastAPI
 
-from service.state.settings import Settings
-from service.state.state import State
+from service.core.settings import Settings
+from service.core.state import State
 from tests.integration.api.seeds import finish
 
 LABELS = [f"class number {number:05d}" for number in range(2000)]

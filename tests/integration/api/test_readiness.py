@@ -9,12 +9,13 @@ import redis
 import structlog
 
 from preceptor.contract.health import Check
-from service.api.readiness import Readiness
-from service.state import causes, redis_keys
-from service.state.errors import StateUnavailable
-from service.state.redis_server import try_a_write
-from service.state.settings import Settings
-from service.state.state import State
+from service.core import failure_log
+from service.core.errors import StateUnavailable
+from service.core.redis import keys
+from service.core.redis.server_info import try_a_write
+from service.core.settings import Settings
+from service.core.state import State
+from service.readiness import Readiness
 
 
 @pytest.fixture
@@ -48,13 +49,13 @@ def test_a_full_redis_is_named_and_workers_are_not_blamed(http: httpx2.Client, s
 
 def test_an_index_that_is_being_rebuilt_is_named(http: httpx2.Client, server: Any) -> None:
     http.get("/v1/teachers")
-    server.set(redis_keys.REBUILD_LOCK, "another process", ex=60)
-    server.delete(redis_keys.MARKER)
+    server.set(keys.REBUILD_LOCK, "another process", ex=60)
+    server.delete(keys.MARKER)
     try:
         assert "rebuilt" in checks_of(http)["index"]["detail"]
         assert gauges(http)["preceptor_index_whole"] == 0
     finally:
-        server.delete(redis_keys.REBUILD_LOCK)
+        server.delete(keys.REBUILD_LOCK)
 
 
 def test_settings_that_lose_work_are_advised_against(http: httpx2.Client, server: Any) -> None:
@@ -98,7 +99,7 @@ async def test_a_check_that_hangs_is_told_in_time(settings: Settings, monkeypatc
             await asyncio.Event().wait()
 
         monkeypatch.setattr(state.store, "check", hangs)
-        monkeypatch.setattr("service.api.readiness._PATIENCE", 0.05)
+        monkeypatch.setattr("service.readiness._PATIENCE", 0.05)
         assert "has not answered" in (await Readiness(state).checks())["store"].detail
 
 
@@ -108,7 +109,7 @@ async def test_callers_are_told_what_redis_refuses_and_the_log_why(
 ) -> None:
     server.execute_command("ACL", "SETUSER", "reader", "on", ">word", "~*", "&*", "+@all", "-set")
     url = f"unix://reader:word@{redis_server.socket}"
-    causes._told.clear()
+    failure_log._told.clear()
     async with State(settings.model_copy(update={"redis_url": url})) as state:
         with structlog.testing.capture_logs() as logs:
             for _ in range(3):
@@ -121,7 +122,7 @@ async def test_callers_are_told_what_redis_refuses_and_the_log_why(
 
 
 def test_signatures_of_addresses_are_not_logged() -> None:
-    causes._told.clear()
+    failure_log._told.clear()
     with structlog.testing.capture_logs() as logs:
-        causes.tell_cause("the store", OSError("PUT https://a.example/b?sig=SECRET failed\nmore"))
+        failure_log.tell_cause("the store", OSError("PUT https://a.example/b?sig=SECRET failed\nmore"))
     assert logs[0]["cause"] == "OSError: PUT https://a.example/b?... failed"

@@ -10,11 +10,11 @@ from fastapi import FastAPI
 
 from preceptor.contract.ids import RECOMMENDATION, new_id
 from preceptor.contract.recommendations import RecommendationBody
-from service.api.idempotent import form_of
-from service.state import redis_keys
-from service.state.idempotency import StoredAnswer
-from service.state.settings import Settings
-from service.state.state import State
+from service.core.jobs.idempotency import StoredAnswer
+from service.core.redis import keys as redis_keys
+from service.core.settings import Settings
+from service.core.state import State
+from service.http.idempotency import form_of
 
 T = TypeVar("T")
 BODY = {"student": {"labels": ["cat", "dog"]}, "candidates": [{"name": "zoo", "labels": ["lion", "wolf"]}]}
@@ -111,8 +111,8 @@ def test_a_registration_that_a_quota_refuses_leaves_no_teacher(settings: Setting
     from preceptor.contract.ids import TEACHER
     from preceptor.contract.teachers import PredictionsSource, TeacherBody
     from service.actions import teachers
+    from service.core.errors import QuotaReached
     from service.state.caller import CALLER, Caller
-    from service.state.errors import QuotaReached
 
     async def work(state: State) -> None:
         token = CALLER.set(Caller("someone", max_jobs=max_jobs))

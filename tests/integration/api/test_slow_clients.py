@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.state.settings import Settings
+from service.core.settings import Settings
 
 from .slow import connected, everything, limited
 

@@ -7,8 +7,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from service.api.streams import Streams
-from service.state.errors import TooManyStreams
+from service.core.errors import TooManyStreams
+from service.http.stream_limit import Streams
 
 from .seeds import Seeds
 

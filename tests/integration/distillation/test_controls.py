@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from preceptor.contract.losses import TransportLoss
 from preceptor.contract.training import Training
 from worker.distillation.distill import distill
-from worker.distillation.outcome import Outcome
-from worker.distillation.request import ArrayItems, Recipe, TeacherSignal, TrainingData
+from worker.distillation.inputs import ArrayItems, Recipe, TeacherSignal, TrainingData
+from worker.distillation.result import Outcome
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 LOADED = load_digits()

@@ -17,12 +17,12 @@ from sklearn.linear_model import LogisticRegression
 from preceptor.contract.losses import RidgeMapLoss, TransportLoss
 from preceptor.contract.teachers import TeacherBody
 from preceptor.contract.training import Training
-from service.state.errors import JobFailed
+from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
 from worker.distillation.distill import distill
-from worker.distillation.outcome import Outcome
-from worker.distillation.request import ArrayItems, Recipe, TeacherSignal, TrainingData
-from worker.distillation.trainer import TrainingStopped
+from worker.distillation.inputs import ArrayItems, Recipe, TeacherSignal, TrainingData
+from worker.distillation.result import Outcome
+from worker.distillation.training.trainer import TrainingStopped
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 LOADED = load_digits()

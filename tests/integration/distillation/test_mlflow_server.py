@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from preceptor.contract.training import Training
 from worker.distillation.distill import distill
-from worker.distillation.request import ArrayItems, Recipe, TeacherSignal, TrainingData
+from worker.distillation.inputs import ArrayItems, Recipe, TeacherSignal, TrainingData
 from worker.distillation.tracking.mlflow_run import JOB_TAG, MlflowRun
 from worker.distillation.tracking.mlflow_server import MlflowServer
 

@@ -15,12 +15,12 @@ from sklearn.linear_model import LogisticRegression
 from preceptor.contract.distillations import TransformersStudent
 from preceptor.contract.losses import Loss, RelationalLoss, TransportLoss
 from preceptor.contract.training import Training
-from service.state.probe_file import ProbeData, ProbeWriter, open_probe
+from service.core.storage.probe_file import ProbeData, ProbeWriter, open_probe
 from tests.kept_checkpoint import Kept
 from worker.distillation.distill import distill
-from worker.distillation.outcome import Outcome
-from worker.distillation.request import Recipe, TeacherSignal, TrainingData
-from worker.distillation.trainer import TrainingStopped
+from worker.distillation.inputs import Recipe, TeacherSignal, TrainingData
+from worker.distillation.result import Outcome
+from worker.distillation.training.trainer import TrainingStopped
 
 CLASSES = 4
 X, Y = load_digits(n_class=CLASSES, return_X_y=True)

@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 from preceptor.contract.problem import FieldError
-from service.confined.fork_server import ForkServer
-from service.ingest import IngestedProbe, apart, ingest
-from service.ingest.apart import ingest_apart, ingest_predictions_apart
-from service.state.errors import InvalidProbe, PreceptorError, StoreFull, StoreUnavailable, TooLarge, UnsupportedType
-from service.state.settings import Settings
+from service.core.errors import InvalidProbe, PreceptorError, StoreFull, StoreUnavailable, TooLarge, UnsupportedType
+from service.core.settings import Settings
+from service.ingest import IngestedProbe, probe, sandboxed
+from service.ingest.sandboxed import ingest_apart, ingest_predictions_apart
+from service.sandbox.fork_server import ForkServer
 from tests.unit.ingest.hostile_files import blank, shared
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +111,7 @@ async def begun(server: ForkServer, count: int = 1) -> set[int]:
 
 async def test_the_same_probe_as_in_this_process(read: Read, tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(FEATURES)
-    here = ingest(
+    here = probe(
         tmp_path / "x.npz",
         filename="x.npz",
         format=None,
@@ -173,7 +173,7 @@ async def test_a_store_that_takes_nothing_is_told(processes: ForkServer, tmp_pat
     ],
 )
 def test_pointers_and_headers_are_carried(error: PreceptorError) -> None:
-    found = apart._error(apart._refused(error))  # pyright: ignore[reportPrivateUsage]
+    found = sandboxed._error(sandboxed._refused(error))  # pyright: ignore[reportPrivateUsage]
     assert type(found) is type(error)
     assert (found.detail, found.errors, found.headers) == (error.detail, error.errors, error.headers)
 
@@ -190,7 +190,7 @@ def test_pointers_and_headers_are_carried(error: PreceptorError) -> None:
 )
 def test_what_is_told_of_a_process_that_ended(code: int | None, kind: type[PreceptorError], says: str) -> None:
     with pytest.raises(kind, match=says):
-        apart._tell_end(code, Settings())  # pyright: ignore[reportPrivateUsage]
+        sandboxed._tell_end(code, Settings())  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_predictions(processes: ForkServer, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.recommendations import RecommendationBody, TeacherFilter
 from preceptor.contract.teachers import Teacher, TeacherStatus, TransformersSource
-from service.state.errors import InvalidRequest
-from service.state.state import State
-from worker.jobs.roster import Roster
+from service.core.errors import InvalidRequest
+from service.core.state import State
+from worker.jobs.zoo_index import Roster
 from worker.transport.search import top_k
 
 pytestmark = pytest.mark.anyio

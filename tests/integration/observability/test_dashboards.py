@@ -15,10 +15,10 @@ from preceptor.contract.ids import DISTILLATION, RECOMMENDATION, new_id
 from preceptor.contract.problem import TYPE_BASE, Problem
 from preceptor.contract.recommendations import CacheUse, RecommendationBody, RecommendationResult, Timings
 from service.app import create_app
-from service.state.figures import WorkerReport
-from service.state.settings import Settings
-from service.state.state import State
-from worker.jobs.figures import WorkerFigures
+from service.core.redis.counters import WorkerReport
+from service.core.settings import Settings
+from service.core.state import State
+from worker.jobs.metrics import WorkerFigures
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[3]

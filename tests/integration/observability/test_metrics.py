@@ -24,17 +24,17 @@ from preceptor.contract.recommendations import (
     Timings,
 )
 from service.app import create_app
-from service.state import redis_keys
-from service.state.background import ended
-from service.state.embedded import EmbeddedRedis
-from service.state.errors import JobFailed, StateUnavailable, StoreUnavailable
-from service.state.settings import Settings
-from service.state.state import State
-from worker.assessment.estimators.evidence import Evidence
-from worker.assessment.estimators.registry import ESTIMATORS
+from service.core.async_helpers import ended
+from service.core.errors import JobFailed, StateUnavailable, StoreUnavailable
+from service.core.redis import keys
+from service.core.redis.embedded import EmbeddedRedis
+from service.core.settings import Settings
+from service.core.state import State
 from worker.jobs.consumer import Consumer, Task
 from worker.jobs.context import JobContext
-from worker.jobs.figures import WorkerFigures
+from worker.jobs.metrics import WorkerFigures
+from worker.ranking.estimators.evidence import Evidence
+from worker.ranking.estimators.registry import ESTIMATORS
 from worker.transport.sinkhorn import sinkhorn
 from worker.transport.tally import SOLVED
 
@@ -184,7 +184,7 @@ async def test_a_job_that_outlives_its_workers_is_a_dead_letter(settings: Settin
         job = await submitted(state)
         for number in (1, 2):
             assert (await state.jobs.take(job, f"lost-{number}")).deliveries == number
-            await state.client.zadd(redis_keys.leases("recommend"), {job: 1})  # The worker has fallen silent.
+            await state.client.zadd(keys.leases("recommend"), {job: 1})  # The worker has fallen silent.
             assert len(await state.jobs.reap()) == 1
         assert (await state.jobs.take(job, "third")).code == "exhausted"
     series = await scraped(settings)

@@ -20,11 +20,12 @@ from preceptor.contract.ids import RECOMMENDATION, new_id
 from preceptor.contract.jobs import JobStatus
 from preceptor.contract.recommendations import RecommendationBody, Timings
 from service.app import create_app
-from service.state import redis_keys, traces
-from service.state.background import ended
-from service.state.errors import JobFailed, StoreUnavailable
-from service.state.settings import Settings
-from service.state.state import State
+from service.core import tracing
+from service.core.async_helpers import ended
+from service.core.errors import JobFailed, StoreUnavailable
+from service.core.redis import keys
+from service.core.settings import Settings
+from service.core.state import State
 from worker.jobs import consumer as consumer_module
 from worker.jobs.consumer import Consumer, Task
 from worker.jobs.context import JobContext
@@ -45,9 +46,9 @@ def spans() -> Iterator[InMemorySpanExporter]:
     """What has been traced so far."""
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    traces.use(provider)
+    tracing.use(provider)
     yield exporter
-    traces.use(None)
+    tracing.use(None)
 
 
 def attributes(span: ReadableSpan) -> dict[str, Any]:
@@ -116,7 +117,7 @@ async def working(settings: Settings, task: Task) -> AsyncIterator[State]:
 async def submitted(state: State) -> str:
     """A job that came by a request of the trace."""
     id = new_id(RECOMMENDATION)
-    with traces.server_span("POST", "http", TRACEPARENT):
+    with tracing.server_span("POST", "http", TRACEPARENT):
         await state.jobs.submit(id, "recommendation", REQUEST)
     return id
 
@@ -154,7 +155,7 @@ async def test_each_delivery_is_a_span_beneath_the_submission(settings: Settings
     assert {span.parent.span_id for span in (wait, first, second) if span.parent} == {submit.context.span_id}
     assert all(span.context and format(span.context.trace_id, "032x") == TRACE for span in spans.get_finished_spans())
     told = [attributes(span) for span in (first, second)]
-    assert [one[traces.OUTCOME] for one in told] == ["tried again", "succeeded"]
+    assert [one[tracing.OUTCOME] for one in told] == ["tried again", "succeeded"]
     assert [one["preceptor.job.fence"] for one in told] == met
     assert [one["preceptor.job.delivery"] for one in told] == [1, 1], "an outage does not count"
     for one in told:
@@ -191,7 +192,7 @@ async def test_a_failure_is_marked_and_its_log_lines_name_the_trace(
         assert await until_ended(state, await submitted(state)) == JobStatus.FAILED
     (span,) = named(spans, "job recommendation")
     assert span.status.status_code == StatusCode.ERROR
-    assert (attributes(span)[traces.OUTCOME], attributes(span)["error.type"]) == ("failed", kind)
+    assert (attributes(span)[tracing.OUTCOME], attributes(span)["error.type"]) == ("failed", kind)
     assert WORDS not in span.to_json()
     lines = [json.loads(call.args[0]) for call in logged.calls]
     assert {line["event"]: line.get("trace_id") for line in lines if line["event"] in ("job taken", "job failed")} == {
@@ -208,7 +209,7 @@ async def test_a_write_that_is_refused_did_not_succeed(settings: Settings, spans
         if len(late) == 1:
             taken = await context.state.jobs.take(context.job_id, "another")
             while taken.code == "held":
-                await context.state.client.zrem(redis_keys.leases("recommend"), context.job_id)
+                await context.state.client.zrem(keys.leases("recommend"), context.job_id)
                 taken = await context.state.jobs.take(context.job_id, "another")
         return Answer()
 
@@ -217,7 +218,7 @@ async def test_a_write_that_is_refused_did_not_succeed(settings: Settings, spans
         async with asyncio.timeout(20):
             while not named(spans, "job recommendation"):  # noqa: ASYNC110 (nobody tells of a span)
                 await asyncio.sleep(0.02)
-    assert attributes(named(spans, "job recommendation")[0])[traces.OUTCOME] == "superseded"
+    assert attributes(named(spans, "job recommendation")[0])[tracing.OUTCOME] == "superseded"
 
 
 async def test_the_trace_outlives_the_loss_of_redis(settings: Settings, spans: InMemorySpanExporter) -> None:
@@ -232,7 +233,7 @@ async def test_the_trace_outlives_the_loss_of_redis(settings: Settings, spans: I
 
 
 async def test_nothing_is_traced_while_it_is_off(settings: Settings, spans: InMemorySpanExporter) -> None:
-    traces.use(None)
+    tracing.use(None)
     async with client(settings) as http:
         await http.get("/v1/jobs", headers={"traceparent": TRACEPARENT})
 

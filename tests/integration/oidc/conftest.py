@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.state.settings import Settings
+from service.core.settings import Settings
 from tests.integration.api.serving import serve
 
 from .issuer import AUDIENCE, Issuer, issuing

@@ -13,14 +13,14 @@ import httpx2
 import pytest
 
 from service.app import create_app
-from service.egress import Egress
+from service.core.api_keys import ApiKeys
+from service.core.errors import IssuerUnavailable
+from service.core.settings import Settings
+from service.core.storage.object_store import Store
+from service.network.egress import Egress
 from service.oidc import issuer_keys
-from service.oidc.documents import LARGEST, Documents, Unusable
+from service.oidc.fetch import LARGEST, Documents, Unusable
 from service.oidc.issuer_keys import IssuerKeys
-from service.state.api_keys import ApiKeys
-from service.state.errors import IssuerUnavailable
-from service.state.settings import Settings
-from service.state.store import Store
 from tests.integration.api.serving import serve
 
 from .issuer import DISCOVERY, Issuer, b64, public_jwk, rsa_key

@@ -15,12 +15,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from preceptor import AuthenticationError, Client, PermissionDeniedError
-from service.api.authenticated import UnsafeAddress, keys_are_asked_for
 from service.app import create_app
+from service.core.api_keys import ApiKeys
+from service.core.settings import Settings
+from service.core.storage.object_store import Store
+from service.middleware.authentication import UnsafeAddress, keys_are_asked_for
 from service.oidc.optional import LibraryMissing
-from service.state.api_keys import ApiKeys
-from service.state.settings import Settings
-from service.state.store import Store
 from tests.integration.api.serving import serve
 
 from .issuer import DISCOVERY, Issuer, b64, public_pem, rsa_key
@@ -211,7 +211,7 @@ def test_an_issuer_counts_as_authentication(settings: Settings) -> None:
 
 def test_without_an_issuer_tokens_are_nothing_and_their_library_is_not_loaded(tmp_path: Path, issuer: Issuer) -> None:
     program = (
-        "import sys; from service.app import create_app; from service.state.settings import Settings; "
+        "import sys; from service.app import create_app; from service.core.settings import Settings; "
         "create_app(Settings()); print('jwt' in sys.modules)"
     )
     environment = {**os.environ, "PRECEPTOR_DATA": str(tmp_path)}
@@ -234,7 +234,7 @@ def test_tokens_are_unknown_keys_where_no_issuer_is_set(tmp_path: Path, redis_ur
 
 
 def test_a_missing_library_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("service.oidc.tokens", "service.oidc.signed"):
+    for name in ("service.oidc.tokens", "service.oidc.jwt"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "jwt", None)
     with pytest.raises(LibraryMissing, match=r"preceptor-server\[oidc\]"):

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from preceptor import AsyncClient, Client
 from preceptor.cli import app
-from preceptor.cli.examination import Examination, Finding, Reach, reach_of
+from preceptor.cli.doctor_checks import Examination, Finding, Reach, reach_of
 from preceptor.contract.jobs import JobStatus
 
 from .small_state import Fault, SmallService
@@ -143,7 +143,7 @@ def test_a_job_that_fails_or_never_ends_is_to_be_fixed(
     assert failed.verdict == "fix"
     assert "No teacher could be loaded" in failed.seen
     service.failing, service.finished = False, False
-    monkeypatch.setattr("preceptor.cli.examination._ROUND_TRIP", 0.2)
+    monkeypatch.setattr("preceptor.cli.doctor_checks._ROUND_TRIP", 0.2)
     endless = examined(client)["round trip"]
     assert endless.verdict == "fix"
     assert "it was canceled" in endless.seen
@@ -151,9 +151,9 @@ def test_a_job_that_fails_or_never_ends_is_to_be_fixed(
 
 
 def test_another_version_is_to_be_fixed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preceptor.cli.examination.installed", lambda name: "0.1.7")
+    monkeypatch.setattr("preceptor.cli.doctor_checks.installed", lambda name: "0.1.7")
     assert examined(client)["version"].verdict == "ok"
-    monkeypatch.setattr("preceptor.cli.examination.installed", lambda name: "0.3.0")
+    monkeypatch.setattr("preceptor.cli.doctor_checks.installed", lambda name: "0.3.0")
     finding = examined(client)["version"]
     assert (finding.verdict, finding.seen) == ("fix", "client 0.3.0, service 0.1.0")
 

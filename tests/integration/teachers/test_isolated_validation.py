@@ -10,8 +10,8 @@ import pytest
 from onnx import helper
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
-from service.confined.child import environment
-from worker.teachers import child
+from service.sandbox.child_process import environment
+from worker.teachers import child_limits
 from worker.teachers.isolated import validate_isolated
 from worker.teachers.validation import validate_teacher
 
@@ -77,8 +77,8 @@ def test_a_child_that_dies_is_a_rejection(make_teacher: Make, onnx_folder: Folde
 def test_the_child_sees_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("PRECEPTOR_REDIS_URL", "redis://:secret@host")
-    assert "secret" not in repr(environment(child.variables(1, "cpu")))
-    assert "secret" not in repr(environment(child.variables(1, "auto")))
+    assert "secret" not in repr(environment(child_limits.variables(1, "cpu")))
+    assert "secret" not in repr(environment(child_limits.variables(1, "auto")))
 
 
 def test_a_module_in_the_teachers_folder_is_not_imported(make_teacher: Make, onnx_folder: Folder) -> None:

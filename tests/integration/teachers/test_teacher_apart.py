@@ -14,15 +14,15 @@ import pytest
 from onnx import helper
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
-from service.confined.fork_server import Forked, ForkServer
-from service.state.errors import InvalidProbe
-from worker.jobs.access import LoadedTeachers
-from worker.teachers.apart import TeacherApart
-from worker.teachers.child import fork_server
+from service.core.errors import InvalidProbe
+from service.sandbox.fork_server import Forked, ForkServer
+from worker.jobs.teacher_access import LoadedTeachers
+from worker.teachers.child_limits import fork_server
+from worker.teachers.errors import TeacherUnusable
 from worker.teachers.interface import Items
 from worker.teachers.loading import load_teacher
 from worker.teachers.outputs import run_teacher
-from worker.teachers.rejection import TeacherUnusable
+from worker.teachers.sandboxed import TeacherApart
 from worker.teachers.validation import validate_teacher
 
 LABELS = ["cat", "dog", "fox"]

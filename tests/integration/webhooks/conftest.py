@@ -10,11 +10,11 @@ from preceptor.contract.problem import Problem
 from preceptor.contract.recommendations import RecommendationBody
 from preceptor.contract.webhooks import WebhookBody
 from service.actions import webhooks as actions
-from service.egress import Egress
-from service.state.settings import Settings
-from service.state.state import State
+from service.core.settings import Settings
+from service.core.state import State
+from service.network.egress import Egress
 from service.webhooks.dispatcher import Dispatcher
-from service.webhooks.post import Post
+from service.webhooks.sender import Post
 from tests.integration.api.seeds import finish
 
 from .receiver import Receiver, receiving

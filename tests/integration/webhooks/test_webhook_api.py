@@ -13,9 +13,9 @@ import pytest
 
 from preceptor.contract.webhooks import Webhook
 from service.app import create_app
-from service.state.api_keys import ApiKeys, Scope
-from service.state.settings import Settings
-from service.state.store import Store
+from service.core.api_keys import ApiKeys, Scope
+from service.core.settings import Settings
+from service.core.storage.object_store import Store
 from tests.integration.api.seeds import Seeds, plant
 from tests.integration.api.serving import serve
 

@@ -8,12 +8,12 @@ import pytest
 
 from preceptor.contract.webhooks import WebhookDelivery
 from service.actions import webhooks as actions
-from service.egress import Egress
-from service.state import redis_keys
-from service.state.errors import Conflict, InvalidRequest, NotFound
-from service.state.state import State
+from service.core.errors import Conflict, InvalidRequest, NotFound
+from service.core.redis import keys
+from service.core.state import State
+from service.network.egress import Egress
 from service.webhooks.dispatcher import PAUSES, Dispatcher
-from service.webhooks.post import Outcome, Post
+from service.webhooks.sender import Outcome, Post
 
 from .conftest import PROBLEM, End
 from .receiver import Receiver
@@ -148,7 +148,7 @@ async def test_the_pauses_grow_to_a_day(state: State, post: Post, receiver: Rece
             waits.append((delivery.next_attempt_at - await state.webhooks.now()).total_seconds())
             assert await patient.round() == 0  # Not before its time.
             member = f"{webhook}:{delivery.id}"
-            assert await state.client.zadd(redis_keys.DUE, {member: 1}, xx=True, ch=True) == 1
+            assert await state.client.zadd(keys.DUE, {member: 1}, xx=True, ch=True) == 1
     assert (await only(state, webhook)).status == "failed"
     assert len(receiver.received) == 8 == len(PAUSES) + 1
     for wait, pause in zip(waits, PAUSES, strict=True):
@@ -193,7 +193,7 @@ async def test_a_deleted_webhook_gets_nothing_more(
     await state.reap()
     await dispatcher.round()
     assert len(receiver.received) == 1
-    assert await state.client.zcard(redis_keys.DUE) == 0
+    assert await state.client.zcard(keys.DUE) == 0
     assert [key async for key in state.store.list("webhooks/")] == []
 
 

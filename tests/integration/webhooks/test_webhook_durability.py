@@ -12,15 +12,15 @@ import pytest
 
 from preceptor.contract.webhooks import WebhookMessage
 from service.actions import webhooks as actions
-from service.egress import Egress
-from service.state import redis_keys
-from service.state.background import ended
-from service.state.errors import StoreUnavailable
-from service.state.settings import Settings
-from service.state.state import State
-from service.state.webhook_deliveries import KEPT_MS
+from service.core.async_helpers import ended
+from service.core.errors import StoreUnavailable
+from service.core.redis import keys
+from service.core.settings import Settings
+from service.core.state import State
+from service.core.webhooks.deliveries import KEPT_MS
+from service.network.egress import Egress
 from service.webhooks.dispatcher import Dispatcher
-from service.webhooks.post import Post
+from service.webhooks.sender import Post
 
 from .conftest import End
 from .receiver import Receiver, receiving
@@ -48,8 +48,8 @@ asyncio.run(main())
 
 async def make_due(state: State) -> None:
     """As if all leases and pauses were over."""
-    for member in cast("list[str]", await state.client.zrange(redis_keys.DUE, 0, -1)):
-        await state.client.zadd(redis_keys.DUE, {member: 1})
+    for member in cast("list[str]", await state.client.zrange(keys.DUE, 0, -1)):
+        await state.client.zadd(keys.DUE, {member: 1})
 
 
 async def test_the_state_is_dropped_between_the_end_and_the_delivery(
@@ -129,10 +129,10 @@ async def test_a_pause_outlives_redis(state: State, post: Post, receiver: Receiv
     await state.reap()
     patient = Dispatcher(state, post, pauses=(300.0,))
     assert await patient.round() == 1
-    (due,) = await state.client.zrange(redis_keys.DUE, 0, -1, withscores=True)
+    (due,) = await state.client.zrange(keys.DUE, 0, -1, withscores=True)
     await state.client.flushall()
     await state.reap()
-    assert await state.client.zrange(redis_keys.DUE, 0, -1, withscores=True) == [due]
+    assert await state.client.zrange(keys.DUE, 0, -1, withscores=True) == [due]
     assert await patient.round() == 0
     await make_due(state)
     assert await patient.round() == 1
@@ -145,13 +145,13 @@ async def test_a_restarted_redis_may_have_lost_its_last_writes(
 ) -> None:
     kept, _ = await make(receiver.url)
     removed, _ = await make(receiver.url)
-    record = await state.client.hget(redis_keys.record("webhooks"), removed)
+    record = await state.client.hget(keys.record("webhooks"), removed)
     assert record is not None
     await state.reap()
     await state.webhooks.delete(removed)
-    await state.client.hset(redis_keys.record("webhooks"), removed, record)  # The removal is lost,
-    await state.client.hdel(redis_keys.record("webhooks"), kept)  # and so is a creation.
-    await state.client.set(redis_keys.SERVER, "another server")
+    await state.client.hset(keys.record("webhooks"), removed, record)  # The removal is lost,
+    await state.client.hdel(keys.record("webhooks"), kept)  # and so is a creation.
+    await state.client.set(keys.SERVER, "another server")
     await end()
     await state.reap()
     await dispatcher.round()
@@ -212,7 +212,7 @@ async def test_an_attempt_that_outlives_its_claim_changes_nothing(
     await state.reap()
     (claim,) = await state.webhooks.deliveries.claim(1, 60_000)
     assert await state.webhooks.deliveries.holds(claim)
-    await state.client.sadd(redis_keys.UNANNOUNCED, job)
+    await state.client.sadd(keys.UNANNOUNCED, job)
     await state.reap()  # Announced twice, and compared with the store: it stays claimed.
     await state.webhooks.restore()
     assert await state.webhooks.deliveries.claim(1, 60_000) == []
@@ -251,9 +251,9 @@ async def test_what_was_delivered_is_not_sent_again(
     await state.reap()
     assert await dispatcher.round() == 1
     items, _ = await state.webhooks.deliveries.page(webhook, None, 50)
-    await state.client.zadd(redis_keys.DUE, {f"{webhook}:{items[0].id}": 1})  # Redis has lost that it is over.
+    await state.client.zadd(keys.DUE, {f"{webhook}:{items[0].id}": 1})  # Redis has lost that it is over.
     assert await dispatcher.round() == 1
-    assert await state.client.zcard(redis_keys.DUE) == 0
+    assert await state.client.zcard(keys.DUE) == 0
     assert len(receiver.received) == 1
 
 
@@ -297,7 +297,7 @@ async def test_old_deliveries_are_removed_and_not_made_again(
     monkeypatch.setattr(state.webhooks, "now", later)
     assert await state.webhooks.expire() == 1
     assert await state.webhooks.deliveries.page(webhook, None, 50) == ([], None)
-    await state.client.sadd(redis_keys.UNANNOUNCED, job)
+    await state.client.sadd(keys.UNANNOUNCED, job)
     assert await state.webhooks.announce() == 1
-    assert await state.client.scard(redis_keys.UNANNOUNCED) == 0
+    assert await state.client.scard(keys.UNANNOUNCED) == 0
     assert await dispatcher.round() == 0

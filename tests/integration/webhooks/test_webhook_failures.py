@@ -11,16 +11,16 @@ import pytest
 import structlog
 
 from service.actions import webhooks as actions
-from service.api.exposition import exposition
 from service.app import create_app
-from service.egress import Egress
-from service.state import redis_keys
-from service.state.errors import Conflict, NotFound, StateUnavailable
-from service.state.settings import Settings
-from service.state.state import State
-from service.state.webhook_record import StoredWebhook
+from service.core.errors import Conflict, NotFound, StateUnavailable
+from service.core.redis import keys
+from service.core.settings import Settings
+from service.core.state import State
+from service.core.webhooks.stored import StoredWebhook
+from service.metrics_page import exposition
+from service.network.egress import Egress
 from service.webhooks.dispatcher import PERSISTENT, Dispatcher
-from service.webhooks.post import Outcome, Post
+from service.webhooks.sender import Outcome, Post
 from tests.integration.api.serving import serve
 
 from .conftest import End
@@ -100,9 +100,9 @@ async def test_what_waits_and_for_how_long(
     webhook, _ = await make(receiver.url)
     await end()
     await state.reap()
-    member = cast("list[str]", await state.client.zrange(redis_keys.DUE, 0, -1))[0]
+    member = cast("list[str]", await state.client.zrange(keys.DUE, 0, -1))[0]
     moment = int((await state.redis_time() - 90) * 1000)
-    await state.client.zadd(redis_keys.DUE, {member: moment, f"{webhook}:later": moment + 200_000})
+    await state.client.zadd(keys.DUE, {member: moment, f"{webhook}:later": moment + 200_000})
     waiting, age = await state.webhooks.deliveries.backlog()
     assert waiting == 2
     assert 89 < age < 120
@@ -205,7 +205,7 @@ async def test_what_fails_for_days_is_disabled_and_goes_on_when_enabled(
     heard = len(receiver.received)
     await make_due(state)
     await dispatcher.round()
-    assert await state.client.zcard(redis_keys.DUE) == 0  # Parked: it is not claimed again and again.
+    assert await state.client.zcard(keys.DUE) == 0  # Parked: it is not claimed again and again.
     missed = await end()
     await state.reap()
     assert await dispatcher.round() == 0
@@ -273,7 +273,7 @@ async def test_what_waits_for_a_disabled_webhook_outlives_redis(
     await state.reap()
     await dispatcher.round()
     assert receiver.received == []
-    assert await state.client.zcard(redis_keys.webhook_parked(webhook)) == 1
+    assert await state.client.zcard(keys.webhook_parked(webhook)) == 1
     await actions.enable(state, webhook)
     assert await dispatcher.round() == 1
     assert len(receiver.received) == 1
@@ -281,9 +281,9 @@ async def test_what_waits_for_a_disabled_webhook_outlives_redis(
     await state.reap()
     await state.webhooks.disable(webhook, "gone")
     await dispatcher.round()
-    assert await state.client.exists(redis_keys.webhook_parked(webhook)) == 1
+    assert await state.client.exists(keys.webhook_parked(webhook)) == 1
     assert await state.webhooks.delete(webhook)
-    assert await state.client.exists(redis_keys.webhook_parked(webhook)) == 0
+    assert await state.client.exists(keys.webhook_parked(webhook)) == 0
 
 
 async def test_enabled_while_it_was_being_parked(

@@ -4,7 +4,7 @@ import pytest
 
 from preceptor import AsyncClient, Client, ConflictError, InvalidRequestError, NotFoundError
 from service.app import create_app
-from service.state.settings import Settings
+from service.core.settings import Settings
 from tests.integration.api.seeds import plant
 from tests.integration.api.serving import serve
 

@@ -9,9 +9,9 @@ import redis
 
 from service.actions import webhooks as actions
 from service.app import create_app
-from service.state.settings import Settings
-from service.state.state import State
-from service.state.webhook_record import OVERLAP, StoredWebhook
+from service.core.settings import Settings
+from service.core.state import State
+from service.core.webhooks.stored import OVERLAP, StoredWebhook
 from service.webhooks.dispatcher import Dispatcher
 from tests.integration.api.serving import serve
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.egress import Egress
-from service.webhooks.post import Post
+from service.network.egress import Egress
+from service.webhooks.sender import Post
 
 from .receiver import receiving
 

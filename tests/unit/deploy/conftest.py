@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from docs.configuration import variables
-from service.state.settings import Settings
+from service.core.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from service.api.authenticated import UnsafeAddress, keys_are_asked_for
-from service.hosts import Hosts
-from service.state.api_keys import ApiKeys
-from service.state.lanes import LANES
-from service.state.settings import Settings
-from service.state.store import Store
+from service.core.api_keys import ApiKeys
+from service.core.jobs.queue import LANES
+from service.core.settings import Settings
+from service.core.storage.object_store import Store
+from service.middleware.authentication import UnsafeAddress, keys_are_asked_for
+from service.network.host_names import Hosts
 
 OURS = ("service", *(f"worker-{lane}" for lane in LANES))
 ALL = ("redis", *OURS)

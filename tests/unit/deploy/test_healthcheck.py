@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from deploy import healthcheck
-from service.state import redis_keys
-from service.state.lanes import LANES
-from service.state.settings import Settings
+from service.core.jobs.queue import LANES
+from service.core.redis import keys
+from service.core.settings import Settings
 
 
 @pytest.fixture
@@ -22,19 +22,19 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.mark.parametrize("lane", LANES)
 def test_a_worker_that_showed_life_is_healthy(settings: Settings, client: redis.Redis, lane: str) -> None:
-    client.zadd(redis_keys.workers(lane), {"a1b2-c3-7": time.time()})
+    client.zadd(keys.workers(lane), {"a1b2-c3-7": time.time()})
     assert healthcheck.worker_problem(settings, "a1b2-c3") is None
 
 
 def test_a_worker_silent_for_some_leases_is_not(settings: Settings, client: redis.Redis) -> None:
-    client.zadd(redis_keys.workers(LANES[0]), {"here-7": time.time() - 4 * settings.lease_seconds})
+    client.zadd(keys.workers(LANES[0]), {"here-7": time.time() - 4 * settings.lease_seconds})
     problem = healthcheck.worker_problem(settings, "here")
     assert problem is not None
     assert "no sign of life of here" in problem
 
 
 def test_the_life_of_another_container_does_not_count(settings: Settings, client: redis.Redis) -> None:
-    client.zadd(redis_keys.workers(LANES[0]), {"here-too-7": time.time(), "there-7": time.time()})
+    client.zadd(keys.workers(LANES[0]), {"here-too-7": time.time(), "there-7": time.time()})
     assert healthcheck.worker_problem(settings, "here") is not None
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from worker.distillation.request import ArrayItems, TeacherSignal, TrainingData
+from worker.distillation.inputs import ArrayItems, TeacherSignal, TrainingData
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 

@@ -7,8 +7,8 @@ from pydantic import Field
 from preceptor.contract.losses import TransportLoss
 from preceptor.contract.training import Training
 from preceptor.contract.versions import CONTRACT, Since
-from worker.distillation.checkpoints import fingerprint
-from worker.distillation.request import Recipe
+from worker.distillation.inputs import Recipe
+from worker.distillation.training.checkpoints import fingerprint
 
 
 class NewerTraining(Training):

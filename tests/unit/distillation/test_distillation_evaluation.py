@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from service.state.errors import JobFailed
-from worker.distillation.evaluation import held_out, paired_gain, stratified_folds
+from service.core.errors import JobFailed
+from worker.distillation.evaluation.statistics import held_out, paired_gain, stratified_folds
 
 
 def test_interval_of_a_gain_is_that_of_the_normal_approximation() -> None:

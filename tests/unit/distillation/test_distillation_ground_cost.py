@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from worker.distillation.evaluation import stratified_folds
-from worker.distillation.ground_cost import (
+from worker.distillation.evaluation.statistics import stratified_folds
+from worker.distillation.teaching.joint_cost import (
     STRENGTHS,
     cautious_names,
     choose_strength,

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from preceptor.contract.losses import TransportLoss
-from worker.distillation.evaluation import stratified_folds
-from worker.distillation.faculty import coverage, hearing, knows_when_unsure, sureness
+from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.losses import Evidence
 from worker.distillation.losses.transport import TransportFamily, joint_speaker
+from worker.distillation.teaching.teacher_weights import coverage, hearing, knows_when_unsure, sureness
 
 
 def test_sureness_is_nothing_for_the_prior_and_one_for_a_single_class() -> None:

@@ -15,18 +15,18 @@ import torch
 from preceptor.contract.distillations import EpochMetrics
 from preceptor.contract.losses import TransportLoss
 from preceptor.contract.training import Training
-from service.state.errors import JobFailed
+from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
-from worker.distillation.answers import Exam
-from worker.distillation.checkpoints import Ledger
-from worker.distillation.gang import Gang
+from worker.distillation.evaluation.measures import Exam
 from worker.distillation.losses import Evidence
 from worker.distillation.losses.transport import TransportFamily
-from worker.distillation.plan import plan_for
-from worker.distillation.steps import Material
+from worker.distillation.schedule import plan_for
 from worker.distillation.students import Surroundings
 from worker.distillation.students.mlp import MlpBlueprint
-from worker.distillation.trainer import Measures, TrainingStopped, train
+from worker.distillation.training.checkpoints import Ledger
+from worker.distillation.training.multi_process import Gang
+from worker.distillation.training.step import Material
+from worker.distillation.training.trainer import Measures, TrainingStopped, train
 
 
 class Watching:

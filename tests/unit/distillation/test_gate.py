@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from preceptor.contract.training import Training
-from worker.distillation.bench import prepare
-from worker.distillation.checkpoints import Ledger
-from worker.distillation.course import choose, plan_of
-from worker.distillation.gate import MARGIN, GateDecision, choose_weight, informs, tempered_likelihood
+from worker.distillation.budget import choose, plan_of
+from worker.distillation.inputs import Recipe, TeacherSignal
 from worker.distillation.progress import Progress
-from worker.distillation.request import Recipe, TeacherSignal
+from worker.distillation.runs import prepare
 from worker.distillation.students import Surroundings, blueprint_of
+from worker.distillation.teaching.gate import MARGIN, GateDecision, choose_weight, informs, tempered_likelihood
+from worker.distillation.training.checkpoints import Ledger
 
 LABELS = np.repeat(np.arange(4), 6)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker.distillation.label_map import _left_out_scores, fit_label_map, name_prior, standardised
+from worker.distillation.teaching.label_map import _left_out_scores, fit_label_map, name_prior, standardised
 
 
 def _brute(features: np.ndarray, targets: np.ndarray, start: np.ndarray, alpha: float) -> np.ndarray:

@@ -7,8 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from preceptor.contract.distillations import DistillationBody
 from preceptor.contract.losses import Loss, NoLoss, RelationalLoss, RidgeMapLoss, TransportLoss, UldLoss, WkdLoss
+from worker.distillation.inputs import Recipe, described
 from worker.distillation.losses import FAMILIES
-from worker.distillation.request import Recipe, described
 
 LOSSES: TypeAdapter[Any] = TypeAdapter(Loss)
 BODY = {"data": "prb_" + "0" * 26, "teachers": ["tch_" + "0" * 26]}

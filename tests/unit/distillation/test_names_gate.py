@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from preceptor.contract.training import Training
-from worker.distillation.bench import prepare
-from worker.distillation.checkpoints import Ledger
-from worker.distillation.course import choose, plan_of
-from worker.distillation.names_gate import LEVEL, WEIGHT, agreement, decide_by_names
+from worker.distillation.budget import choose, plan_of
+from worker.distillation.inputs import ArrayItems, Recipe, TeacherSignal, TrainingData
 from worker.distillation.progress import Progress
-from worker.distillation.request import ArrayItems, Recipe, TeacherSignal, TrainingData
+from worker.distillation.runs import prepare
 from worker.distillation.students import Surroundings, blueprint_of
+from worker.distillation.teaching.gate_by_names import LEVEL, WEIGHT, agreement, decide_by_names
+from worker.distillation.training.checkpoints import Ledger
 
 
 def _one_each(digits: Any) -> np.ndarray:

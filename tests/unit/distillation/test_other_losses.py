@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from preceptor.contract.losses import RelationalLoss, UldLoss
+from worker.distillation.inputs import TeacherSignal
 from worker.distillation.losses import FAMILIES, Evidence
 from worker.distillation.losses.relational import (
     TEMPERATURES,
@@ -17,7 +18,6 @@ from worker.distillation.losses.relational import (
     space,
 )
 from worker.distillation.losses.soft_labels import SoftLabelsTerm
-from worker.distillation.request import TeacherSignal
 
 
 def _evidence(teachers: list[TeacherSignal], labels: np.ndarray, rows: np.ndarray, classes: int) -> Evidence:

@@ -12,11 +12,11 @@ from PIL import Image
 from preceptor.contract.distillations import BuiltinStudent, TimmStudent, TransformersStudent
 from preceptor.contract.files import missing, refusal
 from preceptor.contract.teachers import Teacher
-from service.state.errors import JobFailed
-from worker.distillation.answers import predict
+from service.core.errors import JobFailed
 from worker.distillation.data import Augmentation, EncodedPictures, ExactReader, shifted
-from worker.distillation.export import check_onnx, write_onnx
-from worker.distillation.request import ArrayItems
+from worker.distillation.evaluation.measures import predict
+from worker.distillation.export.artifacts import check_onnx, write_onnx
+from worker.distillation.inputs import ArrayItems
 from worker.distillation.students import Surroundings, blueprint_of, words as words_module
 from worker.distillation.students.registered import registered_blueprint
 from worker.distillation.students.transformers_folder import picture_preprocessing

@@ -12,17 +12,17 @@ from preceptor.contract.distillations import EpochMetrics
 from preceptor.contract.losses import TransportLoss
 from preceptor.contract.training import Training
 from tests.kept_checkpoint import Kept
-from worker.distillation.answers import predict
 from worker.distillation.batches import LABELLED, chosen
-from worker.distillation.checkpoints import Ledger, as_tensor, from_tensor
-from worker.distillation.evaluation import stratified_folds
+from worker.distillation.evaluation.measures import predict
+from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.losses import Evidence, LossTerm
 from worker.distillation.losses.transport import TransportFamily
-from worker.distillation.plan import Plan, plan_for, share_of_peak
-from worker.distillation.steps import Material
+from worker.distillation.schedule import Plan, plan_for, share_of_peak
 from worker.distillation.students import Surroundings
 from worker.distillation.students.mlp import MlpBlueprint
-from worker.distillation.trainer import TrainingStopped, train
+from worker.distillation.training.checkpoints import Ledger, as_tensor, from_tensor
+from worker.distillation.training.step import Material
+from worker.distillation.training.trainer import TrainingStopped, train
 
 
 class Quiet:

@@ -12,23 +12,23 @@ from torch import nn
 from preceptor.contract.distillations import EpochMetrics
 from preceptor.contract.losses import FeaturesLoss, TransportLoss
 from preceptor.contract.training import EarlyStopping, Training
-from service.state.errors import JobFailed
+from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
-from worker.distillation.answers import Agreement, Exam, predict
 from worker.distillation.batches import parts_of
-from worker.distillation.bench import prepare
-from worker.distillation.checkpoints import Ledger
 from worker.distillation.embedding import EmbeddingProbe
+from worker.distillation.evaluation.measures import Agreement, Exam, predict
+from worker.distillation.inputs import Recipe, TeacherSignal
 from worker.distillation.losses import FAMILIES, Evidence
 from worker.distillation.losses.term import EmbeddingTerm
-from worker.distillation.machine import Accelerated, Machine, machine_for
-from worker.distillation.plan import Plan, plan_for, share_of_peak
 from worker.distillation.progress import Progress
-from worker.distillation.request import Recipe, TeacherSignal
-from worker.distillation.steps import Course, Material
+from worker.distillation.runs import prepare
+from worker.distillation.schedule import Plan, plan_for, share_of_peak
 from worker.distillation.students import Surroundings
 from worker.distillation.students.mlp import MlpBlueprint
-from worker.distillation.trainer import Measures, TrainingStopped, train
+from worker.distillation.training.checkpoints import Ledger
+from worker.distillation.training.devices import Accelerated, Machine, machine_for
+from worker.distillation.training.step import Course, Material
+from worker.distillation.training.trainer import Measures, TrainingStopped, train
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from preceptor.contract.losses import MappedKlLoss, NoLoss, RidgeMapLoss, TransportLoss, WkdLoss
-from worker.distillation.evaluation import stratified_folds
+from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.losses import FAMILIES, Evidence, TellingTerm, transport
 from worker.distillation.losses.transport import TransportTerm, joint_speaker, softmax, told_by
 

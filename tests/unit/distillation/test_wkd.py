@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from preceptor.contract.losses import WkdLoss
-from worker.distillation.evaluation import stratified_folds
+from worker.distillation.evaluation.statistics import stratified_folds
+from worker.distillation.inputs import TeacherSignal
 from worker.distillation.losses import FAMILIES, Evidence, SpeakingTerm, TellingTerm, transport
 from worker.distillation.losses.relational import space
 from worker.distillation.losses.transport import softmax
 from worker.distillation.losses.wkd import KAPPAS, cost_of, interrelation, left_out, wkd_speaker
-from worker.distillation.request import TeacherSignal
 
 EPS = 0.05
 

@@ -94,7 +94,7 @@ def test_imagenet_teachers_know_photographs(zoo: Path) -> None:
     from sklearn.datasets import load_sample_image
 
     from preceptor.contract.teachers import ImagePreprocessing
-    from worker.teachers.pictures import fit
+    from worker.teachers.preprocessing.images import fit
 
     names = imagenet.class_names()
     assert len(set(names)) == 1000

@@ -9,9 +9,9 @@ import pytest
 from preceptor.contract.base import now
 from preceptor.contract.ids import digest_id
 from preceptor.contract.probes import Probe
-from service.ingest import IngestedProbe, ingest
-from service.state.errors import PreceptorError
-from service.state.settings import Settings
+from service.core.errors import PreceptorError
+from service.core.settings import Settings
+from service.ingest import IngestedProbe, probe
 
 Take = Callable[..., IngestedProbe]
 
@@ -33,7 +33,7 @@ def take(tmp_path: Path, defaults: Settings) -> Take:
         format = changed.pop("format", None)
         settings = defaults.model_copy(update=changed)
         try:
-            found = ingest(source, filename=filename, format=format, labels=labels, settings=settings, target=target)
+            found = probe(source, filename=filename, format=format, labels=labels, settings=settings, target=target)
         except PreceptorError:
             assert not target.exists()
             raise

@@ -15,7 +15,7 @@ import pyarrow
 import pyarrow.parquet
 from PIL import Image
 
-from service.state.probe_file import open_probe
+from service.core.storage.probe_file import open_probe
 
 pa = cast(Any, pyarrow)
 pq = cast(Any, pyarrow.parquet)

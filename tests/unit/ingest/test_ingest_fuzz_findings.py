@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.core.errors import InvalidProbe
+from service.core.settings import Settings
 from service.ingest.predictions import ingest_predictions
-from service.state.errors import InvalidProbe
-from service.state.settings import Settings
 
 from .sample_files import archive, npy, npz, parquet, picture
 
@@ -30,7 +30,7 @@ def test_a_schema_that_contradicts_the_statistics_does_not_end_the_process(tmp_p
     source.write_bytes(changed)
     script = (
         "import sys; from pathlib import Path; from service.ingest import ingest; "
-        "from service.state.settings import Settings\n"
+        "from service.core.settings import Settings\n"
         "try: ingest(Path(sys.argv[1]), filename=None, format='parquet', labels=None, settings=Settings(), "
         "target=Path(sys.argv[1] + '.made'))\n"
         "except Exception as error: print(type(error).__name__)\n"

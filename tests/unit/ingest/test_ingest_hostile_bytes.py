@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from preceptor.contract.probes import ProbeFormat
-from service.ingest import ingest
+from service.core.errors import PreceptorError
+from service.core.settings import Settings
+from service.ingest import probe
 from service.ingest.predictions import ingest_predictions
-from service.state.errors import PreceptorError
-from service.state.settings import Settings
 
 from .sample_files import animation, archive, jsonl, npy, npz, parquet, picture, table_csv
 
@@ -35,7 +35,7 @@ def attempt(data: bytes, format: ProbeFormat) -> None:
         source.write_bytes(data)
         error: PreceptorError | None = None
         try:
-            ingest(source, filename=None, format=format, labels=None, settings=LIMITS, target=target)
+            probe(source, filename=None, format=format, labels=None, settings=LIMITS, target=target)
         except PreceptorError as raised:
             error = raised
         if error is not None:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.ingest import parquet as reader
-from service.ingest.pictures import check_picture
+from service.core.errors import InvalidProbe, TooLarge
+from service.core.settings import Settings
+from service.core.tiff import tile_pixels
+from service.ingest.images import check_picture
 from service.ingest.predictions import ingest_predictions
-from service.state.errors import InvalidProbe, TooLarge
-from service.state.settings import Settings
-from service.tiff_tiles import tile_pixels
-from worker.teachers.pictures import decode
+from service.ingest.readers.parquet import reader
+from worker.teachers.preprocessing.images import decode
 
 from .hostile_files import EMPTY_CHUNK, blank, footer, shared, tiff
 from .sample_files import animation, npz, parquet, picture, pq

@@ -182,7 +182,7 @@ def test_limits(refused: Any, columns: dict[str, Any], limits: dict[str, int], s
 
 
 def test_pages_over_the_cap(refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.ingest.parquet_pages._MAX_PAGE_BYTES", 10_000)
+    monkeypatch.setattr("service.ingest.readers.parquet.pages._MAX_PAGE_BYTES", 10_000)
     error = refused(parquet({"text": ["x" * 20_000, "y"]}), "p.parquet")
     assert error.status == 413
     assert "a page of 20,009 bytes in column 'text'" in error.detail

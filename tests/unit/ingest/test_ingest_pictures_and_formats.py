@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.ingest.pictures import check_picture
-from service.state.errors import InvalidProbe, TooLarge
-from service.state.settings import Settings
+from service.core.errors import InvalidProbe, TooLarge
+from service.core.settings import Settings
+from service.ingest.images import check_picture
 
 from .sample_files import animation, archive, claimed_png, jsonl, npz, parquet, picture
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.core.errors import PreceptorError
+from service.core.settings import Settings
 from service.ingest.predictions import ingest_predictions
-from service.state.errors import PreceptorError
-from service.state.settings import Settings
 
 from .sample_files import npy, npy_claiming, npz
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings, strategies as st
 
-from service.ingest import ingest
-from service.state.settings import Settings
+from service.core.settings import Settings
+from service.ingest import probe as ingest
 
 from .sample_files import archive, jsonl, npz, parquet, picture, read_back, table_csv
 

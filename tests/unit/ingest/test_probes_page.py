@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+import service.core.storage.probe_file
 import service.ingest
-import service.state.probe_file
-from service.ingest.formats import READERS
+from service.core.settings import Settings
 from service.ingest.items import FEATURE_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS
-from service.state.settings import Settings
+from service.ingest.readers.formats import READERS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "probes.md").read_text(encoding="utf-8")
 EXAMPLE = re.compile(r"```(python|jsonl|csv) ?(\S*)\n(.*?)```\n\n```json\n(.*?)```", re.DOTALL)
 INGEST = Path(service.ingest.__file__).parent
-SOURCES = [*sorted(INGEST.glob("*.py")), Path(service.state.probe_file.__file__)]
+SOURCES = [*sorted(INGEST.glob("*.py")), Path(service.core.storage.probe_file.__file__)]
 STATUS = {"InvalidProbe": "422", "TooLarge": "413", "UnsupportedType": "415"}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from service.state.errors import StateUnavailable
-from service.state.scratch import Scratch
+from service.core.errors import StateUnavailable
+from service.core.storage.local_cache import Scratch
 from worker.jobs.copies import with_copies
 
 pytestmark = pytest.mark.anyio

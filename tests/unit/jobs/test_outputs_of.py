@@ -10,8 +10,8 @@ import pytest
 
 from preceptor.contract.base import now
 from preceptor.contract.teachers import Teacher
-from worker.jobs import access
-from worker.jobs.access import OutputsOf
+from worker.jobs import teacher_access
+from worker.jobs.teacher_access import OutputsOf
 from worker.teachers.outputs import TeacherOutputs
 
 
@@ -76,7 +76,7 @@ def test_the_first_job_sees_what_later_ones_see(monkeypatch: pytest.MonkeyPatch,
         generator.normal(size=(6, 3)).astype(np.float32),
         None if features is None else generator.normal(size=features).astype(np.float32),
     )
-    monkeypatch.setattr(access, "run_teacher", lambda *given, **more: made)
+    monkeypatch.setattr(teacher_access, "run_teacher", lambda *given, **more: made)
     context = cast(Any, Memory())
     outputs = OutputsOf(context, cast(Any, Loaded()))
     first, was_cached = outputs.over(TEACHER, Path(), None, "prb_x", cast(Any, Probe()))

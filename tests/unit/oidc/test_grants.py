@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from service.oidc.grants import Grants
-from service.state.settings import Settings
+from service.core.settings import Settings
+from service.oidc.scopes import Grants
 
 ISSUER: dict[str, Any] = {"oidc_issuer": "https://id.example.org", "oidc_audience": "us"}
 

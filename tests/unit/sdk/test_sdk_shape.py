@@ -11,7 +11,7 @@ import preceptor
 from preceptor import AsyncClient, Client, UnexpectedAnswerError
 from preceptor.aio import jobs as aio_jobs
 from preceptor.core.download import place
-from preceptor.sync import jobs as sync_jobs
+from preceptor.resources import jobs as sync_jobs
 from preceptor.text import plain
 
 HEAVY = "httpx2 rich typer torch numpy fastapi"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from service.logs import visible
+from service.core.logging_config import visible
 
 CODE = """
 import asyncio, logging, structlog

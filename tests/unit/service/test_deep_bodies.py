@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from service.api.strict_json import parsed
-from service.state.errors import MalformedRequest
+from service.core.errors import MalformedRequest
+from service.http.strict_json import parsed
 
 _DEEPEST = 32
 

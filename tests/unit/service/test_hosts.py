@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from service.hosts import Hosts
-from service.state.settings import Settings
+from service.core.settings import Settings
+from service.network.host_names import Hosts
 
 OURS = Hosts.of(" ML.example.org, 10.0.0.7 ,[fd00::1],service", "192.168.1.5", "::", "", None)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from worker.device_missing import DeviceMissing
-from worker.teachers.torch_running import require_device
+from worker.teachers.sources.torch_device import require_device
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu"])

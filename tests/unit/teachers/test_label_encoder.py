@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from service.state.errors import InvalidRequest
-from worker.teachers.label_encoder import DEFAULT_ENCODER, LabelEncoder, load_encoder
+from service.core.errors import InvalidRequest
+from worker.label_encoder import DEFAULT_ENCODER, LabelEncoder, load_encoder
 
 ENCODERS = ["minilm", "wordllama"]
 

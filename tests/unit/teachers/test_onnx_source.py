@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
+from worker.teachers.errors import TeacherUnusable
 from worker.teachers.interface import Items
 from worker.teachers.loading import load_teacher
-from worker.teachers.rejection import TeacherUnusable
 from worker.teachers.validation import Verdict, validate_teacher
 
 LABELS = ["cat", "dog", "fox"]

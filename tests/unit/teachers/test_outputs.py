@@ -8,6 +8,7 @@ import pytest
 
 from preceptor.contract.teachers import Modality, OnnxSource, PredictionsSource
 from worker.teachers.digest import file_digests, teacher_digest
+from worker.teachers.errors import TeacherUnusable
 from worker.teachers.interface import Batch, Float32, Items, Outputs, length
 from worker.teachers.outputs import (
     RunStopped,
@@ -18,7 +19,6 @@ from worker.teachers.outputs import (
     precision_loss,
     run_teacher,
 )
-from worker.teachers.rejection import TeacherUnusable
 
 
 @dataclass

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from preceptor.contract.teachers import ImagePreprocessing
-from service.state.errors import InvalidProbe
-from worker.teachers.pictures import decode, fit, prepare_pictures
+from service.core.errors import InvalidProbe
+from worker.teachers.preprocessing.images import decode, fit, prepare_pictures
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from worker.teachers.errors import TeacherUnusable
 from worker.teachers.predictions import read_predictions
-from worker.teachers.rejection import TeacherUnusable
 
 
 def saved(folder: Path, array: Any, name: str = "p.npy") -> Path:

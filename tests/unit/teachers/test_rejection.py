@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.teachers.rejection import TeacherUnusable, reason_of
+from worker.teachers.errors import TeacherUnusable, reason_of
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
-from worker.teachers.rejection import TeacherUnusable, reason_of
-from worker.teachers.texts import TextEncoder
+from worker.teachers.errors import TeacherUnusable, reason_of
+from worker.teachers.preprocessing.texts import TextEncoder
+from worker.teachers.sources.weights_files import read_shapes, sides
 from worker.teachers.validation import validate_teacher
-from worker.teachers.weights_files import read_shapes, sides
 
 Make = Callable[..., Teacher]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from worker.teachers.errors import TeacherUnusable
 from worker.teachers.labels import agreed_labels, checked_labels
-from worker.teachers.rejection import TeacherUnusable
 
 
 @pytest.mark.parametrize(

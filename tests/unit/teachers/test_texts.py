@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worker.teachers.rejection import TeacherUnusable
-from worker.teachers.texts import TextEncoder
+from worker.teachers.errors import TeacherUnusable
+from worker.teachers.preprocessing.texts import TextEncoder
 
 TEXTS = ["where is my order?", "", "money back please " * 20, "銀行 🙂", "Order"]
 

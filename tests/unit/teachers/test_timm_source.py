@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
+from worker.teachers.errors import TeacherUnusable
 from worker.teachers.interface import Items
 from worker.teachers.loading import load_teacher
-from worker.teachers.rejection import TeacherUnusable
 from worker.teachers.sources.timm import import_timm, preprocessing_of
 from worker.teachers.validation import validate_teacher
 

@@ -13,9 +13,9 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
-from worker.teachers.rejection import TeacherUnusable
-from worker.teachers.texts import TextEncoder
-from worker.teachers.tokenizer_patterns import PUBLISHED, is_known
+from worker.teachers.errors import TeacherUnusable
+from worker.teachers.preprocessing.texts import TextEncoder
+from worker.teachers.preprocessing.tokenizer_patterns import PUBLISHED, is_known
 from worker.teachers.validation import validate_teacher
 
 TEXTS = [

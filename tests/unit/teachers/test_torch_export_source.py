@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
-from worker.teachers.aten_operators import ALLOWED, operator_for
-from worker.teachers.export_archive import read_archive
-from worker.teachers.export_graph import ExportedGraph
+from worker.teachers.errors import TeacherUnusable
 from worker.teachers.interface import Items
 from worker.teachers.loading import load_teacher
-from worker.teachers.rejection import TeacherUnusable
+from worker.teachers.sources.torch_export.allowed_operators import ALLOWED, operator_for
+from worker.teachers.sources.torch_export.archive_check import read_archive
+from worker.teachers.sources.torch_export.graph_check import ExportedGraph
 from worker.teachers.validation import Verdict, validate_teacher
 
 LABELS = ["cat", "dog", "fox"]

@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
+from worker.teachers.errors import TeacherUnusable
 from worker.teachers.interface import Items
 from worker.teachers.loading import load_teacher
-from worker.teachers.rejection import TeacherUnusable
 from worker.teachers.validation import validate_teacher
 
 SOURCE = {"kind": "transformers"}

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
+from worker.teachers.errors import TeacherUnusable
 from worker.teachers.interface import length
 from worker.teachers.loading import SOURCES, load_teacher
-from worker.teachers.rejection import TeacherUnusable
 from worker.teachers.samples import sample
 from worker.teachers.validation import Verdict, validate_teacher
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.confined.line import Broken, Line
+from service.sandbox.channel import Broken, Line
 from worker.teachers.interface import Items, Outputs
 from worker.teachers.wire import largest_outputs, of_batch, of_outputs, to_batch, to_outputs
 

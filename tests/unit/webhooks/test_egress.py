@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
-from service.egress import Egress, Refused, Resolver, is_public
-from service.state.settings import Settings
+from service.core.settings import Settings
+from service.network.egress import Egress, Refused, Resolver, is_public
 
 pytestmark = pytest.mark.anyio
 

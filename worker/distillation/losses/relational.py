@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from preceptor.contract.losses import RelationalLoss
 
-from ..label_map import softmax_rows, standardised
-from ..request import Float32, Int64, TeacherSignal
+from ..inputs import Float32, Int64, TeacherSignal
+from ..teaching.label_map import softmax_rows, standardised
 from .soft_labels import SoftLabelsTerm
 from .term import Evidence
 

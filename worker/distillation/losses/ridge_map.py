@@ -2,7 +2,7 @@
 
 from preceptor.contract.losses import RidgeMapLoss
 
-from ..label_map import fit_label_map
+from ..teaching.label_map import fit_label_map
 from .soft_labels import SoftLabelsTerm, heard_together
 from .term import Evidence
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..faculty import hearing
+from ..teaching.teacher_weights import hearing
 from .term import Evidence
 
 

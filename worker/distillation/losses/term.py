@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..request import Int64, TeacherSignal
+from ..inputs import Int64, TeacherSignal
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,10 @@ from torch import Tensor
 from preceptor.contract.losses import TransportLoss
 from worker.transport.loss import transport_loss
 
-from ..faculty import hearing
-from ..ground_cost import cautious_names, joint_cost, names_affinity, own_classes_cost
-from ..label_map import fit_label_map
-from ..request import Float32, TeacherSignal
+from ..inputs import Float32, TeacherSignal
+from ..teaching.joint_cost import cautious_names, joint_cost, names_affinity, own_classes_cost
+from ..teaching.label_map import fit_label_map
+from ..teaching.teacher_weights import hearing
 from .term import Evidence
 
 SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)

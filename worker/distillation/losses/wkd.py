@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from preceptor.contract.losses import WkdLoss
 
-from ..request import Float32, Int64, TeacherSignal
+from ..inputs import Float32, Int64, TeacherSignal
 from .relational import class_sums, cosines, space
 from .term import Evidence
 from .transport import Speaker, TransportTerm, softmax, term_of

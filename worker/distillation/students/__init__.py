@@ -9,9 +9,9 @@ from preceptor.contract.distillations import (
     StudentModel,
     TransformersStudent,
 )
-from service.state.errors import JobFailed
+from service.core.errors import JobFailed
 
-from .blueprint import Blueprint, Surroundings
+from ..blueprint import Blueprint, Surroundings
 from .bow import BowBlueprint
 from .cnn import CnnBlueprint
 from .mlp import MlpBlueprint

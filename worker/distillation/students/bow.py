@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from preceptor.contract.teachers import Modality, OnnxSource, Source, TextPreprocessing
 
+from ..blueprint import Surroundings
 from ..data import Encoded
-from ..request import ItemSource
-from .blueprint import Surroundings
+from ..inputs import ItemSource
 from .transformers_folder import TEXT_INPUTS, TextHandling
 from .words import MAX_LENGTH, Words, learned_words, static_words
 

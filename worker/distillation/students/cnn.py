@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from .blueprint import Surroundings
+from ..blueprint import Surroundings
 from .transformers_folder import PictureHandling, TransformersBlueprint, picture_preprocessing
 
 SIZE: Final = 48

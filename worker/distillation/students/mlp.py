@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from preceptor.contract.teachers import FeaturesPreprocessing, Modality, OnnxSource, Source
 
+from ..blueprint import Surroundings
 from ..data import Encoded, EncodedVectors
-from ..request import ItemSource
-from .blueprint import Surroundings
+from ..inputs import ItemSource
 
 HIDDEN: Final = 128
 

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from preceptor.contract.teachers import Modality
-from service.state.errors import InvalidProbe, JobFailed
-from worker.teachers.pictures import decode
+from service.core.errors import InvalidProbe, JobFailed
+from worker.teachers.preprocessing.images import decode
+from worker.teachers.preprocessing.texts import read_options
 from worker.teachers.sources.transformers import check_config
-from worker.teachers.texts import read_options
 
+from ..blueprint import Surroundings
 from ..data import Encoded, EncodedPictures
-from ..request import ItemSource
-from .blueprint import Surroundings
+from ..inputs import ItemSource
 from .transformers_folder import Handling, TextHandling, TransformersBlueprint
 from .transformers_model import auto_class
 from .words import MAX_LENGTH

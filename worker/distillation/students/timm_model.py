@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from preceptor.contract.teachers import ImagePreprocessing, Modality, OnnxSource, Source
-from service.state.errors import JobFailed
+from service.core.errors import JobFailed
 
+from ..blueprint import Surroundings
 from ..data import Encoded, EncodedPictures, ExactReader
-from ..request import ItemSource
-from .blueprint import Surroundings
+from ..inputs import ItemSource
 from .transformers_model import LARGEST
 
 

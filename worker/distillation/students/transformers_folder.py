@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from preceptor.contract.teachers import ImagePreprocessing, Modality, Source, TransformersSource
-from worker.teachers.texts import TextEncoder
+from worker.teachers.preprocessing.texts import TextEncoder
 
 from ..data import Encoded, EncodedPictures, EncodedTexts, ExactReader
-from ..request import ItemSource
+from ..inputs import ItemSource
 
 TEXT_INPUTS: Final = ("input_ids", "attention_mask")
 

@@ -6,11 +6,11 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from service.state.errors import JobFailed
-from worker.teachers.rejection import TeacherUnusable
+from service.core.errors import JobFailed
+from worker.teachers.errors import TeacherUnusable
 from worker.teachers.sources.transformers import check_config
 
-from .blueprint import Surroundings
+from ..blueprint import Surroundings
 from .transformers_folder import (
     Handling,
     PictureHandling,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from ..request import ItemSource
+from ..inputs import ItemSource
 
 MAX_LENGTH: Final = 128
 _VOCABULARY: Final = 8192

@@ -8,12 +8,12 @@ import torch
 
 from preceptor.contract.teachers import ImagePreprocessing, Modality, Teacher, TimmSource
 
+from ..errors import TeacherUnusable
 from ..interface import Batch, Float32, Outputs
-from ..preparation import PICTURES, Preparation
-from ..rejection import TeacherUnusable
-from ..texts import read_options
-from ..torch_running import LastLinear, device_for, exact_inference, to_numpy, use_threads
-from ..weights_files import numbers, read_shapes
+from ..preprocessing.inputs import PICTURES, Preparation
+from ..preprocessing.texts import read_options
+from .torch_device import LastLinear, device_for, exact_inference, to_numpy, use_threads
+from .weights_files import numbers, read_shapes
 
 
 def import_timm() -> ModuleType:

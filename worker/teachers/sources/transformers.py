@@ -13,14 +13,14 @@ from PIL import Image
 from preceptor.contract.files import missing
 from preceptor.contract.labels import MAX_LABELS
 from preceptor.contract.teachers import Modality, Teacher
-from service.state.errors import InvalidProbe
+from service.core.errors import InvalidProbe
 
+from ..errors import TeacherUnusable
 from ..interface import Batch, Float32, Outputs
-from ..pictures import decode
-from ..rejection import TeacherUnusable
-from ..texts import TextEncoder, read_options
-from ..torch_running import LastLinear, device_for, exact_inference, to_numpy, use_threads
-from ..weights_files import numbers, stored_shapes
+from ..preprocessing.images import decode
+from ..preprocessing.texts import TextEncoder, read_options
+from .torch_device import LastLinear, device_for, exact_inference, to_numpy, use_threads
+from .weights_files import numbers, stored_shapes
 
 _MOST_LAYERS: Final = 512
 _MOST: Final = 2**24

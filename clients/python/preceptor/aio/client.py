@@ -11,8 +11,8 @@ from ..contract.audit import Audit
 from ..contract.health import Health, Version
 from ..core.routes import audit, health
 from ..core.settings import ApiKey, Settings
-from ..wire import client_options
-from .driver import Driver
+from ..transport.async_driver import Driver
+from ..transport.httpx_options import client_options
 from .jobs import AsyncJobs
 from .resources import AsyncDistillations, AsyncLabelSets, AsyncProbes, AsyncRecommendations
 from .students import AsyncStudents

@@ -14,7 +14,7 @@ from ..core.paging import page_size as checked
 from ..core.progress import Watch, watching
 from ..core.routes import jobs
 from ..core.waiting import outcome, wait
-from .driver import Driver
+from ..transport.async_driver import Driver
 from .paging import AsyncPager
 
 Req = TypeVar("Req")

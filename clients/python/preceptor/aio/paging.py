@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from ..contract.page import Page
 from ..core.paging import PageCall, pages
-from .driver import Driver
+from ..transport.async_driver import Driver
 
 T = TypeVar("T")
 

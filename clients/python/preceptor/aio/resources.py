@@ -16,7 +16,7 @@ from ..core.bodies import Labels, identifier, labels_or_id
 from ..core.paging import page_size as checked
 from ..core.routes import distillations, label_sets, probes, recommendations
 from ..core.transfer import OnTransfer
-from .driver import Driver
+from ..transport.async_driver import Driver
 from .jobs import AsyncDistillationJob, AsyncRecommendationJob
 from .paging import AsyncPager
 

@@ -10,7 +10,7 @@ from ..core.download import artifact_of, download, place
 from ..core.paging import page_size as checked
 from ..core.routes import students
 from ..core.transfer import OnTransfer
-from .driver import Driver
+from ..transport.async_driver import Driver
 from .paging import AsyncPager
 
 

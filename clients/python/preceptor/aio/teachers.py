@@ -7,14 +7,14 @@ from typing import Any
 from ..contract.probes import Probe
 from ..contract.teachers import Modality, Source, StoredFile, Teacher, TeacherStatus
 from ..core.bodies import identifier
-from ..core.folder import TeacherFolder
 from ..core.paging import page_size as checked
 from ..core.progress import Watch
 from ..core.registration import register
 from ..core.routes import teachers
+from ..core.teacher_folder import TeacherFolder
 from ..core.transfer import OnTransfer, Upload
 from ..errors import TeacherRejectedError
-from .driver import Driver
+from ..transport.async_driver import Driver
 from .jobs import AsyncValidationJob
 from .paging import AsyncPager
 

@@ -7,7 +7,7 @@ from ..contract.webhooks import CreatedWebhook, Webhook, WebhookDelivery, Webhoo
 from ..core.bodies import identifier
 from ..core.paging import page_size as checked
 from ..core.routes import webhooks
-from .driver import Driver
+from ..transport.async_driver import Driver
 from .paging import AsyncPager
 
 

@@ -9,10 +9,10 @@ import typer
 from ..contract.ids import RECOMMENDATION, is_id
 from ..contract.jobs import Priority
 from ..errors import PreceptorError, ServiceUnreachableError, StatusError
-from .following import finish
+from .distillation_output import show_verdict
+from .job_output import finish
 from .references import probe_id, student_labels, teacher_id
 from .session import Session, command
-from .verdict import show_verdict
 
 _BUILT_IN = ("auto", "cnn", "bow", "mlp")
 

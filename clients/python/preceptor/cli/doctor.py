@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from ..text import plain
-from .examination import Examination, Finding
+from .doctor_checks import Examination, Finding
 from .session import Session, command
 
 _STYLE = {"ok": "green", "note": "yellow", "fix": "red", "skipped": "dim"}

@@ -10,13 +10,13 @@ from ..contract.recommendations import RecommendationResult
 from ..contract.validations import ValidationResult
 from ..core.events import status_of
 from ..display import epoch_line
-from ..sync.jobs import JobHandle
+from ..resources.jobs import JobHandle
 from ..text import plain
-from .following import finish
-from .ranking import show_ranking
+from .distillation_output import show_verdict
+from .job_output import finish
+from .recommendation_output import show_ranking
 from .session import Session, command, new_group
 from .tables import facts, seconds, show_job, show_jobs
-from .verdict import show_verdict
 
 group = new_group("Jobs: list, show, wait for and cancel.")
 Id = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job.")]

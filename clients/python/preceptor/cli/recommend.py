@@ -8,8 +8,8 @@ import typer
 from ..contract.jobs import Priority
 from ..contract.recommendations import Method, Mode
 from ..contract.teachers import Modality
-from .following import finish
-from .ranking import show_ranking
+from .job_output import finish
+from .recommendation_output import show_ranking
 from .references import probe_id, student_labels, teacher_id
 from .session import Session, command
 

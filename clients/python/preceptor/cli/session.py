@@ -12,8 +12,8 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 
+from ..client import Client
 from ..display import TransferDisplay, stderr_console
-from ..sync.client import Client
 from ..text import plain
 
 P = ParamSpec("P")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..contract.teachers import Modality, Teacher, TeacherStatus
-from ..core.folder import TeacherFolder
+from ..core.teacher_folder import TeacherFolder
 from ..errors import TeacherRejectedError
 from .references import split_labels, teacher_id
 from .session import Session, command, new_group

@@ -8,9 +8,9 @@ from ..contract.teachers import Teacher
 from ..errors import PreceptorError
 from .calls import send
 from .effects import Procedure
-from .folder import TeacherFolder
 from .routes import jobs, teachers
 from .settings import Settings
+from .teacher_folder import TeacherFolder
 from .transfer import OnTransfer, Upload
 
 Registered = tuple[Teacher, Job[Any, Any] | None]

@@ -1,0 +1,59 @@
+"""`client.students`"""
+
+import builtins
+from pathlib import Path
+
+from ..contract.distillations import Student
+from ..contract.teachers import Teacher
+from ..core.bodies import identifier
+from ..core.download import artifact_of, download, place
+from ..core.paging import page_size as checked
+from ..core.routes import students
+from ..core.transfer import OnTransfer
+from ..transport.sync_driver import Driver
+from .paging import Pager
+
+
+class Students:
+    """Distilled students and their files."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def get(self, student: str) -> Student:
+        """One student."""
+        return self._driver.send(students.get(student))
+
+    def list(self, *, page_size: int = 50) -> Pager[Student]:
+        """All students, newest first."""
+        limit = checked(page_size)
+        return Pager(self._driver, lambda cursor: students.page(limit, cursor))
+
+    def download(
+        self, student: Student | str, name: str, to: str | Path = ".", *, on_transfer: OnTransfer | None = None
+    ) -> Path:
+        """Fetch one artifact -> where it lies now.
+
+        A broken download goes on where it stopped, also in a later run. The SHA-256 is checked; the target
+        appears whole or not at all.
+
+        Parameters
+        ----------
+        to
+            A folder, or the file to be written.
+        """
+        known = student if isinstance(student, Student) else self.get(student)
+        file = artifact_of(known, name)
+        return self._driver.run(download(self._driver.settings, known.id, file, place(to, file.name), on_transfer))
+
+    def download_all(
+        self, student: Student | str, to: str | Path = ".", *, on_transfer: OnTransfer | None = None
+    ) -> "builtins.list[Path]":
+        """Fetch every artifact into a folder, which is made where it does not exist."""
+        known = student if isinstance(student, Student) else self.get(student)
+        Path(to).mkdir(parents=True, exist_ok=True)
+        return [self.download(known, file.name, to, on_transfer=on_transfer) for file in known.artifacts]
+
+    def promote(self, student: Student | str, name: str | None = None) -> Teacher:
+        """Register a student as a teacher; its validation is started at once."""
+        return self._driver.send(students.promote(identifier(student), name))

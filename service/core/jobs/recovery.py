@@ -1,0 +1,303 @@
+"""Brings jobs back: after the death of a worker, after the loss of a message, after the loss of all of Redis."""
+
+from typing import Any, Final, Literal, cast
+
+from preceptor.contract.jobs import JobStatus, JobSummary
+
+from ..redis import keys
+from ..redis.client import translated
+from ..storage.damaged_objects import readable
+from . import scripts
+from .leases import Deliveries
+from .queue import LANE_OF_KIND, LANES, Lane
+from .stored import (
+    JOBS,
+    StoredOutcome,
+    StoredRequest,
+    cancel_key,
+    folder,
+    member_of,
+    order_keys,
+    request_key,
+    result_key,
+)
+
+Recorded = Literal["created", "exists", "full", "quota"]
+_AT_ONCE: Final = 500
+"""Jobs that one round of the reaper looks at, of each lane and for each reason."""
+
+_SETTLED_MS: Final = 2000
+"""A job that waits for less may have its message still under way."""
+
+
+class Recovery(Deliveries):
+    """What the reaper does, and the rebuilding of lost records."""
+
+    async def record(self, stored: StoredRequest, *, room: int, requeues: int = 0, max_jobs: int = 0) -> Recorded:
+        """Create the record of an accepted request.
+
+        Parameters
+        ----------
+        room
+            Most jobs that may wait in the lane; 0 for no limit.
+        max_jobs
+            Most unfinished jobs that the caller may have; 0 for no limit.
+        """
+        lane = LANE_OF_KIND[stored.kind]
+        outcome, self._waits[lane] = await self._script(
+            scripts.CREATE,
+            stored.id,
+            stored.kind,
+            lane,
+            stored.created_at_ms,
+            member_of(stored),
+            room,
+            requeues,
+            stored.caller or "",
+            max_jobs,
+            stored.request.get("priority", "normal"),
+            stored.trace or "",
+            stored.contract,
+            more_keys=[*order_keys(stored.kind), f"{keys.CALLERS}{stored.caller or ''}"],
+        )
+        return cast(Recorded, outcome)
+
+    async def get(self, id: str) -> JobSummary | None:
+        """A job without its request and result, or None.
+
+        A Redis that was killed may have lost single records: the job is brought back before it is called unknown.
+        """
+        summary = await super().get(id)
+        if summary is None and await self._bring_back(id):
+            summary = await super().get(id)
+        return summary
+
+    async def _bring_back(self, id: str) -> bool:
+        outcome = await self.outcome(id)
+        if outcome is not None:
+            return await self._restore_ended(id, outcome)
+        return await self._restore_waiting(id, canceled=await self._store.get(cancel_key(id)) is not None)
+
+    async def withdraw(self, id: str) -> None:
+        """Remove the record of a job that has no request, unless the same request has been accepted meanwhile."""
+        await self.forget(id)
+        if await self._store.get(request_key(id)) is not None:
+            await self._restore_waiting(id, canceled=False)
+
+    async def reap(self, *, silent: bool = True) -> list[str]:
+        """Re-queue jobs whose worker fell silent or whose delay is over, and replace lost messages.
+
+        Parameters
+        ----------
+        silent
+            Whether leases count. Not after an outage: the workers could not renew them.
+
+        Returns
+        -------
+        list
+            The jobs that were taken from a silent worker.
+        """
+        requeued: list[str] = []
+        moment = await self._now()
+        for lane in LANES:
+            if silent:
+                for id in await self._due(keys.leases(lane), moment):
+                    if await self._take_back(id):
+                        requeued.append(id)
+            for id in await self._due(keys.delayed(lane), moment):
+                if await self._script(scripts.REAP, id) == "queued":
+                    await self._enqueue(id)
+            await self._replace_messages(lane, moment)
+        with translated():
+            unswept = await cast(Any, self._client.srandmember(keys.UNSWEPT, _AT_ONCE))
+        for id in unswept:
+            outcome = await self.outcome(id)
+            if outcome is not None:
+                await self._adopt(id, outcome)
+        return requeued
+
+    async def expire(self) -> int:
+        """Remove ended jobs that are older than the retention, everywhere. Returns how many."""
+        keep = self._settings.job_seconds
+        if keep == 0:
+            return 0
+        old = await self._due(keys.ENDED, await self._now() - keep * 1000)
+        if not old:
+            return 0
+        with translated():
+            untold = await cast(Any, self._client).smismember(keys.UNANNOUNCED, old)
+        old = [id for id, left in zip(old, untold, strict=True) if not left]  # Webhooks are to hear of the others yet.
+        for id in old:
+            # The request goes first: what is left of a job without one is never looked at again.
+            await self._store.delete(request_key(id))
+            await self._store.delete_prefix(folder(id))
+            await self.forget(id)
+        return len(old)
+
+    async def restore(self) -> tuple[int, int]:
+        """Compare all records with the store; create what is missing, re-queue what has no end.
+
+        Returns
+        -------
+        tuple
+            How many records of ended jobs, and of waiting ones, were made.
+        """
+        requests: set[str] = set()
+        outcomes: set[str] = set()
+        cancels: set[str] = set()
+        left: dict[str, set[str]] = {}
+        async for key in self._store.list(f"{JOBS}/"):
+            _, id, name = key.split("/", 2)
+            if name == "request.json":
+                requests.add(id)
+            elif name == "outcome.json":
+                outcomes.add(id)
+            elif key == cancel_key(id):
+                cancels.add(id)
+            else:
+                left.setdefault(id, set()).add(key)
+        ended, queued = 0, 0
+        for id, status in (await self._statuses(sorted(requests))).items():
+            outcome = await self._missing_outcome(id, status) if id in outcomes else None
+            if outcome is not None and status is None:
+                ended += await self._restore_ended(id, outcome)
+            elif outcome is not None:
+                await self._adopt(id, outcome)
+            elif status is None:
+                queued += await self._restore_waiting(id, canceled=id in cancels)
+            elif id in cancels and not JobStatus(status).terminal:  # Redis has lost that it was asked to stop.
+                await self._stop(id)
+            elif id in cancels:  # The service was killed when it had written this for a job that ended meanwhile.
+                await self._store.delete(cancel_key(id))
+            if outcome is not None and left.get(id, set()) - {result_key(id, outcome.fence or 0)}:
+                await self.sweep(id, outcome)
+        return ended, queued
+
+    async def _stop(self, id: str) -> str:
+        """Ask for the end of a job: a queued one ends at once. Its status before, `canceling` of a running one."""
+        status = await self._script(scripts.CANCEL, id)
+        if status == JobStatus.QUEUED:
+            fields = await self._fields(id)
+            if fields:
+                await self._settle(
+                    id,
+                    StoredOutcome(
+                        status=JobStatus.CANCELED,
+                        started_at_ms=int(fields["started_at"]) if "started_at" in fields else None,
+                        finished_at_ms=await self._now(),
+                        deliveries=int(fields["deliveries"]),
+                    ),
+                )
+        return cast(str, status)
+
+    async def _missing_outcome(self, id: str, status: str | None) -> StoredOutcome | None:
+        """The stored end of a job whose record lacks it."""
+        if status is not None and JobStatus(status).terminal:
+            return None
+        return await self.outcome(id)
+
+    async def _restore_waiting(self, id: str, *, canceled: bool) -> bool:
+        stored = readable(StoredRequest, request_key(id), await self._store.get(request_key(id)))
+        if stored is None:
+            return False
+        # Whether it ran before is forgotten; 1 keeps its message apart from one that may still be under way.
+        if await self.record(stored, room=0, requeues=1) != "created":
+            return False
+        if canceled:
+            await self._settle(
+                id, StoredOutcome(status=JobStatus.CANCELED, finished_at_ms=await self._now(), deliveries=0)
+            )
+        else:
+            await self._enqueue(id)
+        return True
+
+    async def _restore_ended(self, id: str, outcome: StoredOutcome) -> bool:
+        stored = readable(StoredRequest, request_key(id), await self._store.get(request_key(id)))
+        if stored is None:
+            return False
+        fields: dict[str, str | int] = {
+            "id": stored.id,
+            "kind": stored.kind,
+            "lane": LANE_OF_KIND[stored.kind],
+            "created_at": stored.created_at_ms,
+            "status": outcome.status.value,
+            "deliveries": outcome.deliveries,
+            "finished_at": outcome.finished_at_ms,
+            "error": outcome.error.model_dump_json() if outcome.error else "",
+            "requeues": 0,
+            "fence": outcome.fence or 0,
+            "result_fence": outcome.fence or 0,
+        }
+        if outcome.started_at_ms is not None:
+            fields["started_at"] = outcome.started_at_ms
+        with translated():
+            async with self._client.pipeline() as pipeline:
+                pipeline.hset(keys.job(stored.id), mapping=cast(Any, fields))
+                for key in order_keys(stored.kind):
+                    pipeline.zadd(key, {member_of(stored): 0})
+                pipeline.zadd(keys.ENDED, {stored.id: outcome.finished_at_ms})
+                pipeline.sadd(keys.UNANNOUNCED, stored.id)
+                await pipeline.execute()
+        return True
+
+    async def _take_back(self, id: str) -> bool:
+        """A job whose worker fell silent: adopt the end that it may have written, else queue it again."""
+        outcome = await self.outcome(id)
+        if outcome is not None:
+            await self._adopt(id, outcome)
+            return False
+        code = await self._script(scripts.REAP, id)
+        if code == "canceling":
+            fields = await self._fields(id)
+            await self._settle(
+                id,
+                StoredOutcome(
+                    status=JobStatus.CANCELED,
+                    fence=int(fields["fence"]),
+                    started_at_ms=int(fields["started_at"]),
+                    finished_at_ms=await self._now(),
+                    deliveries=int(fields["deliveries"]),
+                ),
+            )
+        elif code == "requeued":
+            await self._enqueue(id)
+        return code == "requeued"
+
+    async def _replace_messages(self, lane: Lane, moment: int) -> None:
+        """Hand jobs to their lane again where it has fewer messages than jobs: Redis may lose its last second."""
+        stream, later = self._lanes.message_keys(lane)
+        waiting = keys.waiting(lane)
+        with translated():
+            async with self._client.pipeline(transaction=False) as pipeline:
+                pipeline.zcard(waiting)
+                pipeline.zcard(keys.leases(lane))
+                pipeline.xlen(stream)
+                pipeline.zcard(later)
+                waits, runs, *messages = cast("list[int]", await pipeline.execute())
+        if waits and waits + runs > sum(messages):
+            for id in await self._due(waiting, moment - _SETTLED_MS):
+                await self._enqueue(id)
+
+    async def _due(self, key: str, until_ms: int) -> list[str]:
+        with translated():
+            return cast(
+                "list[str]",
+                await cast(Any, self._client).zrange(key, "-inf", until_ms, byscore=True, offset=0, num=_AT_ONCE),
+            )
+
+    async def _statuses(self, ids: list[str]) -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            with translated():
+                async with self._client.pipeline(transaction=False) as pipeline:
+                    for id in some:
+                        pipeline.hget(keys.job(id), "status")
+                    found.update(zip(some, cast("list[str | None]", await pipeline.execute()), strict=True))
+        return found
+
+    async def _now(self) -> int:
+        """Redis' clock, ms."""
+        with translated():
+            seconds, microseconds = cast("tuple[int, int]", await cast(Any, self._client).time())
+        return int(seconds) * 1000 + int(microseconds) // 1000

@@ -1,0 +1,33 @@
+"""Register and resolve label sets."""
+
+from preceptor.contract.base import now
+from preceptor.contract.labels import LabelSet, LabelSetBody
+from service.state.aside import aside
+
+from .errors import NotFound
+from .state import State
+
+
+async def register(state: State, body: LabelSetBody) -> tuple[LabelSet, bool]:
+    """Store a label set under its content id. False where it was there."""
+    document = _document(body) if body.embeddings is None else await aside(_document, body)
+    return await state.label_sets.create(document)
+
+
+def _document(body: LabelSetBody) -> LabelSet:
+    return LabelSet(id=body.identity(), created_at=now(), **body.model_dump())
+
+
+async def resolve(state: State, given: LabelSetBody | str) -> LabelSetBody:
+    """The label set itself, whether given in full or by id.
+
+    Raises
+    ------
+    NotFound
+    """
+    if isinstance(given, LabelSetBody):
+        return given
+    found = await state.label_sets.get(given)
+    if found is None:
+        raise NotFound(f"There is no label set {given}. Register it with POST /v1/label-sets, or send the labels")
+    return LabelSetBody.model_validate(found.model_dump(exclude={"id", "created_at"}))

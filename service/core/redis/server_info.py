@@ -1,0 +1,78 @@
+"""What the Redis server says of itself, and what of that an operator should change."""
+
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from . import keys
+from .client import RedisClient, translated
+
+_OLDEST: Final = 7
+"""Major version of the oldest server whose commands are enough."""
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    """One answer to INFO.
+
+    Attributes
+    ----------
+    run_id
+        New with each start of the server.
+    memory, maxmemory
+        Bytes; 0 stands for no limit.
+    policy
+        What is evicted when the memory is full.
+    logged
+        Whether changes go to an append-only file.
+    """
+
+    run_id: str
+    version: str
+    memory: int
+    maxmemory: int
+    policy: str
+    logged: bool
+
+    @classmethod
+    async def ask(cls, client: RedisClient) -> "RedisServer":
+        """Ask the server.
+
+        Raises
+        ------
+        StateUnavailable
+        """
+        with translated():
+            told = cast("dict[str, Any]", await cast(Any, client).info())
+        return cls(
+            run_id=str(told.get("run_id", "")),
+            version=str(told.get("redis_version", "")),
+            memory=int(told.get("used_memory", 0)),
+            maxmemory=int(told.get("maxmemory", 0)),
+            policy=str(told.get("maxmemory_policy", "")),
+            logged=bool(int(told.get("aof_enabled", 0))),
+        )
+
+    def advice(self) -> str:
+        """What should be set otherwise and why; empty where nothing."""
+        found: list[str] = []
+        if self.version.split(".")[0].isdecimal() and int(self.version.split(".")[0]) < _OLDEST:
+            found.append(f"it is version {self.version}: use {_OLDEST}.0 or later")
+        if self.policy.startswith("allkeys"):
+            found.append(f"maxmemory-policy {self.policy} evicts jobs: set volatile-lru")
+        elif self.policy == "noeviction" and self.maxmemory:
+            found.append("maxmemory-policy noeviction lets full caches stop all work: set volatile-lru")
+        if not self.logged:
+            found.append("appendonly is off, so each restart costs a rebuild and the progress of jobs: set it to yes")
+        return "; ".join(found)
+
+
+async def try_a_write(client: RedisClient) -> None:
+    """Write a small key: a server that is full, a replica, or cannot write its log still answers reads.
+
+    Raises
+    ------
+    StateUnavailable
+        The text says which of these it is.
+    """
+    with translated():
+        await client.set(keys.TRIED, "1")

@@ -1,0 +1,379 @@
+"""Durable documents: teachers, probes, label sets, students. The store holds the truth, Redis an index of it."""
+
+import base64
+import binascii
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
+
+from pydantic import BaseModel
+
+from preceptor.contract.base import Moment
+from service.state.portion import BYTES, Portions
+
+from ..errors import Conflict, InvalidRequest, StateUnavailable
+from ..jobs import scripts
+from ..redis import keys as redis_keys
+from ..redis.client import RedisClient, translated
+from .damaged_objects import readable
+from .object_store import Store
+
+Collection = Literal["teachers", "probes", "label-sets", "students", "audits", "webhooks"]
+COLLECTIONS: Final[tuple[Collection, ...]] = ("teachers", "probes", "label-sets", "students", "audits", "webhooks")
+
+_SCAN: Final = 200
+"""Documents read at once while a filter is applied."""
+
+
+class Revision(NamedTuple):
+    """A moment of a collection: which index (a lost one is built anew), and how many changes it has seen."""
+
+    marker: str
+    number: int
+
+
+class Document(Protocol):
+    """What a record must have."""
+
+    id: str
+    created_at: Moment
+
+
+DocumentT = TypeVar("DocumentT", bound=BaseModel)
+
+
+def order_member(created_ms: int, id: str) -> str:
+    """The member that sorts a record by the time of its creation."""
+    return f"{created_ms:013d}:{id}"
+
+
+def encode_cursor(member: str) -> str:
+    """An opaque cursor."""
+    return base64.urlsafe_b64encode(member.encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> str:
+    """The member behind a cursor.
+
+    Raises
+    ------
+    InvalidRequest
+        It is not one of our cursors.
+    """
+    try:
+        member = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        moment, _, id = member.partition(":")
+        if len(moment) == 13 and moment.isdigit() and id:
+            return member
+    except (binascii.Error, ValueError):
+        pass
+    raise InvalidRequest(f"cursor {cursor[:60]!r} is not a cursor of this service; take it from a page's `next`")
+
+
+async def page_of_ids(client: RedisClient, key: str, cursor: str | None, count: int) -> list[tuple[str, str]]:
+    """Up to `count` pairs (member, id) behind a cursor, newest first."""
+    start = f"({decode_cursor(cursor)}" if cursor else "+"
+    with translated():
+        members = cast(list[str], await client.zrevrangebylex(key, start, "-", 0, count))
+    return [(member, member.partition(":")[2]) for member in members]
+
+
+class Records(Generic[DocumentT]):
+    """One collection of documents.
+
+    Parameters
+    ----------
+    collection
+        Its name, in the store and in Redis.
+    model
+        The pydantic model of a document; it has `id` and `created_at`.
+    ensure_index
+        Called before a missing document is reported: rebuilds a lost index.
+
+    Attributes
+    ----------
+    most
+        Documents that there may be; 0 for no limit. Who creates them sets it.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        model: type[DocumentT],
+        store: Store,
+        client: RedisClient,
+        ensure_index: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.collection: Collection = collection
+        self._model = model
+        self._store = store
+        self._client = client
+        self._ensure_index = ensure_index
+        self._portions = Portions(client, redis_keys.record(collection))
+        self.most = 0
+        self._unasked = 0  # How many more may be created before they are counted again.
+
+    def folder(self, id: str) -> str:
+        """Prefix of everything in the store that belongs to a document."""
+        return f"{self.collection}/{id}/"
+
+    async def put(self, document: DocumentT) -> None:
+        """Write a document, to the store first."""
+        text = document.model_dump_json()
+        await self._store.put(self._document_key(_id(document)), text.encode())
+        await self.index(document, text)
+
+    async def create(self, document: DocumentT) -> tuple[DocumentT, bool]:
+        """Write a document that must be new; where its id exists, the existing one and False.
+
+        Raises
+        ------
+        Conflict
+            There are as many as there may be.
+        """
+        key = self._document_key(_id(document))
+        if self.most and await self._is_full():
+            known = await self.get(_id(document))
+            if known is not None:
+                return known, False
+            raise self._full()
+        text = document.model_dump_json()
+        if await self._store.create(key, text.encode()):
+            await self.index(document, text)
+            return document, True
+        existing = await self._indexed(_id(document))
+        if existing is not None:
+            return existing, False
+        found = await self.stored(_id(document))  # Written, but a crash came before the index.
+        if found is None:  # Deleted meanwhile, or written by half when the host lost power.
+            await self._store.put(key, document.model_dump_json().encode())
+        await self.index(found or document)
+        return found or document, found is None
+
+    async def require_room(self) -> None:
+        """To be asked before files are put into a new document's folder: nobody would remove them.
+
+        Raises
+        ------
+        Conflict
+            There are as many documents as there may be.
+        """
+        if self.most and await self._is_full():
+            raise self._full()
+
+    async def index(self, document: DocumentT, text: str | None = None) -> None:
+        """Write a document to the index only; `text` is its JSON, where that is at hand."""
+        created_ms = int(cast(Document, document).created_at.timestamp() * 1000)
+        with translated():
+            async with self._client.pipeline() as pipeline:
+                pipeline.hset(redis_keys.record(self.collection), _id(document), text or document.model_dump_json())
+                pipeline.zadd(redis_keys.order(self.collection), {order_member(created_ms, _id(document)): 0})
+                self._note(pipeline, _id(document))
+                await pipeline.execute()
+
+    async def get(self, id: str) -> DocumentT | None:
+        """A document, or None where there is none: the store is asked before a document is called unknown."""
+        return await self._indexed(id) or await self.stored(id)
+
+    async def _indexed(self, id: str) -> DocumentT | None:
+        text = await self._raw(id)
+        if text is None:
+            await self._ensure_index()
+            text = await self._raw(id)
+        return None if text is None else self._model.model_validate_json(text)
+
+    async def stored(self, id: str) -> DocumentT | None:
+        """A document as the store has it, whatever the index says."""
+        key = self._document_key(id)
+        return readable(self._model, key, await self._store.get(key))
+
+    async def get_many(self, ids: list[str]) -> dict[str, DocumentT]:
+        """The documents among these ids that exist."""
+        await self._ensure_index()
+        if not ids:
+            return {}
+        with translated():
+            found = cast(list[str | None], await self._client.hmget(redis_keys.record(self.collection), ids))
+        return {
+            id: self._model.model_validate_json(text) for id, text in zip(ids, found, strict=True) if text is not None
+        }
+
+    async def page(
+        self, cursor: str | None, limit: int, keep: Callable[[DocumentT], bool] | None = None
+    ) -> tuple[list[DocumentT], str | None]:
+        """One page, newest first, of the documents that `keep` accepts; and the next cursor or None.
+
+        A page also ends where its documents would have more than `portion.BYTES` together.
+        """
+        await self._ensure_index()
+        items: list[DocumentT] = []
+        size = 0
+        last = cursor
+        count = limit + 1 if keep is None else _SCAN
+        while True:
+            rows = await page_of_ids(self._client, redis_keys.order(self.collection), last, count)
+            complete = len(rows) < count
+            while rows:
+                texts = await self._portions.first([id for _, id in rows])
+                for (member, _), text in zip(rows, texts, strict=False):
+                    document = None if text is None else self._model.model_validate_json(text)
+                    if text is not None and document is not None and (keep is None or keep(document)):
+                        size += len(text.encode())
+                        if len(items) == limit or (items and size > BYTES):
+                            return items, last
+                        items.append(document)
+                    last = encode_cursor(member)
+                rows = rows[len(texts) :]
+            if complete:
+                return items, None
+
+    async def all(self) -> AsyncIterator[DocumentT]:
+        """Every document, newest first."""
+        cursor: str | None = None
+        while True:
+            items, cursor = await self.page(cursor, _SCAN)
+            for item in items:
+                yield item
+            if cursor is None:
+                return
+
+    async def delete(self, id: str) -> None:
+        """Remove a document and its files. The index goes last: what a crash leaves is removed by asking again."""
+        await self._store.delete(self._document_key(id))
+        await self._store.delete_prefix(self.folder(id))
+        await self._unindex(id)
+
+    async def changes(self, since: Revision | None) -> tuple[Revision, list[str] | None]:
+        """What was written or deleted after a revision.
+
+        Parameters
+        ----------
+        since
+            From an earlier call; None at first.
+
+        Returns
+        -------
+        tuple
+            The present revision; and the ids, or None where all must be read: at first, and when Redis was lost.
+        """
+        await self._ensure_index()
+        keys = redis_keys.changes(self.collection), redis_keys.revision(self.collection)
+        with translated():
+            async with self._client.pipeline() as pipeline:
+                pipeline.get(redis_keys.MARKER)
+                pipeline.get(keys[1])
+                first = f"({since.number}" if since else "+inf"
+                pipeline.zrangebyscore(keys[0], first, "+inf")  # pyright: ignore[reportUnknownMemberType]
+                marker, number, ids = await pipeline.execute()
+        present = Revision(marker or "", int(number or 0))
+        if since is None or since.marker != present.marker or present.number < since.number:
+            return present, None
+        return present, ids
+
+    def _note(self, pipeline: Any, id: str) -> None:
+        pipeline.eval(scripts.CHANGED, 2, redis_keys.revision(self.collection), redis_keys.changes(self.collection), id)
+
+    @asynccontextmanager
+    async def lock(self, id: str) -> AsyncGenerator[None]:
+        """Exclude other writers of one document, for a read-modify-write of a few round trips."""
+        lock = self._client.lock(
+            redis_keys.record_lock(self.collection, id), timeout=30, blocking_timeout=15, sleep=0.02
+        )
+        with translated():
+            acquired = await lock.acquire()
+        if not acquired:
+            raise StateUnavailable(f"{id} is being changed by another request; try again", headers={"Retry-After": "1"})
+        try:
+            yield
+        finally:
+            with translated():
+                if await lock.owned():
+                    await lock.release()
+
+    async def reindex(self) -> int:
+        """Read every document from the store into the index. Returns how many there were."""
+        count = 0
+        async for key in self._store.list(f"{self.collection}/"):
+            if key.endswith("/record.json"):
+                document = readable(self._model, key, await self._store.get(key))
+                if document is not None:
+                    await self.index(document)
+                    count += 1
+        return count
+
+    async def compare(self) -> int:
+        """Mend the index where it differs from the store. Returns how many documents it was wrong about."""
+        with translated():
+            indexed = set(cast("list[str]", await cast(Any, self._client.hkeys(redis_keys.record(self.collection)))))
+        wrong = 0
+        async for key in self._store.list(f"{self.collection}/"):
+            if key.endswith("/record.json"):
+                id = key.split("/")[1]
+                indexed.discard(id)
+                wrong += await self._mend(id)
+        for id in indexed:
+            wrong += await self._mend(id)
+        return wrong
+
+    async def _mend(self, id: str) -> bool:
+        if await self._agrees(id):
+            return False
+        async with self.lock(id):  # Between a writer's two steps they differ, too: it comes first.
+            if await self._agrees(id):
+                return False
+            document = await self.stored(id)
+            if document is None:
+                await self._unindex(id)
+            else:
+                await self.index(document)
+        return True
+
+    async def _agrees(self, id: str) -> bool:
+        stored = await self._store.get(self._document_key(id))
+        return await self._raw(id) == (None if stored is None else stored.decode())
+
+    async def _unindex(self, id: str) -> None:
+        document_member = await self._member(id)
+        with translated():
+            async with self._client.pipeline() as pipeline:
+                pipeline.hdel(redis_keys.record(self.collection), id)
+                if document_member:
+                    pipeline.zrem(redis_keys.order(self.collection), document_member)
+                self._note(pipeline, id)
+                await pipeline.execute()
+
+    async def _is_full(self) -> bool:
+        """Whether there are as many as there may be. Far from it, only every hundredth new one is counted."""
+        if self._unasked > 0:
+            self._unasked -= 1
+            return False
+        with translated():
+            left = self.most - await self._client.zcard(redis_keys.order(self.collection))
+        self._unasked = min(left // 10, 100)
+        return left <= 0
+
+    def _full(self) -> Conflict:
+        name = self.collection.replace("-", "_").upper()
+        return Conflict(
+            f"There are {self.most:,} {self.collection.replace('-', ' ')}, as many as there may be. Nothing was "
+            f"accepted; remove some with DELETE /v1/{self.collection}/<id>, or have the operator raise "
+            f"PRECEPTOR_MAX_{name}"
+        )
+
+    def _document_key(self, id: str) -> str:
+        return f"{self.folder(id)}record.json"
+
+    async def _raw(self, id: str) -> str | None:
+        with translated():
+            return cast(str | None, await self._client.hget(redis_keys.record(self.collection), id))
+
+    async def _member(self, id: str) -> str | None:
+        text = await self._raw(id)
+        if text is None:
+            return None
+        document = self._model.model_validate_json(text)
+        return order_member(int(cast(Document, document).created_at.timestamp() * 1000), id)
+
+
+def _id(document: BaseModel) -> str:
+    return cast(Document, document).id

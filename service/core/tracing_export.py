@@ -1,0 +1,116 @@
+"""OpenTelemetry traces, switched on by the standard variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...), else not loaded.
+
+Spans go to the collector from a thread of their own. A collector that is away costs spans, and one line in the log a
+minute, and neither requests nor jobs.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from service.core import tracing
+
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_TIMEOUT: Final = 3.0
+"""Seconds for one batch to the collector, with its repetitions."""
+_LAST: Final = 5.0
+"""Seconds for all that is left when the process ends."""
+_QUIET: Final = 60.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class TelemetryMissing(Exception):
+    """Traces are asked for, but the extra is not installed; the message says what to do."""
+
+
+def wanted() -> bool:
+    """Whether the environment names a collector."""
+    off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    return not off and any(os.environ.get(name) for name in _ENDPOINTS)
+
+
+def switch_on(process: str) -> Callable[[], None]:
+    """Send traces, where the environment names a collector.
+
+    Parameters
+    ----------
+    process
+        Becomes `service.name`, unless OTEL_SERVICE_NAME is set.
+
+    Returns
+    -------
+    Callable
+        Sends what is left, for five seconds at most; called at the end of the process.
+
+    Raises
+    ------
+    TelemetryMissing
+    """
+    if not wanted():
+        return lambda: None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise TelemetryMissing(
+            "a collector is named by OTEL_EXPORTER_OTLP_ENDPOINT, but what sends traces is not installed: pip install "
+            "'preceptor-server[telemetry]', or unset it"
+        ) from error
+    name = os.environ.get("OTEL_SERVICE_NAME", f"preceptor-{process}")
+    # Not at the exit of the interpreter: that would wait for as long as a collector that never answers lets it.
+    provider = TracerProvider(resource=Resource.create({"service.name": name}), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_TIMEOUT)))
+    tracing.use(provider)
+    for noisy in ("opentelemetry.sdk", "opentelemetry.exporter"):
+        _quieten(noisy)
+
+    def switch_off() -> None:
+        tracing.use(None)
+        # The library's own limit is half a minute, and it sends batch after batch: a process that is asked to end
+        # would be killed before.
+        last = threading.Thread(target=provider.shutdown, name="last traces", daemon=True)
+        last.start()
+        last.join(_LAST)
+        if last.is_alive():
+            log.warning("the collector did not take the last spans in time; they are lost", seconds=_LAST)
+
+    return switch_off
+
+
+def _quieten(name: str) -> None:
+    """One line a minute, and no trace of the stack, of what a library has to complain about."""
+    last: dict[str, float] = {}
+
+    def seldom(record: logging.LogRecord) -> bool:
+        moment = time.monotonic()
+        if moment - last.get(name, -_QUIET) < _QUIET:
+            return False
+        last[name] = moment
+        record.exc_info = None
+        return True
+
+    handler: Any = _Seldom(seldom)
+    logger = logging.getLogger(name)
+    logger.addHandler(handler)
+    logger.propagate = False
+
+
+class _Seldom(logging.Handler):
+    """Hands on to the root's handlers what a filter lets through; a logger's own filter would not see its children."""
+
+    def __init__(self, let: Callable[[logging.LogRecord], bool]) -> None:
+        super().__init__()
+        self.addFilter(let)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        for handler in logging.getLogger().handlers:
+            handler.handle(record)

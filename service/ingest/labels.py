@@ -1,0 +1,188 @@
+"""From the labels of an upload to class numbers: which names there are, in which order, and who is who."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from preceptor.contract.labels import MAX_LABEL_LENGTH, MAX_LABELS, Label
+from service.core.errors import InvalidProbe, TooLarge
+
+from .items import RawLabel, Stream, shown
+
+_UNLABELLED: Final = -1
+_WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_LABEL: Final[TypeAdapter[str]] = TypeAdapter(Label)
+_ALONE: Final = "with one class there is nothing to tell apart"
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a probe.
+
+    Attributes
+    ----------
+    names
+        In label order; None where only numbers are known.
+    labelled
+        Whether the items carry labels.
+    numbers
+        Class number of each label as the upload writes it.
+    """
+
+    names: list[str] | None
+    labelled: bool
+    numbers: dict[RawLabel, int] = field(default_factory=dict)
+
+
+def classes_of(stream: Stream, given: list[str] | None) -> Classes:
+    """Read the labels of an upload once and number them.
+
+    The order of the names is that of `given`, else that which the upload declares, else sorted by code point.
+    Numbers index the upload's own names where it has some, else `given`. All items carry a label, or none does
+    (-1 means none).
+
+    Raises
+    ------
+    InvalidProbe, TooLarge
+    """
+    own = class_names(stream.label_names, "the file's class names") if stream.label_names is not None else None
+    wanted = class_names(given, "labels") if given else None
+    names = wanted or own
+    if stream.labels is None:
+        return Classes(names, False)
+    seen = _distinct(stream.labels())
+    values = _values(seen, stream.untyped, names)
+    present = [raw for raw, value in values.items() if value is not None]
+    missing = [raw for raw, value in values.items() if value is None]
+    if not present:
+        return Classes(names, False)
+    if missing:
+        raise InvalidProbe(
+            f"some items have a label ({seen[present[0]]}) and some have none ({seen[missing[0]]}). Upload the "
+            "labelled and the unlabelled ones as two probes"
+        )
+    texts = {raw: value for raw, value in values.items() if isinstance(value, str)}
+    numbers = {raw: value for raw, value in values.items() if isinstance(value, int)}
+    if texts and numbers:
+        text, number = next(iter(texts)), next(iter(numbers))
+        raise InvalidProbe(
+            f"labels must be all names or all numbers: {seen[text]} has {shown(text)}, {seen[number]} has "
+            f"{shown(number)}"
+        )
+    if texts:
+        return _named(texts, seen, names)
+    return _numbered(numbers, seen, own, wanted)
+
+
+def class_names(names: list[str], what: str) -> list[str]:
+    """Class names, cleaned.
+
+    Raises
+    ------
+    InvalidProbe, TooLarge
+        Too many, too few, empty, too long or equal ones; `what` says whose they are.
+    """
+    if len(names) > MAX_LABELS:
+        raise TooLarge(f"{what}: {len(names):,} class names; at most {MAX_LABELS:,} are taken")
+    cleaned: dict[str, int] = {}
+    for position, name in enumerate(names):
+        label = _clean(name, f"{what}, position {position}")
+        if label in cleaned:
+            raise InvalidProbe(
+                f"{what}: class names must be distinct, and {shown(label)} stands at positions {cleaned[label]} and "
+                f"{position}"
+            )
+        cleaned[label] = position
+    if len(cleaned) < 2:
+        raise InvalidProbe(f"{what}: at least 2 class names are needed, not {len(cleaned)}; {_ALONE}")
+    return list(cleaned)
+
+
+def _clean(name: str, where: str) -> str:
+    try:
+        return _LABEL.validate_python(name)
+    except ValidationError as error:
+        kind = error.errors()[0]["type"]
+        if kind == "string_too_long":
+            reason = f"has {len(name):,} characters; at most {MAX_LABEL_LENGTH} are taken"
+        elif kind == "string_too_short":
+            reason = "is empty"
+        else:
+            reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise InvalidProbe(f"{where}: the label {shown(name)} cannot be used: {reason}") from None
+
+
+def _distinct(labels: Iterable[tuple[RawLabel, str]]) -> dict[RawLabel, str]:
+    """Every different label with the place of its first item. Bounded: long or many labels are refused at once."""
+    seen: dict[RawLabel, str] = {}
+    for label, where in labels:
+        if label in seen:
+            continue
+        if isinstance(label, str):
+            _clean(label, where)
+        seen[label] = where
+        if len(seen) > MAX_LABELS + 1:
+            raise TooLarge(f"the labels have more than {MAX_LABELS:,} different values; is this the right column?")
+    return seen
+
+
+def _values(seen: dict[RawLabel, str], untyped: bool, names: list[str] | None) -> dict[RawLabel, RawLabel]:
+    """What each label means: a cleaned name, a number, or None."""
+    texts = {raw: _clean(raw, seen[raw]) for raw in seen if isinstance(raw, str)}
+    known = names is not None and set(texts.values()) <= set(names)
+    if untyped and not known and all(_WHOLE.fullmatch(text) for text in texts.values()):
+        values: dict[RawLabel, RawLabel] = {raw: int(text) for raw, text in texts.items()}
+    else:
+        values = {**texts}
+    for raw in seen:
+        values.setdefault(raw, raw)
+    return {raw: None if value == _UNLABELLED else value for raw, value in values.items()}
+
+
+def _named(texts: dict[RawLabel, str], seen: dict[RawLabel, str], names: list[str] | None) -> Classes:
+    if names is None:
+        names = sorted(set(texts.values()))
+        if len(names) < 2:
+            raise InvalidProbe(
+                f"all items have the class {shown(names[0])}; {_ALONE}. If others exist, name all with ?labels="
+            )
+    position = {name: number for number, name in enumerate(names)}
+    for raw, name in texts.items():
+        if name not in position:
+            raise InvalidProbe(
+                f"{seen[raw]} has the label {shown(name)}, which is not among the {len(names):,} class names "
+                f"{shown(names)}"
+            )
+    return Classes(names, True, {raw: position[name] for raw, name in texts.items()})
+
+
+def _numbered(
+    numbers: dict[RawLabel, int], seen: dict[RawLabel, str], own: list[str] | None, wanted: list[str] | None
+) -> Classes:
+    names = own or wanted
+    for raw, number in numbers.items():
+        if number < 0:
+            raise InvalidProbe(
+                f"{seen[raw]} has the class number {shown(number)}; numbers start at 0 (-1 for all items means "
+                "unlabelled)"
+            )
+        if names is not None and number >= len(names):
+            raise InvalidProbe(
+                f"{seen[raw]} has the class number {shown(number)}, but there are {len(names):,} class names, so "
+                f"numbers go from 0 to {len(names) - 1:,}"
+            )
+        if number >= MAX_LABELS:
+            raise InvalidProbe(
+                f"{seen[raw]} has the class number {shown(number)}; at most {MAX_LABELS:,} classes are taken"
+            )
+    if own is not None and wanted is not None:  # the file says what its numbers mean, the caller wants another order
+        return _named({raw: own[number] for raw, number in numbers.items()}, seen, wanted)
+    if names is None and len(numbers) < 2:
+        raise InvalidProbe(
+            f"all items have the class number {next(iter(numbers.values()))}; {_ALONE}. If others exist, name all "
+            "with ?labels="
+        )
+    return Classes(names, True, dict(numbers))

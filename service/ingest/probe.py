@@ -1,0 +1,143 @@
+"""From an upload to a canonical file: the labels are read once for their names, then the items, one by one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from preceptor.contract.probes import ProbeFormat
+from service.core.errors import InvalidProbe, TooLarge
+from service.core.settings import Settings
+from service.core.storage.probe_file import ProbeWriter
+
+from .expansion import MAX_RATIO, expands_too_far
+from .images import check_picture
+from .items import Item, Stream
+from .labels import classes_of
+from .readers.formats import READERS, found_format
+
+
+@dataclass(frozen=True)
+class IngestedProbe:
+    """A probe on disk, not yet registered.
+
+    Attributes
+    ----------
+    digest
+        SHA-256 of the content, in hex; equal for equal content in any format.
+    description
+        The fields of `preceptor.contract.probes.Probe` but for its id and time.
+    """
+
+    digest: str
+    description: dict[str, Any]
+    path: Path
+
+
+def ingest(
+    source: Path,
+    *,
+    filename: str | None,
+    format: ProbeFormat | None,
+    labels: list[str] | None,
+    settings: Settings,
+    target: Path,
+) -> IngestedProbe:
+    """Turn an upload into a canonical file. Blocking.
+
+    Parameters
+    ----------
+    source
+        The upload.
+    filename, format
+        How the format is told; its first bytes where both are None.
+    labels
+        Class names in label order. String labels must be among them; numbers index them, unless the file names
+        its own classes.
+    target
+        The file to write; it is removed where an error is raised.
+
+    Raises
+    ------
+    InvalidProbe, TooLarge, UnsupportedType
+        The text says what is wrong, where, and what to do.
+    StoreFull, StoreUnavailable
+        `target` cannot be written.
+    """
+    kind = found_format(source, filename, format)
+    stream = READERS[kind](source, settings)
+    classes = classes_of(stream, labels)
+    size = pixels = 0
+    uploaded = source.stat().st_size
+    with ProbeWriter(target, stream.modality, labelled=classes.labelled, dimension=stream.dimension) as writer:
+        for item in stream.items:
+            if writer.count >= settings.max_probe_items:
+                raise TooLarge(f"the probe has more than {settings.max_probe_items:,} items; send a smaller sample")
+            size += _checked(item, stream, settings)
+            if isinstance(item.content, bytes) and not stream.decoded:
+                pixels += check_picture(item.content, item.where, settings, pixels)
+            if size > settings.max_probe_expanded_bytes:
+                raise TooLarge(
+                    f"the items expand to more than {settings.max_probe_expanded_bytes:,} bytes ({item.where}); send a "
+                    "smaller sample"
+                )
+            if expands_too_far(uploaded, size):
+                raise TooLarge(
+                    f"{item.where}: up to here {uploaded:,} bytes expand to {size:,}, which is more than "
+                    f"{MAX_RATIO}-fold. Send the items themselves, each once, and not how to make them"
+                )
+            writer.add(item.content, classes.numbers[item.label] if classes.labelled else None)
+        if writer.count == 0:
+            raise InvalidProbe("the file has no items; a probe needs at least one")
+        digest = writer.finish(classes.names)
+    counts = None
+    if classes.labelled:
+        number = len(classes.names) if classes.names is not None else max(writer.class_counts) + 1
+        counts = [writer.class_counts.get(place, 0) for place in range(number)]
+    return IngestedProbe(
+        digest,
+        {
+            "modality": stream.modality,
+            "items": writer.count,
+            "labelled": classes.labelled,
+            "labels": classes.names,
+            "counts": counts,
+            "dimension": stream.dimension,
+            "format": kind,
+            "size": target.stat().st_size,
+        },
+        target,
+    )
+
+
+def _checked(item: Item, stream: Stream, settings: Settings) -> int:
+    """Refuse an item over a limit. Returns its bytes."""
+    content = item.content
+    if isinstance(content, bytes):
+        if len(content) > settings.max_item_bytes:
+            raise TooLarge(
+                f"{item.where}: {len(content):,} bytes; at most {settings.max_item_bytes:,} are taken for one item"
+            )
+        return len(content)
+    if isinstance(content, str):
+        if len(content) > settings.max_text_length:
+            raise TooLarge(
+                f"{item.where}: the text has {len(content):,} characters; at most {settings.max_text_length:,} are "
+                "taken. Cut it, or split it into several items"
+            )
+        try:
+            return len(content.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidProbe(
+                f"{item.where}: character {error.start} of the text is half of a surrogate pair, which is not valid "
+                "Unicode. Remove or replace it"
+            ) from error
+    if isinstance(content, np.ndarray):
+        if content.shape != (stream.dimension,):
+            raise InvalidProbe(
+                f"{item.where}: the vector has {len(content):,} values and the first has {stream.dimension:,}; all "
+                "must be equally long"
+            )
+        return content.nbytes
+    return 0

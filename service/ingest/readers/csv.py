@@ -1,0 +1,109 @@
+"""CSV: a header line with `text` and, where labelled, `label`."""
+
+import codecs
+import csv
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, Self
+
+from service.core.errors import InvalidProbe, TooLarge
+from service.core.settings import Settings
+
+from ..items import LABEL_COLUMNS, TEXT_COLUMNS, Item, RawLabel, Stream, shown
+
+_OTHER_ENCODINGS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+# This limit belongs to the whole process, so it cannot follow one upload's settings. `_Lines` bounds each row instead.
+csv.field_size_limit(2**31 - 1)
+
+
+def read(source: Path, settings: Settings) -> Stream:
+    """Open a CSV file. See `service.ingest.items.Reader`."""
+    rows = _rows(source, settings)
+    _, header = next(rows, (0, []))
+    names = [name.strip().lower() for name in header]
+    text = next((names.index(name) for name in TEXT_COLUMNS if name in names), None)
+    if text is None:
+        raise InvalidProbe(
+            f"the first line must name the columns, one of them `text`, separated by commas; it has {shown(header)}"
+        )
+    label = next((names.index(name) for name in LABEL_COLUMNS if name in names), None)
+    rows.close()
+
+    def labels() -> Iterator[tuple[RawLabel, str]]:
+        for item in _items(source, settings, text, label, len(names)):
+            yield item.label, item.where
+
+    return Stream(
+        "text",
+        _items(source, settings, text, label, len(names)),
+        labels=labels if label is not None else None,
+        untyped=True,
+    )
+
+
+class _Lines:
+    """The lines of the file. Those of one row together are no longer than a row can be: csv alone would read any."""
+
+    def __init__(self, file: BinaryIO, settings: Settings) -> None:
+        self._file = file
+        self._most_text = settings.max_text_length
+        self._longest = settings.max_text_length * 8 + 2**16  # a quote is doubled, a character has up to 4 bytes
+        self._left = self._longest
+        self._number = 0
+        self.begin = 1
+
+    def start_row(self) -> None:
+        """What comes next is a new row."""
+        self.begin = self._number + 1
+        self._left = self._longest
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(self._left + 1)
+        if not line:
+            raise StopIteration
+        self._number += 1
+        if self._number == 1:
+            if line.startswith(_OTHER_ENCODINGS) or b"\x00" in line[:4]:
+                raise InvalidProbe("the file is UTF-16 or UTF-32; save it as UTF-8")
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if len(line) > self._left:
+            raise TooLarge(
+                f"the row at line {self.begin} is longer than a text of {self._most_text:,} characters can be; is a "
+                "quote not closed?"
+            )
+        self._left -= len(line)
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidProbe(
+                f"line {self._number} is not UTF-8 (byte {error.start} of the line); save the file as UTF-8"
+            ) from error
+
+
+def _rows(source: Path, settings: Settings) -> Generator[tuple[int, list[str]], None, None]:
+    with source.open("rb") as file:
+        lines = _Lines(file, settings)
+        try:
+            for row in csv.reader(lines, strict=True):
+                if row:
+                    yield lines.begin, row
+                lines.start_row()
+        except csv.Error as error:
+            raise InvalidProbe(f"the row at line {lines.begin} is not readable CSV: {error}") from error
+
+
+def _items(source: Path, settings: Settings, text: int, label: int | None, width: int) -> Iterator[Item]:
+    rows = _rows(source, settings)
+    next(rows)
+    for number, row in rows:
+        if len(row) != width:
+            raise InvalidProbe(
+                f"line {number} has {len(row)} columns and the header {width}; quote texts that hold commas or line "
+                "ends"
+            )
+        given = row[label].strip() if label is not None else ""
+        yield Item(row[text], given or None, f"line {number}")

@@ -1,0 +1,1 @@
+"""Parquet from untrusted uploads: footer and page headers are checked before pyarrow reads a column."""

@@ -1,0 +1,30 @@
+"""Middleware: refuses jobs before their bodies are read while as many are being written as fit."""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.core.errors import QueueFull
+from service.core.state import State
+from service.http import problems
+
+_COLLECTIONS: Final = frozenset({"/v1/recommendations", "/v1/distillations"})
+
+
+class Admission:
+    """Looks at POST of jobs (pure ASGI)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _COLLECTIONS:
+            state: State = scope["app"].state.preceptor
+            try:
+                state.intake.refuse_if_full()
+            except QueueFull as error:
+                await problems.answer(error, Request(scope))(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

@@ -1,0 +1,108 @@
+"""Fetches the issuer's documents: small, within a time, from where they may lie, without redirects.
+
+The operator has chosen the issuer, which may well be on a private network. What the issuer's document names further
+(`jwks_uri`) is somebody else's choice: for other hosts the rules for outgoing connections hold.
+"""
+
+import json
+import ssl
+from importlib.metadata import version
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import httpcore2
+
+from service.guarded_network import GuardedNetwork
+from service.network.egress import Egress, Refused, Resolve, Resolver, unprotected
+
+LARGEST: Final = 512 * 1024
+"""Bytes of one document. A key with its certificates takes about 5 KiB."""
+
+
+class Unusable(Exception):
+    """A document could not be had; the message says why."""
+
+
+class Documents:
+    """The issuer's documents. No connection is used twice: they are fetched a few times an hour.
+
+    Parameters
+    ----------
+    look_up
+        Resolves names; the system's resolver where absent.
+    ssl_context
+        What servers are trusted; the system's authorities (or `SSL_CERT_FILE`) where absent.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        egress: Egress,
+        *,
+        look_up: Resolve | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        host = (urlsplit(issuer).hostname or "").rstrip(".")
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=ssl_context,
+            max_keepalive_connections=0,
+            network_backend=GuardedNetwork(Egress(egress.hosts | {host}, egress.networks), look_up or Resolver()),
+        )
+        self._agent = f"preceptor/{version('preceptor-server')}"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.aclose()
+
+    async def get(self, url: str) -> dict[str, Any]:
+        """One document, a JSON object. The caller limits the time.
+
+        Raises
+        ------
+        Unusable
+            It cannot be fetched from there, or is none.
+        """
+        reason = unprotected(url)
+        if reason is not None:
+            raise Unusable(f"{url[:200]!r} is not fetched: {reason}")
+        headers = {
+            "Host": urlsplit(url).netloc,
+            "User-Agent": self._agent,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
+        try:
+            async with self._pool.stream("GET", url, headers=list(headers.items())) as response:
+                if response.status != 200:
+                    moved = "; redirects are not followed" if 300 <= response.status < 400 else ""
+                    raise Unusable(f"{url[:200]} answers {response.status}{moved}")
+                body = await _body(response, url)
+        except Refused as error:
+            raise Unusable(f"{url[:200]} is not fetched: {error}") from error
+        except (
+            httpcore2.NetworkError,
+            httpcore2.ProtocolError,
+            httpcore2.TimeoutException,
+            httpcore2.UnsupportedProtocol,
+            OSError,
+            ValueError,
+        ) as error:
+            raise Unusable(f"{url[:200]}: {type(error).__name__}: {str(error)[:200]}") from error
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise Unusable(f"{url[:200]} does not answer with JSON") from error
+        if not isinstance(document, dict):
+            raise Unusable(f"{url[:200]} does not answer with a JSON object")
+        return document
+
+
+async def _body(response: httpcore2.Response, url: str) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_stream():
+        body += chunk
+        if len(body) > LARGEST:
+            raise Unusable(f"{url[:200]} answers with more than {LARGEST:,} bytes")
+    return bytes(body)

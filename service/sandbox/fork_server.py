@@ -1,0 +1,227 @@
+"""Starts confined processes within milliseconds: a process that has imported the libraries forks.
+
+Importing them takes a second or two. The server itself never reads what a stranger sent, and has one thread. What is
+forked from it inherits its bare environment; see `service.sandbox.child_process`.
+"""
+
+import gc
+import importlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from . import child_process
+from .channel import Broken, Line
+
+_MODULE: Final = "service.sandbox.fork_server"
+_ANSWER_SECONDS: Final = 60.0
+"""Importing torch on a slow and busy machine."""
+_LEAVING_SECONDS: Final = 2.0
+_SHORTEST_TICK: Final = 0.0005
+_LONGEST_TICK: Final = 0.01
+
+
+@dataclass
+class Forked:
+    """A process that the server has started.
+
+    Attributes
+    ----------
+    server
+        Its parent.
+    pid
+        Its number; also that of its group.
+    line
+        A connection to it. It ends when this is closed.
+    code
+        Its exit status, as of Popen, once that is known.
+    """
+
+    server: "ForkServer"
+    pid: int
+    line: Line
+    code: int | None = None
+
+    def ended(self, seconds: float = 0.0) -> int | None:
+        """Its exit status, after at most so long; None while it lives, or where nobody knows."""
+        if self.code is None:
+            self.code = self.server.ask({"ended": self.pid, "seconds": seconds}).get("code")
+        return self.code
+
+    def end(self) -> None:
+        """Kill it and all that it has started."""
+        self.line.socket.close()
+        if self.code is None:
+            self.code = self.server.ask({"end": self.pid}).get("code")
+
+
+class ForkServer:
+    """One server of a process, started when it is first needed and again when it has ended. Safe for threads.
+
+    Parameters
+    ----------
+    variables
+        What the environment of its processes holds beyond the paths.
+    """
+
+    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
+        self._variables = dict(variables or {})
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: Line | None = None
+
+    def start(self, module: str, folder: Path, *, imports: Sequence[str] = ()) -> Forked:
+        """Start a process in a folder.
+
+        Parameters
+        ----------
+        module
+            Its function `answer` gets the process's end of the line. Where it has a function `prepare`, the server
+            calls it once: what is done there need not be done by each process. It may start no thread.
+        imports
+            Modules that the server imports besides, so that the process need not. None may start a thread.
+
+        Raises
+        ------
+        Broken
+            No process can be started.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            told = self.ask({"start": module, "imports": list(imports), "folder": str(folder.absolute())}, theirs)
+        if type(pid := told.get("pid")) is not int:
+            ours.close()
+            raise Broken("no process could be started")
+        return Forked(self, pid, Line(ours))
+
+    def ask(self, request: dict[str, Any], passed: socket.socket | None = None) -> dict[str, Any]:
+        """What the server answers; nothing where it has gone."""
+        with self._lock:
+            for _ in range(2 if passed else 1):
+                try:
+                    line = self._connected() if passed else self._line
+                    if line is None:
+                        return {}
+                    until = time.monotonic() + _ANSWER_SECONDS
+                    line.send(request, until=until)
+                    if passed:
+                        socket.send_fds(line.socket, [b"."], [passed.fileno()])
+                    return line.receive(0, until=until)[0]
+                except (Broken, TimeoutError, OSError):
+                    self._close()
+        return {}
+
+    def close(self) -> None:
+        """End the server and what it has started."""
+        with self._lock:
+            if self._line is not None and self._process is not None:
+                self._line.socket.close()
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_LEAVING_SECONDS)
+            self._close()
+
+    def _connected(self) -> Line:
+        if self._line is None:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._process = child_process.start(_MODULE, Path("/"), self._variables, socket=theirs.fileno())
+            self._line = Line(ours)
+        return self._line
+
+    def _close(self) -> None:
+        if self._line is not None:
+            self._line.socket.close()
+        if self._process is not None:
+            child_process.end(self._process)
+        self._line = self._process = None
+
+
+def serve(line: Line) -> None:
+    """The server: fork, watch and end processes until the line is closed; those that still live end with it."""
+    living: set[int] = set()
+    try:
+        while True:
+            request, _ = line.receive(0)
+            answer: dict[str, Any] = {}
+            if "start" in request:
+                answer["pid"] = _fork(line, request)
+                living.add(answer["pid"])
+            elif (pid := request.get("ended", request.get("end"))) in living:
+                if "end" in request:
+                    _kill(pid)
+                answer["code"] = _wait(pid, float(request.get("seconds", _ANSWER_SECONDS / 2)))
+                if answer["code"] is not None:
+                    living.discard(pid)
+            line.send(answer)
+    except Broken:
+        for pid in living:
+            _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    for kill in (os.killpg, os.kill):  # A process that was just forked has no group yet.
+        with suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
+
+
+def _fork(line: Line, request: dict[str, Any]) -> int:
+    _, (descriptor,), _, _ = socket.recv_fds(line.socket, 1, 1)
+    with socket.socket(fileno=descriptor) as theirs:
+        answer = _prepared(request["start"]).answer
+        for name in request["imports"]:
+            importlib.import_module(name)
+        if pid := os.fork():
+            return pid
+        status = 1
+        try:
+            os.setsid()
+            os.chdir(request["folder"])
+            line.socket.close()
+            answer(Line(theirs))
+            status = 0
+        finally:
+            os._exit(status)
+
+
+@cache
+def _prepared(module: str) -> Any:
+    found = importlib.import_module(module)
+    if (prepare := getattr(found, "prepare", None)) is not None:
+        prepare()
+    gc.collect()
+    gc.freeze()  # A collection in a child would touch, and so copy, all that it shares with the server.
+    return found
+
+
+def _wait(pid: int, seconds: float) -> int | None:
+    until, tick = time.monotonic() + seconds, _SHORTEST_TICK
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > until:
+            return None
+        time.sleep(tick)
+        tick = min(2 * tick, _LONGEST_TICK)
+
+
+def _main() -> None:
+    line = Line(socket.socket(fileno=int(sys.argv[1])))
+    # Libraries may print; nobody reads it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    serve(line)
+    os._exit(0)  # What the libraries would do at an exit takes longer, and nobody needs it.
+
+
+if __name__ == "__main__":
+    _main()

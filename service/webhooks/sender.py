@@ -1,0 +1,123 @@
+"""Posts one message to an address that comes from outside: only where that may lead, only for so long."""
+
+import asyncio
+import ssl
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import httpcore2
+
+from service.guarded_network import GuardedNetwork
+from service.network.egress import Egress, Refused, Resolve, Resolver
+
+from .retry_after import seconds_of
+
+TIMEOUT_SECONDS: Final = 15.0
+"""For everything: the name, the connection, TLS, the request, the answer."""
+
+_READ_AT_MOST: Final = 4096
+_CONNECTIONS: Final = 64
+_MAY_ASK: Final = (429, 503)
+
+
+class Outcome(NamedTuple):
+    """What came of an attempt: a status, or the reason why there is none.
+
+    Attributes
+    ----------
+    refused
+        It was not sent: it may not lead where it would have.
+    retry_after
+        Seconds that an answer of 429 or 503 asks to wait.
+    """
+
+    status: int | None
+    error: str | None
+    refused: bool = False
+    retry_after: float | None = None
+
+
+class Post:
+    """Sends messages. No redirect is followed, no proxy is asked, no connection is used twice.
+
+    Parameters
+    ----------
+    look_up
+        Resolves names; the system's resolver where absent.
+    ssl_context
+        What servers are trusted; the system's authorities where absent.
+    """
+
+    def __init__(
+        self,
+        egress: Egress,
+        *,
+        look_up: Resolve | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> None:
+        self._timeout = timeout
+        self._agent = f"preceptor/{version('preceptor-server')}"
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=ssl_context,
+            max_connections=_CONNECTIONS,
+            max_keepalive_connections=0,
+            network_backend=GuardedNetwork(egress, look_up or Resolver()),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.aclose()
+
+    async def send(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
+        """Post JSON. Never raises for what the other side does."""
+        # Written here: httpcore2 leaves out the brackets of an IPv6 address.
+        host = urlsplit(url).netloc
+        sent = {
+            "Host": host,
+            "User-Agent": self._agent,
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            **headers,
+        }
+        status: int | None = None
+        pause: float | None = None
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._pool.stream("POST", url, headers=list(sent.items()), content=body) as response,
+            ):
+                status = response.status
+                pause = _pause(response)
+                await _skim(response)
+        except Refused as error:
+            return Outcome(None, f"refused: {error}", refused=True)
+        except TimeoutError:
+            return Outcome(status, None if status else f"no answer within {self._timeout:g} s", retry_after=pause)
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError) as error:
+            reason = None if status else f"{type(error).__name__}: {str(error)[:200]}"
+            return Outcome(status, reason, retry_after=pause)
+        return Outcome(status, None, retry_after=pause)
+
+
+def _pause(response: httpcore2.Response) -> float | None:
+    """What the answer asks for, where its status is one that may."""
+    if response.status not in _MAY_ASK:
+        return None
+    for name, value in response.headers:
+        if name.lower() == b"retry-after":
+            return seconds_of(value.decode("latin-1"), datetime.now(UTC))
+    return None
+
+
+async def _skim(response: httpcore2.Response) -> None:
+    """Read the beginning of an answer, so that a server which writes a short one is not cut off."""
+    read = 0
+    async for chunk in response.aiter_stream():
+        read += len(chunk)
+        if read >= _READ_AT_MOST:
+            return

@@ -1,0 +1,190 @@
+"""The delivered student as files: weights, config, ONNX that was checked, metrics, a card, and its registration."""
+
+import json
+import logging
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import onnxruntime
+import torch
+from torch import nn
+
+from preceptor.contract.distillations import Accuracy, EpochMetrics, Gain
+from preceptor.contract.teachers import Source, TeacherBody
+from service.core.errors import JobFailed
+
+from ..card import card
+from ..data import Inputs
+from ..result import Control
+from ..students import Blueprint
+from ..tracking.tensorboard import NAME as EVENT_FILE, write_events
+from .learning_curve import draw_curve
+
+TOLERANCE: Final = 1e-3
+"""Largest difference of a logit between torch and ONNX, relative to the largest logit."""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What is known of a student when it is written down."""
+
+    name: str
+    labels: list[str]
+    accuracy: Accuracy
+    without: Accuracy | None
+    gain: Gain | None
+    verdict: Literal["helped", "no clear effect", "hurt", "not compared"]
+    advice: str
+    weight: float
+    history: list[EpochMetrics]
+    test_items: int
+    settings: dict[str, Any]
+    request: dict[str, Any]
+    controls: dict[str, Control] = field(default_factory=dict[str, Control])
+    curves: dict[str, list[EpochMetrics]] = field(default_factory=dict[str, list[EpochMetrics]])
+
+
+@dataclass(frozen=True)
+class OnnxCheck:
+    """How the ONNX file compares with torch on real items."""
+
+    items: int
+    largest_difference: float
+    same_answers: int
+
+
+def export(
+    blueprint: Blueprint, model: nn.Module, delivered: Delivered, samples: Inputs, folder: Path
+) -> tuple[list[Path], TeacherBody]:
+    """Write everything into a folder.
+
+    Parameters
+    ----------
+    samples
+        Inputs of real items, on which ONNX is compared with torch.
+
+    Returns
+    -------
+    tuple
+        The files, and the registration that makes the student a teacher (also in `teacher.json`).
+
+    Raises
+    ------
+    JobFailed
+        The student cannot be written as ONNX and could not be used without.
+    """
+    model.eval()
+    source = blueprint.save(model, folder, delivered.labels)
+    onnx = _onnx(model, samples, folder / "model.onnx", needed=source.kind == "onnx")
+    teacher = _registration(blueprint, source, delivered)
+    metrics = {
+        "accuracy": delivered.accuracy.model_dump(),
+        "accuracy_without_teacher": None if delivered.without is None else delivered.without.model_dump(),
+        "gain": None if delivered.gain is None else delivered.gain.model_dump(),
+        "verdict": delivered.verdict,
+        "test_items": delivered.test_items,
+        "weight": delivered.weight,
+        "onnx": onnx,
+        "history": [metrics.model_dump() for metrics in delivered.history],
+        "settings": delivered.settings,
+        "request": delivered.request,
+    }
+    _write(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False))
+    _write(folder / "teacher.json", teacher.model_dump_json(indent=2, exclude_none=True))
+    _write(folder / "README.md", card(delivered, source.kind, onnx, sum(p.numel() for p in model.parameters())))
+    draw_curve(delivered.history, folder / "learning_curve.png")
+    write_events(delivered.curves, folder / EVENT_FILE, time.time())
+    return sorted(path for path in folder.iterdir() if path.is_file()), teacher
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _registration(blueprint: Blueprint, source: Source, delivered: Delivered) -> TeacherBody:
+    return TeacherBody(
+        name=delivered.name,
+        source=source,
+        modality=blueprint.modality,
+        labels=delivered.labels,
+        description=f"A {blueprint.name} student. {delivered.advice}"[:4000],
+        tags=["distilled"],
+        accuracy=delivered.accuracy.per_seed[0],
+    )
+
+
+def _onnx(model: nn.Module, samples: Inputs, path: Path, *, needed: bool) -> dict[str, Any]:
+    try:
+        write_onnx(model, samples, path)
+        found = check_onnx(model, samples, path)
+    except Exception as error:
+        path.unlink(missing_ok=True)
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+        if needed:
+            raise JobFailed(f"the student could not be written as ONNX ({reason})") from error
+        return {"written": False, "reason": reason}
+    return {"written": True, **vars(found)}
+
+
+def write_onnx(model: nn.Module, samples: Inputs, path: Path) -> None:
+    """Write a model as one ONNX file: the batch, and the length of texts, stay free.
+
+    Parameters
+    ----------
+    samples
+        Inputs by name; the graph's inputs carry these names, its output is `logits`.
+    """
+    names = list(samples)
+    shapes: dict[str, dict[int, Any]] = {}
+    batch, length = torch.export.Dim("batch", min=1), torch.export.Dim("length", min=1)
+    for name in names:
+        shapes[name] = {0: batch}
+        if samples[name].ndim == 2 and name in ("input_ids", "attention_mask", "token_type_ids"):
+            shapes[name][1] = length
+    # It reports operators of packages that are not installed, and names of axes that it gave itself.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model.cpu(),
+            kwargs={name: samples[name].cpu() for name in names},
+            f=str(path),
+            input_names=names,
+            output_names=["logits"],
+            dynamic_shapes=shapes,
+            dynamo=True,
+            external_data=False,
+            opset_version=18,
+            verbose=False,
+        )
+
+
+def check_onnx(model: nn.Module, samples: Inputs, path: Path) -> OnnxCheck:
+    """Run the file on real items, one batch and then one item alone, and compare with torch.
+
+    Raises
+    ------
+    ValueError
+        They differ by more than `TOLERANCE`.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    worst, same, items = 0.0, 0, 0
+    for part in (slice(None), slice(0, 1)):
+        inputs = {name: tensor[part].cpu() for name, tensor in samples.items()}
+        with torch.no_grad():
+            wanted = model(**inputs).float()
+        given = torch.from_numpy(session.run(["logits"], {n: t.numpy() for n, t in inputs.items()})[0])
+        scale = float(wanted.abs().max().clamp_min(1.0))
+        worst = max(worst, float((wanted - given).abs().max()) / scale)
+        if items == 0:
+            items = len(wanted)
+            same = int((wanted.argmax(1) == given.argmax(1)).sum())
+    if not worst <= TOLERANCE:
+        raise ValueError(f"ONNX and torch differ by {worst:.2e} of the largest logit")
+    return OnnxCheck(items, worst, same)

@@ -1,0 +1,243 @@
+"""What all runs of a job share, and one run on it: with which items, which teachers' term, which seed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from preceptor.contract.distillations import EpochMetrics
+from preceptor.contract.training import Training
+from service.core.errors import JobFailed
+from worker.teachers.interface import Batch
+
+from .data import Encoded
+from .evaluation.measures import Agreement, Exam, predict
+from .evaluation.statistics import held_out, stratified_folds
+from .inputs import Float32, Int64, ItemSource, Recipe, TeacherSignal, TrainingData
+from .losses import FAMILIES, Evidence, TellingTerm, Term
+from .progress import Progress
+from .schedule import Plan
+from .students import Blueprint
+from .training.checkpoints import Ledger, as_tensor, from_tensor
+from .training.step import Material
+from .training.trainer import Measures, Trained, Trainer, train
+
+HELD_OUT: Final = 0.25
+"""Share of the labelled items that is measured on where no test items are given."""
+FOLDS: Final = 5
+
+
+class Watched:
+    """Items that ask before every batch whether to go on: reading many pictures takes its time."""
+
+    def __init__(self, source: ItemSource, check: Callable[[], None]) -> None:
+        self._source, self._check = source, check
+
+    @property
+    def modality(self) -> Any:
+        """Of the items."""
+        return self._source.modality
+
+    @property
+    def items(self) -> int:
+        """How many."""
+        return self._source.items
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In another process nobody is asked.
+        return Watched, (self._source, _go_on)
+
+    def batches(self, size: int, indices: Any = None) -> Iterator[Batch]:
+        """See `ItemSource.batches`."""
+        for batch in self._source.batches(size, indices):
+            self._check()
+            yield batch
+
+
+def _go_on() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs of a job share.
+
+    Attributes
+    ----------
+    rows, watched
+        The labelled items that may be trained on; those that an early stop watches.
+    exam
+        What is measured on.
+    train
+        `trainer.train`, here or elsewhere.
+    """
+
+    blueprint: Blueprint
+    data: TrainingData
+    teachers: list[TeacherSignal]
+    recipe: Recipe
+    labelled: Encoded
+    transfer: Encoded | None
+    exam: Exam
+    rows: Int64
+    watched: Int64
+    device: torch.device
+    train: Trainer
+    progress: Progress
+    ledger: Ledger
+
+    @property
+    def labels(self) -> Int64:
+        """Classes of `rows`."""
+        return self.data.labels[self.rows]
+
+    def term(self, rows: Int64, in_full: frozenset[int] = frozenset()) -> Term:
+        """The teachers' term, from these labelled items alone; teachers `in_full` are heard whatever their sureness."""
+        labels = self.data.labels
+        folds = stratified_folds(labels[rows], FOLDS, self.recipe.training.seed)
+        evidence = Evidence(self.teachers, labels, rows, self.data.classes, folds, self.device, in_full)
+        return FAMILIES[self.recipe.loss.name].prepare(evidence, self.recipe.loss)
+
+    def material(self, rows: Int64) -> Material:
+        """Training items: these labelled ones and all transfer items."""
+        augmentation = self.recipe.training.augmentation
+        return Material(self.labelled, self.data.labels, rows, self.transfer, augmentation)
+
+    def measures(self, term: Term | None, *, reported: bool) -> Measures:
+        """What is asked after each epoch; what is `reported` only if anyone hears of it."""
+        watched = None
+        if len(self.watched):
+            watched = Exam(self.labelled, self.watched, self.data.labels[self.watched])
+        if not reported:
+            return Measures(watched=watched)
+        agreement = None
+        if isinstance(term, TellingTerm) and self.transfer is not None:
+            told = term.told[len(self.labelled) :].cpu().numpy()
+            agreement = Agreement.over(self.transfer, told)
+        return Measures(self.exam, watched, agreement)
+
+    def left_out(self, name: str, rows: Int64, held: Int64, term: Term | None, weight: float, plan: Plan) -> Float32:
+        """Train on `rows` and answer for `held`: logits, shape (h, S)."""
+        known = self.ledger.finished(name)
+        if known is None:
+            trained = self.train(
+                self.blueprint,
+                self.material(rows),
+                term,
+                weight,
+                plan,
+                watch=self.progress,
+                ledger=self.ledger,
+                name=name,
+            )
+            known = {"logits": torch.from_numpy(predict(trained.model, self.labelled, held))}
+            self.ledger.finish(name, known)
+        else:
+            self.progress.skip(plan.steps)
+        return known["logits"].numpy()
+
+    def run(
+        self, name: str, term: Term | None, weight: float, plan: Plan, *, keep: bool
+    ) -> tuple[Trained | None, NDArray[np.bool_]]:
+        """One whole training on all rows.
+
+        Parameters
+        ----------
+        keep
+            Whether the student itself is wanted, with its history.
+
+        Returns
+        -------
+        tuple
+            The student where it is kept, and which test items it has right.
+        """
+        known = self.ledger.finished(name)
+        if known is not None:
+            self.progress.skip(plan.steps)
+            return (self._rebuilt(known) if keep else None), known["right"].numpy()
+
+        trained = self.train(
+            self.blueprint,
+            self.material(self.rows),
+            term,
+            weight,
+            plan,
+            watch=self.progress,
+            measures=self.measures(term, reported=keep),
+            ledger=self.ledger,
+            name=name,
+        )
+        right = self.exam.right(trained.model)
+        left: dict[str, Tensor] = {"right": torch.from_numpy(right)}
+        if keep:
+            left["history"] = as_tensor([entry.model_dump() for entry in trained.history])
+            left |= {f"model.{key}": tensor for key, tensor in trained.model.state_dict().items()}
+        self.ledger.finish(name, left)
+        return (trained if keep else None), right
+
+    def _rebuilt(self, known: dict[str, Tensor]) -> Trained:
+        with torch.random.fork_rng():
+            model = self.blueprint.build()
+        model.load_state_dict({key.removeprefix("model."): t for key, t in known.items() if key.startswith("model.")})
+        model.eval()
+        return Trained(model, [EpochMetrics.model_validate(entry) for entry in from_tensor(known["history"])])
+
+
+def prepare(
+    recipe: Recipe,
+    data: TrainingData,
+    teachers: list[TeacherSignal],
+    blueprint: Blueprint,
+    device: torch.device,
+    progress: Progress,
+    ledger: Ledger,
+    trainer: Trainer = train,
+) -> Bench:
+    """Encode all items once, and hold test items out where none were given."""
+    progress.say("reading the data")
+    labelled = blueprint.encode(Watched(data.items, progress.check))
+    transfer = None
+    if data.transfer is not None and data.transfer.items:
+        transfer = blueprint.encode(Watched(data.transfer, progress.check))
+    if data.test is not None and data.test_labels is not None:
+        test = blueprint.encode(Watched(data.test, progress.check))
+        rows = np.arange(len(data.labels), dtype=np.int64)
+        test_rows, test_labels = np.arange(data.test.items, dtype=np.int64), data.test_labels
+    else:
+        rows, test_rows = held_out(data.labels, HELD_OUT, recipe.training.seed)
+        test, test_labels = labelled, data.labels[test_rows]
+    rows, watched = _watched(rows, data.labels, recipe.training)
+    exam = Exam(test, test_rows, test_labels)
+    return Bench(
+        blueprint,
+        data,
+        teachers,
+        recipe,
+        labelled,
+        transfer,
+        exam,
+        rows,
+        watched,
+        device,
+        trainer,
+        progress,
+        ledger,
+    )
+
+
+def _watched(rows: Int64, labels: Int64, training: Training) -> tuple[Int64, Int64]:
+    """The rows to train on, and those that an early stop watches."""
+    if training.early_stopping is None:
+        return rows, rows[:0]
+    try:
+        kept, left = held_out(labels[rows], training.early_stopping.held_out, training.seed)
+    except JobFailed:
+        raise JobFailed(
+            "there is one labelled item a class to train on, so early_stopping has none to watch; leave it out, or "
+            "give more labelled items"
+        ) from None
+    return rows[kept], rows[left]

@@ -1,0 +1,179 @@
+"""Keeps the state of a job, so that one that was killed goes on where it was and ends with the same weights.
+
+Every random choice of a step follows from (seed, step), so weights, optimiser and step number are the whole state of
+a run. Finished runs are kept by their name with what the rest of the job needs of them. States are safetensors
+bytes: data, never a pickle.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from preceptor.contract.versions import stored_form
+
+from ..inputs import Recipe, TeacherSignal, TrainingData
+
+_FORMAT: Final = "preceptor-distillation-1"
+"""Raised when an equal recipe trains otherwise than before: a stopped run then begins again."""
+
+
+class Checkpoint(Protocol):
+    """Where a running distillation keeps its state, so that it can go on elsewhere.
+
+    Attributes
+    ----------
+    every_seconds
+        How often it is written.
+    """
+
+    @property
+    def every_seconds(self) -> float: ...
+    def load(self) -> bytes | None:
+        """The last state that was saved, or None."""
+        ...
+
+    def save(self, state: bytes) -> None:
+        """Keep a state; replaces the one before it."""
+        ...
+
+
+class Ledger:
+    """What a job has done so far.
+
+    Parameters
+    ----------
+    checkpoint
+        None keeps everything in memory only.
+    fingerprint
+        Of all that the job's weights depend on: a state of another job is not gone on with.
+    """
+
+    def __init__(self, checkpoint: Checkpoint | None, fingerprint: str) -> None:
+        self._checkpoint, self._fingerprint = checkpoint, fingerprint
+        self._done: dict[str, dict[str, Tensor]] = {}
+        self._running: tuple[str, dict[str, Tensor], dict[str, Any]] | None = None
+        self._written = time.perf_counter()
+        stored = None if checkpoint is None else checkpoint.load()
+        if stored is not None:
+            self._read(stored)
+
+    @property
+    def every_seconds(self) -> float | None:
+        """How often a state is written down; None where none is."""
+        return None if self._checkpoint is None else self._checkpoint.every_seconds
+
+    def finished(self, name: str) -> dict[str, Tensor] | None:
+        """What a finished run left, or None."""
+        return self._done.get(name)
+
+    def finish(self, name: str, left: dict[str, Tensor]) -> None:
+        """A run is finished."""
+        self._done[name] = left
+        self._running = None
+
+    def running(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state of a run that was interrupted, or None."""
+        if self._running is None or self._running[0] != name:
+            return None
+        return self._running[1], self._running[2]
+
+    def offer(
+        self, name: str, state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]], *, now: bool = False
+    ) -> None:
+        """Write the state down where it is time to, or `now`."""
+        if self._checkpoint is None:
+            return
+        if not now and time.perf_counter() - self._written < self._checkpoint.every_seconds:
+            return
+        tensors, facts = state()
+        self._running = (name, tensors, facts)
+        self._checkpoint.save(self._bytes())
+        self._written = time.perf_counter()
+
+    def _bytes(self) -> bytes:
+        tensors: dict[str, Tensor] = {}
+        index: dict[str, list[str]] = {}
+        for number, (name, left) in enumerate(self._done.items()):
+            index[name] = list(left)
+            for place, tensor in enumerate(left.values()):
+                tensors[f"done.{number}.{place}"] = tensor
+        facts: dict[str, Any] = {"done": index, "running": None}
+        if self._running is not None:
+            name, running, said = self._running
+            facts["running"] = {"name": name, "tensors": list(running), "facts": said}
+            for place, tensor in enumerate(running.values()):
+                tensors[f"run.{place}"] = tensor
+        # One copy of each: safetensors refuses tensors that share memory.
+        plain = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+        return save(plain, {"format": _FORMAT, "fingerprint": self._fingerprint, "facts": json.dumps(facts)})
+
+    def _read(self, stored: bytes) -> None:
+        try:
+            size = int.from_bytes(stored[:8], "little")
+            header = json.loads(stored[8 : 8 + size])["__metadata__"]
+            if header["format"] != _FORMAT or header["fingerprint"] != self._fingerprint:
+                return
+            facts, tensors = json.loads(header["facts"]), load(stored)
+            done: dict[str, dict[str, Tensor]] = {}
+            for number, (name, names) in enumerate(facts["done"].items()):
+                done[name] = {key: tensors[f"done.{number}.{place}"] for place, key in enumerate(names)}
+            running = facts["running"]
+            if running is not None:
+                held = {key: tensors[f"run.{place}"] for place, key in enumerate(running["tensors"])}
+                running = (running["name"], held, running["facts"])
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError):
+            # A cut-off, damaged or foreign state costs time, not the job.
+            return
+        self._done, self._running = done, running
+
+
+def fingerprint(recipe: Recipe, data: TrainingData, teachers: list[TeacherSignal], device: str) -> str:
+    """SHA-256 over the recipe, the labels and all that the teachers said."""
+    digest = hashlib.sha256()
+
+    def add(values: NDArray[Any] | None) -> None:
+        if values is not None:
+            digest.update(repr((values.shape, str(values.dtype))).encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
+
+    # Options that are newer than a stopped run, at their defaults, leave it what it was: it goes on.
+    facts = [
+        stored_form(recipe.student)[0],
+        stored_form(recipe.loss)[0],
+        stored_form(recipe.training)[0],
+        recipe.compare,
+        data.label_names,
+        dict(data.digests),
+        [source.items if source is not None else None for source in (data.items, data.transfer, data.test)],
+        device,
+        torch.__version__,
+        torch.get_num_threads(),
+    ]
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    add(data.labels)
+    add(data.test_labels)
+    for teacher in teachers:
+        for values in (teacher.labelled_logits, teacher.transfer_logits, teacher.name_cost):
+            add(values)
+        for values in (teacher.labelled_features, teacher.transfer_features):
+            add(values)
+    return digest.hexdigest()
+
+
+def as_tensor(facts: Any) -> Tensor:
+    """JSON values as a tensor of bytes, to lie beside weights."""
+    return torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
+
+
+def from_tensor(tensor: Tensor) -> Any:
+    """The inverse of `as_tensor`."""
+    return json.loads(tensor.numpy().tobytes())

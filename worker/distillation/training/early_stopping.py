@@ -1,0 +1,54 @@
+"""Stops a run when the items it watches get no likelier, and remembers the weights with which they were likeliest."""
+
+import torch
+from torch import Tensor, nn
+
+from ..evaluation.measures import Exam
+
+
+class EarlyStop:
+    """Watches one run.
+
+    Parameters
+    ----------
+    exam
+        Labelled items that the run does not train on.
+    patience
+        Epochs without a better one.
+    """
+
+    def __init__(self, exam: Exam, patience: int) -> None:
+        self._exam, self._patience = exam, patience
+        self._best = float("inf")
+        self._waited = 0
+        self._weights: dict[str, Tensor] = {}
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has waited long enough."""
+        return self._waited >= self._patience
+
+    def look(self, model: nn.Module) -> float:
+        """Ask the model as it is at the end of an epoch; returns the mean cross-entropy."""
+        surprise = self._exam.surprise(model)
+        if surprise < self._best:
+            self._best, self._waited = surprise, 0
+            self._weights = {key: tensor.detach().clone() for key, tensor in model.state_dict().items()}
+        else:
+            self._waited += 1
+        return surprise
+
+    def put_best(self, model: nn.Module) -> None:
+        """Give the model the best weights."""
+        if self._weights:
+            model.load_state_dict(self._weights)
+
+    def state(self) -> tuple[dict[str, Tensor], tuple[float, int]]:
+        """All that it knows."""
+        return {f"best.{key}": tensor for key, tensor in self._weights.items()}, (self._best, self._waited)
+
+    def restore(self, tensors: dict[str, Tensor], facts: tuple[float, int], device: torch.device) -> None:
+        """The inverse of `state`."""
+        self._best, self._waited = float(facts[0]), int(facts[1])
+        kept = {key.removeprefix("best."): tensor for key, tensor in tensors.items() if key.startswith("best.")}
+        self._weights = {key: tensor.to(device, copy=True) for key, tensor in kept.items()}

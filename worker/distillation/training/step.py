@@ -1,0 +1,253 @@
+"""One run's model, optimiser and steps: what a checkpoint holds, and what a step does."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+
+from service.core.errors import JobFailed
+
+from ..batches import LABELLED, TRANSFER, chosen, mixed, parts_of
+from ..data import Augmentation, Encoded
+from ..embedding import EmbeddingProbe
+from ..inputs import Int64
+from ..losses.term import EmbeddingTerm, Term
+from ..schedule import Plan
+from .devices import Machine
+
+_WARMING: Final = 10.0
+"""The running mean of the weights begins short: after t steps it looks back (1 + t) / 10 of them."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What one run is trained on.
+
+    Attributes
+    ----------
+    labelled, labels
+        All labelled items and their classes, shape (N1,).
+    rows
+        Those that are trained on, shape (n,).
+    transfer
+        Items without labels; None where there are none.
+    augmentation
+        See `Training`.
+    """
+
+    labelled: Encoded
+    labels: Int64
+    rows: Int64
+    transfer: Encoded | None
+    augmentation: str = "auto"
+
+
+class Course:
+    """One run's model and optimiser, and the making of its batches.
+
+    Parameters
+    ----------
+    model
+        The student, new.
+    term
+        The teachers' part; None without.
+    """
+
+    def __init__(
+        self, model: nn.Module, material: Material, term: Term | None, weight: float, plan: Plan, machine: Machine
+    ) -> None:
+        self._model, self._material, self._term, self._weight = model, material, term, weight
+        self._plan, self._machine = plan, machine
+        self._device = next(model.parameters()).device
+        self._labels = torch.from_numpy(material.labels)
+        self._rows = torch.from_numpy(np.asarray(material.rows, dtype=np.int64))
+        self._importance = _importance(material).to(self._device) if plan.balanced else None
+        # Copied before anything hangs on the model.
+        self._mean = AveragedModel(model, avg_fn=_running(plan.ema)) if plan.ema is not None else None
+        self._embedding: EmbeddingProbe | None = None
+        self._projector: nn.Module | None = None
+        if isinstance(term, EmbeddingTerm):
+            self._embedding = EmbeddingProbe(model)
+            self._projector = term.projector(self._embedding.width).to(self._device)
+        trained = [*model.parameters(), *([] if self._projector is None else self._projector.parameters())]
+        matrices = [p for p in trained if p.requires_grad and p.ndim > 1]
+        vectors = [p for p in trained if p.requires_grad and p.ndim <= 1]
+        self._plain = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": plan.weight_decay},
+                # Biases and the gains of norms have no scale that could decay.
+                {"params": vectors, "weight_decay": 0.0},
+            ],
+            lr=plan.learning_rate,
+            # One pass over the weights instead of a dozen.
+            fused=True if self._device.type == "cpu" else None,
+        )
+        self._optimiser = machine.ready(self._plain)
+        self._parameters = [*matrices, *vectors]
+
+    @property
+    def student(self) -> nn.Module:
+        """The model that would be delivered now: the running mean where there is one."""
+        return self._model if self._mean is None else self._mean.module
+
+    @property
+    def items_per_step(self) -> int:
+        """Items that go through the model in a step."""
+        transfer = self._material.transfer if self._term is not None else None
+        size = self._plan.batch_size
+        return min(size, len(self._rows)) + (0 if transfer is None else min(size, len(transfer)))
+
+    def close(self) -> None:
+        """Take off what was hung onto the model for training."""
+        if self._embedding is not None:
+            self._embedding.close()
+
+    def level(self) -> None:
+        """Make the model the same in all processes."""
+        self._machine.level(self._model)
+        if self._mean is not None:
+            self._machine.level(self._mean)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that training changes."""
+        found = {f"model.{key}": tensor for key, tensor in self._model.state_dict().items()}
+        if self._mean is not None:
+            found |= {f"mean.{key}": tensor for key, tensor in self._mean.state_dict().items()}
+        if self._projector is not None:
+            found |= {f"projector.{key}": tensor for key, tensor in self._projector.state_dict().items()}
+        for number, parameter in enumerate(self._parameters):
+            for key, tensor in self._plain.state.get(parameter, {}).items():
+                found[f"optimiser.{number}.{key}"] = tensor
+        return found
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        self._model.load_state_dict(_under("model.", tensors))
+        if self._mean is not None:
+            self._mean.load_state_dict(_under("mean.", tensors))
+        if self._projector is not None:
+            self._projector.load_state_dict(_under("projector.", tensors))
+        for number, parameter in enumerate(self._parameters):
+            kept = _under(f"optimiser.{number}.", tensors)
+            if kept:
+                self._plain.state[parameter] = {
+                    # AdamW counts steps on the CPU, wherever the weights are.
+                    key: tensor.clone() if key == "step" else tensor.to(self._device, copy=True)
+                    for key, tensor in kept.items()
+                }
+
+    def step(self, number: int) -> tuple[float, float]:
+        """One step; returns cross-entropy and the teachers' term, of this process's share of the batch."""
+        plan, material, machine = self._plan, self._material, self._machine
+        for group in self._plain.param_groups:
+            group["lr"] = plan.rate(number)
+        seed = mixed(plan.seed, number) if machine.rank == 0 else mixed(mixed(plan.seed, number), machine.rank)
+        augmentation = None
+        if material.augmentation != "none":
+            augmentation = Augmentation(torch.Generator().manual_seed(seed), material.augmentation == "mirror")
+        # Dropout inside a model draws from the global generator.
+        _seed_global(seed, self._device)
+        self._model.train()
+        labelled = self._rows[chosen(len(self._rows), number, plan.batch_size, plan.seed, stream=LABELLED)]
+        transfer = labelled[:0]
+        if self._term is not None and material.transfer is not None:
+            transfer = chosen(len(material.transfer), number, plan.batch_size, plan.seed, stream=TRANSFER)
+        sizes = (len(labelled), len(labelled) + len(transfer))
+        self._optimiser.zero_grad(set_to_none=True)
+        entropy, taught = 0.0, 0.0
+        mine = slice(machine.rank, None, machine.processes)
+        nothing = labelled[:0]
+        parts = zip_longest(parts_of(labelled, plan.parts), parts_of(transfer, plan.parts), fillvalue=nothing)
+        for rows, others in parts:
+            heard, said = self._part(rows[mine], others[mine], sizes, augmentation)
+            entropy += heard
+            taught += said
+        machine.step(self._optimiser, self._parameters)
+        if self._mean is not None:
+            self._mean.update_parameters(self._model)
+        return entropy, self._weight * taught
+
+    def _part(
+        self, labelled: Tensor, transfer: Tensor, sizes: tuple[int, int], augmentation: Augmentation | None
+    ) -> tuple[float, float]:
+        """Add a part of a batch to the gradients; both losses by the part's share of the batch."""
+        outputs: list[Tensor] = []
+        hidden: list[Tensor] = []
+        material = self._material
+        with self._machine.autocast():
+            for items, rows in ((material.labelled, labelled), (material.transfer, transfer)):
+                if items is not None and len(rows):
+                    outputs.append(self._model(**items.gather(rows, augmentation)))
+                    if self._embedding is not None:
+                        hidden.append(self._embedding.last)
+        if not outputs:
+            return 0.0, 0.0
+        logits = torch.cat(outputs).float() if len(outputs) > 1 else outputs[0].float()
+        if not math.isfinite(float(logits.detach().sum())):
+            raise JobFailed(
+                f"the student's answers are no longer numbers; try a learning_rate below "
+                f"{self._plan.learning_rate:g}, or precision fp32"
+            )
+        loss = entropy = logits.new_zeros(())
+        if len(labelled):
+            share = len(labelled) / sizes[0]
+            loss = entropy = share * self._entropy(logits[: len(labelled)], self._labels[labelled].to(self._device))
+        said = 0.0
+        if self._term is not None:
+            rows = torch.cat([labelled, transfer + len(material.labelled)])
+            if isinstance(self._term, EmbeddingTerm):
+                assert self._projector is not None
+                term = self._term.match(torch.cat(hidden).float(), rows, self._projector)
+            else:
+                term = self._term(logits, rows)
+            term = len(rows) / sizes[1] * term
+            loss = entropy + self._weight * term
+            said = float(term.detach())
+        self._machine.backward(loss)
+        return float(entropy.detach()), said
+
+    def _entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self._plan.smoothing
+        if self._importance is None:
+            return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        each = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        return (self._importance[labels] * each).mean()
+
+
+def _importance(material: Material) -> Tensor:
+    """How much an item of each class weighs so that all classes weigh the same, 1 on average; shape (S,)."""
+    counts = np.bincount(material.labels[material.rows])
+    with np.errstate(divide="ignore"):
+        weights = np.where(counts > 0, counts.sum() / (np.count_nonzero(counts) * counts), 0.0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def _running(decay: float | None) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """A running mean that looks back no further than there are steps."""
+    assert decay is not None
+
+    def mean(averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+        kept = min(decay, (1.0 + float(steps)) / (_WARMING + float(steps)))
+        return averaged.lerp(current, 1 - kept)
+
+    return mean
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def _seed_global(seed: int, device: torch.device) -> None:
+    """Seed the global generators that a step can draw from; `torch.manual_seed` asks every kind of device each time."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type != "cpu":
+        torch.manual_seed(seed)

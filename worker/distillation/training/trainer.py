@@ -1,0 +1,286 @@
+"""Trains one student, the same way every time.
+
+Equal seeds give equal weights, bit for bit on a CPU with one number of threads: every random choice of a step
+comes from a generator seeded by (seed, step), and nothing else draws from it.
+
+Each step sees as many labelled as transfer items, so that few labels are not drowned by many unlabelled items.
+Without a teacher the student takes the same number of steps with the same labelled items in the same order.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from preceptor.contract.distillations import EpochMetrics
+
+from ..blueprint import Blueprint
+from ..evaluation.measures import Agreement, Exam
+from ..losses.term import Term
+from ..schedule import Plan
+from .checkpoints import Ledger
+from .devices import Machine
+from .early_stopping import EarlyStop
+from .step import Course, Material
+
+
+class TrainingStopped(Exception):
+    """`should_stop` said so."""
+
+
+@dataclass
+class Trained:
+    """A trained student."""
+
+    model: nn.Module
+    history: list[EpochMetrics] = field(default_factory=list[EpochMetrics])
+    seconds: float = 0.0
+
+
+class Watch(Protocol):
+    """Told of every step and epoch."""
+
+    def step(self) -> None:
+        """A step is done. May raise `TrainingStopped`."""
+        ...
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """An epoch is done."""
+        ...
+
+    def skip(self, steps: int) -> None:
+        """So many steps will not be taken."""
+        ...
+
+
+class States(Protocol):
+    """Where a run's state is kept; see `Ledger`."""
+
+    def running(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The state of a run that was interrupted, or None."""
+        ...
+
+    def offer(
+        self, name: str, state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]], *, now: bool = False
+    ) -> None:
+        """Write the state down where it is time to, or `now`."""
+        ...
+
+
+class Trainer(Protocol):
+    """`train`, wherever it happens."""
+
+    def __call__(
+        self,
+        blueprint: Blueprint,
+        material: Material,
+        term: Term | None,
+        weight: float,
+        plan: Plan,
+        *,
+        watch: Watch,
+        measures: "Measures | None" = None,
+        ledger: Ledger | None = None,
+        name: str = "",
+    ) -> Trained: ...
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is asked of the model after each epoch.
+
+    Attributes
+    ----------
+    test
+        For the record: nothing is chosen by it.
+    watched
+        What an early stop goes by; not trained on.
+    agreement
+        With the teachers, for the record.
+    """
+
+    test: Exam | None = None
+    watched: Exam | None = None
+    agreement: Agreement | None = None
+
+
+def train(
+    blueprint: Blueprint,
+    material: Material,
+    term: Term | None,
+    weight: float,
+    plan: Plan,
+    *,
+    watch: Watch,
+    measures: Measures | None = None,
+    ledger: States | None = None,
+    name: str = "",
+    machine: Machine | None = None,
+) -> Trained:
+    """Train a new student on CE + weight * term.
+
+    Parameters
+    ----------
+    blueprint
+        What is built.
+    term
+        The teachers' part; None, or a weight of 0, trains on cross-entropy alone.
+    measures
+        What is measured after each epoch.
+    ledger, name
+        Where the run's state is kept under its name, and gone on from.
+    machine
+        What it runs on; one process in single precision by default.
+
+    Raises
+    ------
+    TrainingStopped
+        From `watch`; the state was written before.
+    JobFailed
+        The student's answers became NaN or infinite; the message says what to do.
+    """
+    started = time.perf_counter()
+    with torch.random.fork_rng():
+        torch.manual_seed(plan.seed)
+        model = blueprint.build()
+        course = Course(model, material, term if weight > 0 else None, weight, plan, machine or Machine())
+        run = _Run(course, Trained(model), plan, measures or Measures(), machine or Machine())
+        before = None if ledger is None else ledger.running(name)
+        first = 0 if before is None else run.restore(*before)
+        try:
+            for step in range(first, plan.steps):
+
+                def state(step: int = step) -> tuple[dict[str, Tensor], dict[str, Any]]:
+                    return run.state(step, run.trained.seconds + time.perf_counter() - started)
+
+                try:
+                    watch.step()
+                except TrainingStopped:
+                    if ledger is not None:
+                        ledger.offer(name, state, now=True)
+                    raise
+                if ledger is not None:
+                    ledger.offer(name, state)
+                run.step(step)
+                if run.at_epoch_end(step):
+                    watch.epoch(run.epoch_end(step))
+                    if run.over:
+                        watch.skip(plan.steps - step - 1)
+                        break
+        finally:
+            course.close()
+    trained = run.finished()
+    trained.seconds += time.perf_counter() - started
+    return trained
+
+
+class _Run:
+    """A run on its way: its course, its history, the epoch that is under way."""
+
+    def __init__(self, course: Course, trained: Trained, plan: Plan, measures: Measures, machine: Machine) -> None:
+        self.trained = trained
+        self._course, self._plan, self._measures, self._machine = course, plan, measures, machine
+        self._sums = _Sums()
+        self._stop: EarlyStop | None = None
+        if plan.patience is not None and measures.watched is not None:
+            self._stop = EarlyStop(measures.watched, plan.patience)
+
+    @property
+    def over(self) -> bool:
+        """Whether an early stop ends the run; the first process decides."""
+        if self._stop is None:
+            return False
+        return self._machine.first_says(float(self._stop.over)) > 0
+
+    def step(self, number: int) -> None:
+        """One step."""
+        self._sums.add(self._course.step(number))
+
+    def at_epoch_end(self, step: int) -> bool:
+        """Whether an epoch ends with this step."""
+        return (step + 1) % self._plan.steps_per_epoch == 0 or step + 1 == self._plan.steps
+
+    def epoch_end(self, step: int) -> EpochMetrics:
+        """Measure, and begin the next epoch."""
+        self._course.level()
+        student, asked = self._course.student, self._measures
+        entropy, taught = self._machine.total([self._sums.entropy, self._sums.taught])
+        steps, seconds = self._sums.steps, self._sums.seconds
+        # One process is enough to ask: all have the same weights.
+        mine = self._machine.rank == 0
+        metrics = EpochMetrics(
+            epoch=len(self.trained.history) + 1,
+            loss=(entropy + taught) / steps,
+            cross_entropy=entropy / steps,
+            transport=taught / steps,
+            accuracy=float(asked.test.right(student).mean()) if mine and asked.test else None,
+            agreement=asked.agreement.share(student) if mine and asked.agreement else None,
+            watched=self._stop.look(student) if mine and self._stop else None,
+            learning_rate=self._plan.rate(step),
+            items_per_second=round(steps * self._course.items_per_step / max(seconds, 1e-9), 1),
+            seconds=round(seconds, 4),
+        )
+        self.trained.history.append(metrics)
+        self._sums = _Sums()
+        return metrics
+
+    def finished(self) -> Trained:
+        """The student as it is delivered."""
+        self._course.level()
+        model = self._course.student
+        if self._stop is not None:
+            self._stop.put_best(model)
+        model.eval()
+        self.trained.model = model
+        return self.trained
+
+    def state(self, step: int, seconds: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Before a step: tensors, and JSON values."""
+        tensors = self._course.state()
+        facts: dict[str, Any] = {
+            "step": step,
+            "epoch": self._sums.facts(),
+            "history": [entry.model_dump() for entry in self.trained.history],
+            "seconds": seconds,
+        }
+        if self._stop is not None:
+            best, facts["stop"] = self._stop.state()
+            tensors |= best
+        return tensors, facts
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> int:
+        """The inverse of `state`; returns the step."""
+        self._course.restore(tensors)
+        self._sums = _Sums(*facts["epoch"])
+        self.trained.history = [EpochMetrics.model_validate(entry) for entry in facts["history"]]
+        self.trained.seconds = facts["seconds"]
+        if self._stop is not None:
+            self._stop.restore(tensors, facts["stop"], next(self._course.student.parameters()).device)
+        return facts["step"]
+
+
+class _Sums:
+    """Sums over an epoch."""
+
+    def __init__(self, entropy: float = 0.0, taught: float = 0.0, steps: int = 0, seconds: float = 0.0) -> None:
+        self.entropy, self.taught, self.steps = entropy, taught, steps
+        self._before = seconds
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the epoch."""
+        return self._before + time.perf_counter() - self._started
+
+    def facts(self) -> tuple[float, float, int, float]:
+        """What makes them anew."""
+        return self.entropy, self.taught, self.steps, self.seconds
+
+    def add(self, losses: tuple[float, float]) -> None:
+        """Of one step."""
+        self.entropy += losses[0]
+        self.taught += losses[1]
+        self.steps += 1

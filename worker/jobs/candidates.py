@@ -1,0 +1,135 @@
+"""Who is scored for a recommendation: the candidates of the request, or the zoo, where it is large cut by names."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from preceptor.contract.labels import LabelSetBody
+from preceptor.contract.recommendations import RecommendationBody, SkippedTeacher
+from preceptor.contract.teachers import Teacher
+from service.core.errors import JobFailed
+from service.core.state import State
+from service.core.storage.probe_file import ProbeData
+from worker.label_space import LabelSpace
+from worker.ranking.scoring import Contender
+from worker.transport.search import TopK, top_k
+
+from .context import JobContext
+from .zoo_index import Entry, Roster
+
+_READ: Final = 200
+"""Teachers that are read at once."""
+
+
+@dataclass
+class Lineup:
+    """Those who will be scored.
+
+    Attributes
+    ----------
+    teachers
+        By id; empty for candidates.
+    considered
+        How many took part, with those that the search by names left out.
+    solved
+        Transport problems that the search solved; None without a search.
+    failed
+        Teachers that cannot be scored, with reasons.
+    seconds
+        Of the search.
+    """
+
+    contenders: list[Contender]
+    teachers: dict[str, Teacher] = field(default_factory=dict[str, Teacher])
+    considered: int = 0
+    solved: int | None = None
+    failed: list[SkippedTeacher] = field(default_factory=list[SkippedTeacher])
+    seconds: float = 0.0
+
+
+async def line_up(
+    context: JobContext,
+    roster: Roster,
+    body: RecommendationBody,
+    student: LabelSetBody,
+    data: ProbeData | None,
+    space: LabelSpace,
+) -> Lineup:
+    """Choose who is scored.
+
+    Parameters
+    ----------
+    data
+        The probe that teachers will be run on; None where no model is run. Then the best `top_k` by names are
+        found by exact search. With a probe, all are run up to `shortlist`, beyond it the nearest by names.
+
+    Raises
+    ------
+    JobFailed
+        Nobody is left.
+    """
+    if body.candidates is not None:
+        given = [
+            Contender(None, c.name, LabelSetBody.model_validate(c.model_dump(exclude={"name"})))
+            for c in body.candidates
+        ]
+        return Lineup(given, considered=len(given))
+    await roster.follow(context.state)
+    entries = [entry for entry in roster.eligible(body) if data is None or _can_run(entry, body, data)]
+    if not entries:
+        raise JobFailed("no teacher that fits the request is ready any more")
+    found = None
+    began = time.perf_counter()
+    keep = body.top_k if data is None else body.shortlist
+    # Under a budget the nearest by names are asked first.
+    search = data is None or len(entries) > keep or body.budget_seconds is not None
+    if search and _in_index(body, student, data):
+        known = {entry.key: entry for entry in entries if entry.problem is None}
+        failed = [SkippedTeacher(teacher=e.id, name=e.name, reason=e.problem) for e in entries if e.problem]
+        if not known:
+            raise JobFailed(nobody_ranked(failed))
+        found = await context.compute(_nearest, roster, body, student, space, list(known), keep)
+        chosen = [known[key].id for key in found.ids]
+    else:
+        chosen, failed = [entry.id for entry in entries], []
+    seconds = time.perf_counter() - began
+    teachers = {teacher.id: teacher async for teacher in _read(context.state, chosen)}
+    contenders = [
+        Contender(teacher.id, teacher.name, LabelSetBody(labels=teacher.labels))
+        for teacher in teachers.values()
+        if teacher.labels
+    ]
+    return Lineup(contenders, teachers, len(entries), None if found is None else found.solved, failed, seconds)
+
+
+def nobody_ranked(failed: list[SkippedTeacher]) -> str:
+    """Why there is no ranking at all."""
+    return "no teacher could be ranked: " + "; ".join(f"{row.name}: {row.reason}" for row in failed[:5])
+
+
+def _can_run(entry: Entry, body: RecommendationBody, data: ProbeData) -> bool:
+    """Whether it takes what the probe holds. A teacher that was named is kept: its row says why it cannot."""
+    named = body.teachers is not None and body.teachers.ids is not None
+    return named or entry.opaque or entry.modality == data.modality
+
+
+def _in_index(body: RecommendationBody, student: LabelSetBody, data: ProbeData | None) -> bool:
+    """Whether the index of the default encoder can answer; costs set by hand are not in it."""
+    return body.encoder is None and student.embeddings is None and (data is not None or not body.pairs)
+
+
+def _nearest(
+    roster: Roster, body: RecommendationBody, student: LabelSetBody, space: LabelSpace, among: list[str], keep: int
+) -> TopK:
+    embeddings, prior = space.embed(student), np.asarray(student.normalised_prior())
+    return top_k(roster.index, embeddings, prior, keep, mode=body.mode, among=among)
+
+
+async def _read(state: State, ids: list[str]) -> AsyncIterator[Teacher]:
+    for begin in range(0, len(ids), _READ):
+        found = await state.teachers.get_many(ids[begin : begin + _READ])
+        for teacher in found.values():
+            yield teacher

@@ -1,0 +1,246 @@
+"""Runs a distillation: ask the teachers once, train, keep what came out."""
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from preceptor.contract.distillations import (
+    DistillationBody,
+    DistillationResult,
+    RegisteredStudent,
+)
+from preceptor.contract.labels import LabelSetBody
+from preceptor.contract.recommendations import CacheUse, Timings
+from preceptor.contract.teachers import Teacher
+from service.core.errors import JobFailed, NotFound
+from service.core.settings import Settings
+from service.core.state import State
+from service.core.storage.probe_file import ProbeData
+from service.core.student_labels import student_of_probe
+from worker.distillation.distill import distill
+from worker.distillation.inputs import Recipe, TeacherSignal, TrainingData
+from worker.distillation.result import Outcome
+from worker.distillation.training.trainer import TrainingStopped
+from worker.label_space import LabelSpace
+from worker.teachers.errors import TeacherUnusable
+
+from .context import JobContext
+from .handing_over import hand_over
+from .label_encoders import Encoders
+from .mlflow import Tracked
+from .teacher_access import (
+    ContextCache,
+    LoadedTeachers,
+    OutputsOf,
+    outputs_input,
+    probe_data,
+    student_targets,
+    teacher_folder,
+)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """All that the thread needs, loaded before it starts."""
+
+    body: DistillationBody
+    labels: LabelSetBody
+    data: ProbeData
+    transfer: ProbeData | None
+    test: ProbeData | None
+    teachers: list[Teacher]
+    folders: dict[str, tuple[Path, Path | None, Path | None]]
+    start_from: Path | None
+
+
+class Distiller:
+    """Distils students. Keeps the encoder and loaded teachers between jobs."""
+
+    def __init__(self, settings: Settings, kept: LoadedTeachers, encoders: Encoders) -> None:
+        self._settings = settings
+        self._kept = kept
+        self._encoders = encoders
+
+    async def distil(self, context: JobContext, request: dict[str, Any]) -> DistillationResult:
+        """Train a student and store it.
+
+        Raises
+        ------
+        JobFailed, NotFound
+        Stopped
+        """
+        started = time.perf_counter()
+        state = context.state
+        inputs = await _load(state, DistillationBody.model_validate(request))
+        loaded = time.perf_counter()
+        folder = Path(tempfile.mkdtemp(prefix="student-", dir=state.workplace))
+        tracked = Tracked(self._settings, context, inputs.body, inputs.teachers)
+        try:
+            outcome, use, asked = await context.compute(self._run, context, inputs, folder, tracked)
+            name = inputs.body.name or f"student of {inputs.teachers[0].name}"
+            student = await hand_over(context, name[:120], inputs.labels.labels, outcome, folder)
+            tracked.succeeded(student.id, outcome)
+        except BaseException as error:
+            tracked.broke_off(error)
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return DistillationResult(
+            student=student.id,
+            student_labels=inputs.labels.labels,
+            teachers=[teacher.id for teacher in inputs.teachers],
+            with_teacher=outcome.with_teacher,
+            without_teacher=outcome.without_teacher,
+            gain=outcome.gain,
+            verdict=outcome.verdict,
+            advice=outcome.advice,
+            weight=outcome.weight,
+            weights_tried=outcome.weights_tried,
+            test_items=outcome.test_items,
+            history=outcome.history,
+            artifacts=student.artifacts,
+            settings=outcome.settings,
+            timings=Timings(
+                queued=await state.jobs.waited(context.job_id),
+                total=round(time.perf_counter() - started, 6),
+                stages={"load": round(loaded - started, 6), "teachers": round(asked, 6), **outcome.stages},
+                caches={"outputs": use},
+            ),
+        )
+
+    def _run(
+        self, context: JobContext, inputs: _Inputs, folder: Path, tracked: Tracked
+    ) -> tuple[Outcome, CacheUse, float]:
+        started = time.perf_counter()
+        outputs = OutputsOf(context, self._kept)
+        space = LabelSpace(self._encoders.get(None), ContextCache(context, "cost"))
+        signals = [
+            self._signal(context, inputs, teacher, outputs, space, number)
+            for number, teacher in enumerate(inputs.teachers)
+        ]
+        asked = time.perf_counter() - started
+        body = inputs.body
+        data = TrainingData(
+            items=inputs.data,
+            labels=student_targets(inputs.data, inputs.labels.labels, body.data),
+            label_names=inputs.labels.labels,
+            transfer=inputs.transfer,
+            test=inputs.test,
+            test_labels=None
+            if inputs.test is None
+            else student_targets(inputs.test, inputs.labels.labels, str(body.test)),
+            digests={
+                name: id
+                for name, id in (("data", body.data), ("transfer", body.transfer), ("test", body.test))
+                if id is not None
+            },
+        )
+        try:
+            outcome = distill(
+                Recipe.of(body),
+                data,
+                signals,
+                on_event=tracked.emit,
+                should_stop=context.should_stop,
+                folder=folder,
+                device=_device(self._settings.device),
+                threads=self._settings.threads,
+                processes=_processes(self._settings),
+                start_from=inputs.start_from,
+                checkpoint=context,
+            )
+        except TrainingStopped:
+            context.check()
+            raise
+        return outcome, outputs.use, asked
+
+    def _signal(
+        self,
+        context: JobContext,
+        inputs: _Inputs,
+        teacher: Teacher,
+        outputs: OutputsOf,
+        space: LabelSpace,
+        number: int,
+    ) -> TeacherSignal:
+        context.progress(0.0, f"asking {teacher.name} ({number + 1} of {len(inputs.teachers)})")
+        folder, on_data, on_transfer = inputs.folders[teacher.id]
+        body = inputs.body
+        try:
+            labelled, _ = outputs.over(teacher, folder, on_data, body.data, inputs.data)
+            spoken = None
+            if inputs.transfer is not None:
+                spoken, _ = outputs.over(teacher, folder, on_transfer, str(body.transfer), inputs.transfer)
+        except TeacherUnusable as error:
+            context.teacher_failures.append("unusable")
+            raise JobFailed(f"{teacher.name} ({teacher.id}) cannot teach this student: {error.detail}") from error
+        names = LabelSetBody(labels=teacher.labels or [])
+        cost, _ = space.cost(names, inputs.labels)
+        return TeacherSignal(
+            name=teacher.name,
+            labels=names.labels,
+            labelled_logits=labelled.logits,
+            name_cost=cast(NDArray[np.float32], cost),
+            transfer_logits=None if spoken is None else spoken.logits,
+            labelled_features=labelled.features,
+            transfer_features=None if spoken is None else spoken.features,
+            digest=teacher.digest or "",
+        )
+
+
+async def _load(state: State, body: DistillationBody) -> _Inputs:
+    data = await probe_data(state, body.data)
+    transfer = None if body.transfer is None else await probe_data(state, body.transfer)
+    test = None if body.test is None else await probe_data(state, body.test)
+    given = body.labels if isinstance(body.labels, LabelSetBody) else None
+    labels = student_of_probe(given, data.label_names, body.data)
+    teachers: list[Teacher] = []
+    folders: dict[str, tuple[Path, Path | None, Path | None]] = {}
+    for id in body.teachers or []:
+        teacher = await state.teachers.get(id)
+        if teacher is None:
+            raise NotFound(f"The teacher {id} was deleted while the job waited")
+        folder, on_data = await outputs_input(state, teacher, body.data)
+        on_transfer = None if body.transfer is None else (await outputs_input(state, teacher, body.transfer))[1]
+        teachers.append(teacher)
+        folders[id] = (folder, on_data, on_transfer)
+    start_from = None
+    if isinstance(body.student, RegisteredStudent):
+        base = await state.teachers.get(body.student.teacher)
+        if base is None:
+            raise NotFound(f"The model {body.student.teacher} to start from was deleted while the job waited")
+        start_from = await teacher_folder(state, base)
+    return _Inputs(body, labels, data, transfer, test, teachers, folders, start_from)
+
+
+def _device(setting: str) -> str:
+    if setting != "auto":
+        return setting
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _processes(settings: Settings) -> int:
+    """How many train a student together.
+
+    Raises
+    ------
+    JobFailed
+        More than there are cards, or more than one on a card that was named.
+    """
+    wanted, device = settings.training_processes, _device(settings.device)
+    cards = torch.cuda.device_count() if device == "cuda" else 1
+    if wanted == 0:
+        return max(1, cards)
+    if wanted > 1 and device.startswith("cuda") and (device != "cuda" or wanted > cards):
+        raise JobFailed(
+            f"PRECEPTOR_TRAINING_PROCESSES is {wanted}, and the worker computes on {device!r}, {cards} of its kind; "
+            "the operator sets it to the number of GPUs, with PRECEPTOR_DEVICE=cuda or auto"
+        )
+    return wanted

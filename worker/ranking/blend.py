@@ -1,0 +1,114 @@
+"""What `auto` ranks by: a blend of estimators whose weights were fitted on a benchmark, and ship with its table."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .estimators.base import Estimator, MissingEvidence, Need, Score
+from .estimators.evidence import Evidence
+from .estimators.registry import ESTIMATORS
+
+_WEIGHTS: Final = "auto_weights.json"
+CONTROL: Final = "transport_map"
+"""The member that is held against its random-teacher control: it asks most directly what the teacher knows."""
+FEW: Final = 3
+"""Up to so many labelled items a class, in the mean, labels are few."""
+_SAME: Final = 1e-12
+"""Of scores that deviate by less, all are equal."""
+
+
+class Auto:
+    """A blend: scores standardised over the zoo, summed with weights; higher is better.
+
+    .. math:: A_t = \\sum_e w_e \\, (s_{te} - \\bar s_e) / \\sigma_e
+
+    with the sign of an estimator for which smaller is better turned. A zoo of one has no deviation: then the typical
+    one of the benchmark stands in for sigma.
+
+    Parameters
+    ----------
+    weights
+        By estimator.
+    scales
+        Typical deviation of each over a zoo.
+    """
+
+    higher_is_better: Final = True
+
+    def __init__(self, weights: Mapping[str, float], scales: Mapping[str, float]) -> None:
+        self.weights = dict(weights)
+        self._scales = dict(scales)
+
+    @property
+    def members(self) -> list[Estimator]:
+        """The estimators, heaviest first."""
+        return [ESTIMATORS[name] for name in sorted(self.weights, key=lambda name: -self.weights[name])]
+
+    def missing(self, evidence: Evidence) -> frozenset[Need]:
+        """What any member lacks."""
+        return frozenset[Need]().union(*(member.missing(evidence) for member in self.members))
+
+    def ask(self, evidence: Evidence) -> dict[str, Score]:
+        """What every member says of one teacher.
+
+        Raises
+        ------
+        MissingEvidence
+        """
+        if missing := self.missing(evidence):
+            raise MissingEvidence("auto", missing)
+        return {member.name: member.score(evidence) for member in self.members}
+
+    def blend(self, rows: Sequence[Mapping[str, Score]]) -> list[Score]:
+        """The blended score of every teacher of a zoo.
+
+        Parameters
+        ----------
+        rows
+            From `ask`, one a teacher, all over the same probe.
+
+        Returns
+        -------
+        list of Score
+            With influences, mean and deviation of the zoo held fixed.
+        """
+        total = np.zeros(len(rows))
+        influences = [np.zeros(_items(row)) for row in rows]
+        for member in self.members:
+            values = np.array([row[member.name].value for row in rows])
+            spread = float(values.std())
+            share = self.weights[member.name] * (1.0 if member.higher_is_better else -1.0)
+            share /= spread if spread > _SAME else self._scales[member.name]
+            total += share * (values - values.mean())
+            for influence, row in zip(influences, rows, strict=True):
+                own = row[member.name].influence
+                if own is not None:
+                    influence += share * own
+        return [Score(float(value), influence) for value, influence in zip(total, influences, strict=True)]
+
+
+def _items(row: Mapping[str, Score]) -> int:
+    return next(len(score.influence) for score in row.values() if score.influence is not None)
+
+
+def labelled_blend(targets: NDArray[np.int64]) -> Auto:
+    """The blend for a labelled probe: with few labels a class names count for more.
+
+    Parameters
+    ----------
+    targets
+        Student class of every item, shape (N,).
+    """
+    return _blend("few labels" if len(targets) <= FEW * len(np.unique(targets)) else "labelled")
+
+
+@cache
+def _blend(situation: str) -> Auto:
+    text = files("worker.ranking").joinpath(_WEIGHTS).read_text(encoding="utf-8")
+    found = json.loads(text)["situations"][situation]
+    return Auto(found["weights"], found["scales"])

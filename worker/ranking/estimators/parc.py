@@ -1,0 +1,74 @@
+"""PARC: whether items that the teacher sees alike carry the same label."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from worker.ranking.estimators.base import Estimator, Need, Score, centred
+from worker.ranking.estimators.evidence import Evidence, Indices, Matrix, Vector
+
+
+def parc(features: Matrix, labels: Indices) -> tuple[float, Vector]:
+    """Spearman correlation of pairwise dissimilarities, 100 times, and the influence of every item.
+
+    ``PARC = 100 rho({1 - corr(x_i, x_j)}, {1 - corr(e_{y_i}, e_{y_j})})_{i<j}``, features standardised per column,
+    e one-hot labels. The label side has two values only: same class or not. Where all pairs are alike on one side
+    (a single item per class, say) there is nothing to correlate and the score is 0.
+
+    Influence: an item enters with its N - 1 pairs. A pair acts through its own product of ranks, through the share
+    of pairs of one class, and by moving the ranks of all pairs above it. The columns' means and variances are held
+    fixed.
+
+    Parameters
+    ----------
+    features : float64 array (N, D)
+    labels : int array (N,)
+
+    Returns
+    -------
+    value : float
+        -100 to 100.
+    influence : float64 array (N,)
+    """
+    n = len(labels)
+    spread = features.std(axis=0)
+    standard = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0)
+    rows = standard - standard.mean(axis=1, keepdims=True)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    pairs = np.triu_indices(n, 1)
+    # Rounding to nine digits lets equal pairs tie, as they must for a rank, whatever order the sums were taken in.
+    unlike = np.round(1 - (rows @ rows.T)[pairs], 9)
+    apart = labels[pairs[0]] != labels[pairs[1]]
+    if apart.all() or not apart.any() or unlike.min() == unlike.max():
+        return 0.0, np.zeros(n)
+    place, count = np.unique(unlike, return_inverse=True, return_counts=True)[1:]
+    ranks = (np.cumsum(count) - (count - 1) / 2)[place]
+    x, y = _standardise(ranks), _standardise(apart.astype(np.float64))
+    rho = float((x * y).mean())
+    at_rank = np.bincount(place, y)
+    above = (at_rank.sum() - np.cumsum(at_rank) + at_rank / 2)[place] / ranks.std()
+    own = x * y - 0.5 * rho * y**2 + above
+    per_item = np.bincount(pairs[0], own, n) + np.bincount(pairs[1], own, n)
+    return 100 * rho, centred(100 * 2 * per_item / (n - 1))
+
+
+def _standardise(values: Vector) -> Vector:
+    return (values - values.mean()) / values.std()
+
+
+class Parc(Estimator):
+    """PARC, pairwise annotation representation comparison; higher is better, -100 to 100.
+
+    The plain definition, without the optional reduction to 32 components.
+
+    Source: Bolya, Mittapalli, Hoffman, "Scalable Diverse Model Selection for Accessible Transfer Learning",
+    NeurIPS 2021 (arXiv 2111.06977).
+    """
+
+    name = "parc"
+    needs = frozenset({Need.REPRESENTATION, Need.LABELS, Need.TWO_CLASSES})
+
+    def score(self, evidence: Evidence) -> Score:
+        assert evidence.labels is not None
+        value, influence = parc(evidence.representation.rows, evidence.labels)
+        return Score(value, influence, {"features": evidence.representation.source})

@@ -1,0 +1,199 @@
+"""Ranks teachers for a student: by label transport, or by an estimator on a labelled probe."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from preceptor.contract.labels import LabelSetBody
+from preceptor.contract.recommendations import Certainty, Mode, RankedTeacher, SkippedTeacher, UsedMethod
+from worker.label_space import LabelSpace
+from worker.transport.exact import coverage_transport, exact_transport
+from worker.transport.forced import joint_distribution
+
+from .blend import Auto
+from .estimators.base import Estimator, Score
+from .estimators.evidence import Evidence
+from .explanation import explain
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A label set that takes part: a registered teacher, or a bare candidate (`id` None)."""
+
+    id: str | None
+    name: str
+    labels: LabelSetBody
+
+
+@dataclass
+class Scored:
+    """A contender with its cost and plan."""
+
+    contender: Contender
+    cost: float
+    plan: NDArray[np.floating]
+    ground_cost: Float32
+    seconds: float
+    cached: dict[str, bool] = field(default_factory=dict[str, bool])
+    score: Score | None = None
+    members: dict[str, Score] = field(default_factory=dict[str, Score])
+    evidence: Evidence | None = None
+
+    @property
+    def value(self) -> float:
+        """What is ranked by."""
+        return self.cost if self.score is None else self.score.value
+
+
+@dataclass(frozen=True)
+class ProbeOutputs:
+    """What a teacher says of a probe.
+
+    Attributes
+    ----------
+    probabilities, logits
+        Shape (N, K), float32.
+    features
+        Shape (N, D), float32, where the model shows them.
+    cached
+        Whether a cache gave them.
+    """
+
+    probabilities: Float32
+    logits: Float32
+    features: Float32 | None
+    cached: bool
+
+
+def score_labels(contender: Contender, student: LabelSetBody, space: LabelSpace, mode: Mode) -> Scored:
+    """Label transport: OT between the priors, or its teacher-relaxed limit (`coverage`)."""
+    started = time.perf_counter()
+    cost, hit = space.cost(contender.labels, student)
+    b = np.asarray(student.normalised_prior())
+    if mode == "coverage":
+        solved = coverage_transport(b, cost)
+    else:
+        solved = exact_transport(np.asarray(contender.labels.normalised_prior()), b, cost)
+    return Scored(contender, solved.value, solved.plan, cost, time.perf_counter() - started, {"cost": hit})
+
+
+def score_probe(
+    contender: Contender,
+    student: LabelSetBody,
+    space: LabelSpace,
+    outputs: ProbeOutputs,
+    targets: NDArray[np.int64],
+    estimator: Estimator | Auto,
+) -> Scored:
+    """Score a teacher on labelled items. The plan is that of prediction transport, which labels force: J.
+
+    Parameters
+    ----------
+    targets
+        Student class of every item, shape (N,).
+    estimator
+        A blend is only asked here, and `blend` scores when all teachers were asked. It reads log-predictions of every
+        teacher, also of those that show features: so its weights were measured.
+
+    Raises
+    ------
+    MissingEvidence
+        The teacher does not show what the estimator needs.
+    """
+    started = time.perf_counter()
+    cost, hit = space.cost(contender.labels, student)
+    evidence = Evidence(
+        teacher_labels=contender.labels.labels,
+        student_labels=student.labels,
+        text_cost=cost,
+        predictions=outputs.probabilities,
+        logits=outputs.logits,
+        features=None if isinstance(estimator, Auto) else outputs.features,
+        labels=targets,
+        teacher=contender.id or contender.name,
+    )
+    if isinstance(estimator, Auto):
+        score, members = None, estimator.ask(evidence)
+    else:
+        score, members = estimator.estimate(evidence), dict[str, Score]()
+    joint = joint_distribution(
+        torch.from_numpy(outputs.probabilities), torch.from_numpy(targets), len(student.labels)
+    ).numpy()
+    return Scored(
+        contender,
+        float((joint * cost).sum()),
+        joint,
+        cost,
+        time.perf_counter() - started,
+        {"cost": hit, "outputs": outputs.cached},
+        score,
+        members,
+        evidence,
+    )
+
+
+def blend(scored: list[Scored], auto: Auto) -> None:
+    """Give every teacher its blended score."""
+    for row, score in zip(scored, auto.blend([row.members for row in scored]), strict=True):
+        row.score = score
+
+
+def ranked(
+    scored: list[Scored],
+    student: LabelSetBody,
+    *,
+    method: UsedMethod,
+    higher_is_better: bool,
+    certainties: list[Certainty] | None,
+    top_k: int,
+    sources: int,
+    near: float,
+) -> list[RankedTeacher]:
+    """The best `top_k`, explained. Equal scores are ordered by name, so that the answer repeats."""
+    rows: list[RankedTeacher] = []
+    sign = -1 if higher_is_better else 1
+    order = sorted(
+        range(len(scored)),
+        key=lambda n: (sign * scored[n].value, scored[n].contender.name, scored[n].contender.id or ""),
+    )
+    for position, number in enumerate(order[:top_k], 1):
+        row = scored[number]
+        plan = explain(
+            row.plan, row.ground_cost, row.contender.labels.labels, student.labels, sources=sources, near=near
+        )
+        rows.append(
+            RankedTeacher(
+                rank=position,
+                teacher=row.contender.id,
+                name=row.contender.name,
+                cost=round(row.cost, 6),
+                score=round(row.value, 6),
+                scores={name: round(score.value, 6) for name, score in row.members.items()} or None,
+                method=method,
+                certainty=None if certainties is None else certainties[number],
+                classes=len(row.contender.labels.labels),
+                plan=plan,
+                uncovered=[entry.label for entry in plan if not entry.covered],
+                seconds=round(row.seconds, 6),
+                cached=row.cached,
+            )
+        )
+    return rows
+
+
+def uncovered_by_all(rows: list[RankedTeacher], student: LabelSetBody) -> list[str]:
+    """Student classes that no ranked teacher covers."""
+    if not rows:
+        return list(student.labels)
+    common = set.intersection(*(set(row.uncovered) for row in rows))
+    return [label for label in student.labels if label in common]
+
+
+def skipped(contender: Contender, reason: str) -> SkippedTeacher:
+    """The row of a teacher that could not take part."""
+    return SkippedTeacher(teacher=contender.id, name=contender.name, reason=reason)

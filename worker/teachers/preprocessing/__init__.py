@@ -1,0 +1,1 @@
+"""Inputs as a model expects them: images, token ids, feature vectors."""

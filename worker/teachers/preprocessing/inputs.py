@@ -1,0 +1,123 @@
+"""A batch as the named arrays a model wants, as its registration says: for ONNX and torch.export."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preceptor.contract.teachers import (
+    FeaturesPreprocessing,
+    ImagePreprocessing,
+    Preprocessing,
+    TextPreprocessing,
+)
+
+from ..errors import TeacherUnusable
+from ..interface import Batch, Float32
+
+Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.int64]]
+
+PICTURES = "pixel_values"
+VECTORS = "features"
+
+
+class Preparation:
+    """Applies a registration's preprocessing.
+
+    Parameters
+    ----------
+    how
+        The preprocessing of the teacher's source.
+    folder
+        Where the tokenizer lies, for texts.
+    """
+
+    def __init__(self, how: Preprocessing, folder: Path) -> None:
+        self.how = how
+        if isinstance(how, ImagePreprocessing):
+            depth = 3 if how.channels == "rgb" else 1
+            for name, values in (("mean", how.mean), ("std", how.std)):
+                if len(values) not in (1, depth):
+                    raise TeacherUnusable(
+                        f"preprocessing.{name} has {len(values)} values for {depth} colour channels; give 1 or {depth}"
+                    )
+        elif isinstance(how, TextPreprocessing):
+            from .texts import TextEncoder
+
+            self._encoder = TextEncoder(folder / how.tokenizer, max_length=how.max_length, check=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the arrays that `arrays` makes, in order."""
+        if isinstance(self.how, ImagePreprocessing):
+            return (PICTURES,)
+        if isinstance(self.how, TextPreprocessing):
+            return tuple(self.how.inputs)
+        return (VECTORS,)
+
+    @property
+    def item_shape(self) -> tuple[int | None, ...]:
+        """Shape of one item of each array, without the batch; None stands for the length of a text."""
+        if isinstance(self.how, ImagePreprocessing):
+            depth = 3 if self.how.channels == "rgb" else 1
+            return (depth, *self.how.size) if self.how.layout == "NCHW" else (*self.how.size, depth)
+        if isinstance(self.how, TextPreprocessing):
+            return (None,)
+        return (self.how.dimension,)
+
+    def arrays(self, batch: Batch) -> Arrays:
+        """The model's inputs for a batch: float32 (pictures, vectors) or int64 (texts), batch first."""
+        how = self.how
+        if isinstance(how, ImagePreprocessing):
+            from .images import prepare_pictures
+
+            if batch.images is None:
+                raise TeacherUnusable("the teacher takes pictures; use a probe of modality 'image'")
+            return {PICTURES: prepare_pictures(batch.images, how, start=batch.start)}
+        if isinstance(how, TextPreprocessing):
+            if batch.texts is None:
+                raise TeacherUnusable("the teacher takes texts; use a probe of modality 'text'")
+            encoded = self._encoder.encode(batch.texts)
+            return {name: encoded[name] for name in how.inputs}
+        return {VECTORS: self._vectors(batch, how)}
+
+    def _vectors(self, batch: Batch, how: FeaturesPreprocessing) -> Float32:
+        from ..vectors import prepare_vectors
+
+        if batch.features is None:
+            raise TeacherUnusable("the teacher takes feature vectors; use a probe of modality 'features'")
+        return prepare_vectors(batch.features, how)
+
+
+def as_logits(values: Float32, output: str) -> Float32:
+    """A model's output as logits.
+
+    Probabilities become their natural logarithms (at least log 1e-12), so that softmax gives them back.
+
+    Parameters
+    ----------
+    values
+        Shape (B, K), float32.
+    output
+        "logits" or "probabilities", as registered.
+
+    Raises
+    ------
+    TeacherUnusable
+        The output is not a matrix with one row an item, or is said to be probabilities and is not.
+    """
+    if values.ndim != 2:
+        raise TeacherUnusable(
+            f"the model's output has the shape {values.shape}; it must be one row of class scores an item"
+        )
+    if output == "logits":
+        return np.ascontiguousarray(values, dtype=np.float32)
+    sums = values.sum(axis=1, dtype=np.float64)
+    if values.size and (values.min() < -1e-6 or np.abs(sums - 1).max() > 1e-3):
+        raise TeacherUnusable(
+            f"the output is registered as probabilities, but a row sums to "
+            f"{sums[np.abs(sums - 1).argmax()]:.4g} and "
+            f"the smallest value is {values.min():.4g}; register output 'logits', or add a softmax to the model"
+        )
+    return np.log(np.maximum(values, np.float32(1e-12)), dtype=np.float32)

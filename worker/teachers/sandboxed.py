@@ -1,0 +1,201 @@
+"""Teachers that run in a process of their own: their graph is a stranger's program, and may do anything in time.
+
+ONNX graphs and exported programs can decide by the number of items what they do. One that answers the sample of a
+validation may ask for all memory, or never end, over a probe. Then this process ends, and the job goes on without it.
+"""
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from preceptor.contract.teachers import Modality, Teacher
+from service.core.errors import InvalidProbe, PreceptorError
+from service.sandbox.channel import Broken, Line
+from service.sandbox.fork_server import ForkServer
+from service.sandbox.limits import limit, limit_time
+
+from . import child_limits
+from .errors import TeacherUnusable, reason_of
+from .interface import Batch, Float32, Outputs, length
+from .loading import load_teacher
+from .wire import largest_outputs, of_batch, of_outputs, to_batch, to_outputs
+
+LOAD_SECONDS: Final = 120.0
+"""As long as a validation may take in all."""
+BATCH_SECONDS: Final = 300.0
+"""One forward pass of some dozens of items, on a slow and busy machine."""
+_MODULE: Final = "worker.teachers.sandboxed"
+_IMPORTED: Final = {
+    "onnx": "worker.teachers.sources.onnx.source",
+    "torch_export": "worker.teachers.sources.torch_export.source",
+}
+"""None of them starts a thread when it is imported: a process with threads cannot be forked safely."""
+_LARGEST_BATCH: Final = 2**31
+_GRACE: Final = 2.0
+_LONGEST: Final = 1000
+
+
+class TeacherApart:
+    """A loaded teacher in a child process. See `LoadedTeacher`.
+
+    Parameters
+    ----------
+    processes
+        Starts the child.
+    teacher, folder, device, threads
+        As for `load_teacher`.
+    memory_bytes
+        Cap on the child's address space; None: as `child.memory_for` says. There is none on a GPU, whose driver maps
+        all of its memory.
+    batch_seconds
+        The child is ended where one batch takes longer.
+
+    Raises
+    ------
+    TeacherUnusable
+        It cannot be loaded.
+    """
+
+    class_weights: Float32 | None = None
+
+    def __init__(
+        self,
+        processes: ForkServer,
+        teacher: Teacher,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        memory_bytes: int | None = None,
+        batch_seconds: float = BATCH_SECONDS,
+    ) -> None:
+        self.modality: Modality = teacher.modality
+        self._batch_seconds = batch_seconds
+        try:
+            self._process = processes.start(_MODULE, folder, imports=[_IMPORTED[teacher.source.kind]])
+        except Broken as error:
+            raise TeacherUnusable(f"{error} for the model; try later") from error
+        try:
+            head = self._ask(
+                {
+                    "teacher": teacher.model_dump(mode="json"),
+                    "folder": str(folder.absolute()),
+                    "device": device,
+                    "threads": threads,
+                    "memory": memory_bytes or child_limits.memory_for(folder),
+                    "seconds": int(batch_seconds) * (threads or os.cpu_count() or 1) + 5,
+                },
+                [],
+                LOAD_SECONDS,
+            )[0]
+            self.labels: list[str] | None = _names(head.get("labels"))
+            self.classes: int | None = _number(head.get("classes"))
+            self.parameters: int | None = _number(head.get("parameters"))
+        except BaseException:
+            self.close()
+            raise
+
+    def predict(self, batch: Batch) -> Outputs:
+        """Logits and features of every item of the batch.
+
+        Raises
+        ------
+        TeacherUnusable, InvalidProbe
+        """
+        answer = self._ask(*of_batch(batch), self._batch_seconds, items=length(batch))
+        try:
+            outputs = to_outputs(*answer)
+        except Broken as error:
+            raise TeacherUnusable(f"the model's process gave an answer that makes no sense ({error})") from error
+        self.classes = self.classes or outputs.logits.shape[-1]
+        return outputs
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.end()
+
+    def _ask(
+        self, head: dict[str, Any], parts: list[Any], seconds: float, *, items: int | None = None
+    ) -> tuple[dict[str, Any], list[bytearray]]:
+        """What the child says to a batch of `items`, or, where that is None, to the request to load its model."""
+        until = time.monotonic() + seconds
+        try:
+            self._process.line.send(head, parts, until=until)
+            told, answer = self._process.line.receive(largest_outputs(items or 0), until=until)
+        except TimeoutError:
+            self._process.end()
+            what = "load" if items is None else f"answer {items} items"
+            raise TeacherUnusable(
+                f"the model did not {what} within {seconds:g} seconds; register a smaller model"
+            ) from None
+        except Broken as error:
+            code = self._process.ended(_GRACE)
+            self._process.end()
+            if code is None:
+                raise TeacherUnusable(f"the model's process gave an answer that makes no sense ({error})") from error
+            raise TeacherUnusable(child_limits.epitaph(code, "loaded" if items is None else "ran")) from error
+        if "refused" in told:
+            kind = InvalidProbe if told.get("of") == "probe" else TeacherUnusable
+            raise kind(_printable(told["refused"]))
+        return told, answer
+
+
+def _names(value: object) -> list[str] | None:
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):  # pyright: ignore[reportUnknownVariableType]
+        return [str(name) for name in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return None
+
+
+def _number(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+def _printable(value: object) -> str:
+    return "".join(letter for letter in str(value)[:_LONGEST] if letter.isprintable())
+
+
+def answer(line: Line) -> None:
+    """The child: loads one teacher, then answers batch after batch until the line is closed."""
+    with suppress(Broken):
+        request, _ = line.receive(0)
+        on_gpu = _on_gpu(request["teacher"]["source"]["kind"], request["device"])
+        limit(None if on_gpu else request["memory"], written=child_limits.LARGEST_WRITTEN)
+        limit_time(request["seconds"])
+        folder = Path(request["folder"])
+        try:
+            loaded = load_teacher(
+                Teacher.model_validate(request["teacher"]),
+                folder,
+                device=request["device"],
+                threads=request["threads"],
+            )
+        except TeacherUnusable as error:
+            line.send({"refused": error.detail})
+            return
+        line.send({"labels": loaded.labels, "classes": loaded.classes, "parameters": loaded.parameters})
+        while True:
+            head, parts = line.receive(_LARGEST_BATCH)
+            limit_time(request["seconds"])
+            try:
+                said, outputs = of_outputs(loaded.predict(to_batch(head, parts)))
+            except InvalidProbe as error:
+                said, outputs = {"refused": error.detail, "of": "probe"}, []
+            except PreceptorError as error:
+                said, outputs = {"refused": error.detail}, []
+            except Exception as error:
+                said, outputs = {"refused": reason_of(error, folder, doing="run")}, []
+            line.send(said, outputs)
+
+
+def _on_gpu(kind: str, device: str) -> bool:
+    if device == "cpu":
+        return False
+    if kind == "onnx":
+        import onnxruntime
+
+        return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,1 @@
+"""ONNX models: the graph is checked as data before onnxruntime loads it."""

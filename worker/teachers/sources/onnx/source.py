@@ -1,0 +1,158 @@
+"""Teachers as ONNX models, run by onnxruntime. Torch is not needed and not imported."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from preceptor.contract.teachers import Modality, OnnxSource, Teacher
+
+from ...errors import TeacherUnusable
+from ...interface import Batch, Float32, Outputs
+from ...preprocessing.inputs import Preparation, as_logits
+from .graph_check import count_parameters, last_linear, read_model
+
+_FLOATS: Final[dict[str, Any]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}
+_INTEGERS: Final[dict[str, Any]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+
+
+def load(teacher: Teacher, folder: Path, *, device: str, threads: int | None) -> "OnnxTeacher":
+    """Load `model.onnx`.
+
+    Raises
+    ------
+    TeacherUnusable
+        The file is missing, broken, not self-contained, or its inputs do not fit the registered preprocessing.
+    """
+    path = folder / "model.onnx"
+    if not path.is_file():
+        raise TeacherUnusable("model.onnx is missing; upload it")
+    if not isinstance(teacher.source, OnnxSource):
+        raise TypeError(f"not an ONNX source: {teacher.source.kind}")
+    return OnnxTeacher(path, teacher.source, teacher.modality, device, threads)
+
+
+def _providers(device: str) -> list[str]:
+    available = onnxruntime.get_available_providers()
+    wants = device == "auto" or device.startswith("cuda")
+    if wants and "CUDAExecutionProvider" in available:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+class OnnxTeacher:
+    """A classifier in one ONNX file."""
+
+    labels: list[str] | None = None
+
+    def __init__(self, path: Path, source: OnnxSource, modality: Modality, device: str, threads: int | None) -> None:
+        self.modality: Modality = modality
+        self._output = source.output
+        self._prepare = Preparation(source.preprocessing, path.parent)
+        model = read_model(path)
+        self.parameters = count_parameters(model)
+        outputs = [output.name for output in model.graph.output]
+        self._logits = next((name for name in outputs if name in ("logits", "probabilities")), outputs[0])
+        self._features, self.class_weights = self._find_features(model, outputs)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.inter_op_num_threads = 1
+        options.use_deterministic_compute = True
+        options.log_severity_level = 4
+        # The parsed model is handed over, not the path: what was checked is what runs.
+        self._session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=_providers(device))
+        self._types = self._match_inputs()
+        shape = next(o for o in self._session.get_outputs() if o.name == self._logits).shape
+        known = shape[-1] if shape else None
+        self.classes: int | None = known if isinstance(known, int) else None
+
+    def _find_features(self, model: onnx.ModelProto, outputs: list[str]) -> tuple[str | None, Float32 | None]:
+        linear = last_linear(model, self._logits) if self._output == "logits" else None
+        if "features" in outputs:
+            return "features", linear[1] if linear and linear[0] == "features" else None
+        if linear is None:
+            return None, None
+        if linear[0] not in outputs:
+            model.graph.output.append(onnx.ValueInfoProto(name=linear[0]))
+        return linear
+
+    def _match_inputs(self) -> dict[str, tuple[str, Any]]:
+        """The graph's inputs: which prepared array feeds each, and as which type."""
+        present = {entry.name: entry for entry in self._session.get_inputs()}
+        wanted = self._prepare.names
+        by_name = set(present) == set(wanted)
+        if not by_name and not (len(present) == len(wanted) == 1):
+            raise TeacherUnusable(
+                f"the model has the inputs {sorted(present)}, the preprocessing makes {sorted(wanted)}; "
+                f"name them alike when you export, or correct preprocessing.inputs"
+            )
+        self._fixed_batch: int | None = None
+        pairs: dict[str, tuple[str, Any]] = {}
+        for name, entry in present.items():
+            array = name if by_name else wanted[0]
+            allowed = _INTEGERS if self.modality == "text" else _FLOATS
+            if entry.type not in allowed:
+                raise TeacherUnusable(
+                    f"the input {name!r} is a {entry.type}, the preprocessing makes {next(iter(allowed))}; "
+                    f"export the model with such an input"
+                )
+            self._check_shape(name, entry.shape)
+            pairs[name] = (array, allowed[entry.type])
+        return pairs
+
+    def _check_shape(self, name: str, shape: list[int | str | None]) -> None:
+        wanted = (None, *self._prepare.item_shape)
+        fits = len(shape) == len(wanted) and all(
+            given == own or not isinstance(given, int) or own is None
+            for given, own in zip(shape[1:], wanted[1:], strict=True)
+        )
+        if not fits:
+            shown = " x ".join("any" if n is None else str(n) for n in wanted)
+            given = " x ".join(str(n) if isinstance(n, int) else "any" for n in shape)
+            raise TeacherUnusable(
+                f"the input {name!r} is {given}, but the preprocessing makes {shown}; correct preprocessing "
+                f"(size, "
+                f"channels, layout, dimension) or export the model with that input"
+            )
+        if self.modality == "text" and isinstance(shape[1], int):
+            raise TeacherUnusable(
+                f"the input {name!r} takes texts of exactly {shape[1]} tokens; export it with a dynamic axis 1"
+            )
+        if isinstance(shape[0], int):
+            self._fixed_batch = shape[0]
+
+    def predict(self, batch: Batch) -> Outputs:
+        """Logits and the last linear layer's input for a batch."""
+        arrays = self._prepare.arrays(batch)
+        feed = {name: arrays[array].astype(kind, copy=False) for name, (array, kind) in self._types.items()}
+        wanted = [self._logits] + ([self._features] if self._features else [])
+        found = self._run(wanted, feed)
+        logits = as_logits(np.asarray(found[0], dtype=np.float32), self._output)
+        self.classes = self.classes or logits.shape[1]
+        features = np.asarray(found[1], dtype=np.float32) if self._features else None
+        if features is not None and features.ndim != 2:
+            features = None
+        return Outputs(logits, features)
+
+    def _run(self, wanted: list[str], feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        size = self._fixed_batch
+        total = len(next(iter(feed.values())))
+        if size is None or size == total:
+            return [np.asarray(value) for value in self._session.run(wanted, feed)]
+        # Exported for a fixed number of items: run so many at a time, the last chunk filled up by repetition.
+        chunks: list[list[NDArray[Any]]] = []
+        for begin in range(0, total, size):
+            rows = np.minimum(np.arange(begin, begin + size), total - 1)
+            chunks.append([np.asarray(v) for v in self._session.run(wanted, {k: a[rows] for k, a in feed.items()})])
+        return [np.concatenate(column)[:total] for column in zip(*chunks, strict=True)]
+
+    def close(self) -> None:
+        """Release the model's memory."""
+        del self._session
