@@ -12,7 +12,7 @@ from typing import Final, cast
 import redis
 from redis.exceptions import RedisError
 
-from service.core.jobs.queue import LANES
+from service.core.lanes import LANES
 from service.core.redis import keys
 from service.core.settings import Settings
 

@@ -10,7 +10,6 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from service import openapi
-from service.api.body_pace import BodyPace
 from service.core.async_helpers import ended
 from service.core.settings import Settings
 from service.core.state import State
@@ -18,7 +17,7 @@ from service.http import problems
 from service.http.route_methods import Methods
 from service.http.stream_limit import Streams
 from service.middleware.authentication import Authenticated, keys_are_asked_for
-from service.middleware.body_limits import BodyLimit
+from service.middleware.body_limits import BodyLimit, BodyPace
 from service.middleware.ended_jobs import Finished
 from service.middleware.host_check import KnownHosts
 from service.middleware.overload import Admission

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from service.core.errors import PreceptorError, StateUnavailable
-from service.core.jobs.queue import LANE_OF_KIND, LANES
+from service.core.lanes import LANE_OF_KIND, LANES
 from service.core.redis.counters import BUCKETS, COUNTERS, SECONDS_BUCKET, SECONDS_SUM, Labels
 from service.core.redis.server_info import RedisServer, try_a_write
 from service.core.state import State

@@ -10,7 +10,7 @@ from typing import Final
 
 from preceptor.contract.health import Check
 from service.core.errors import PreceptorError
-from service.core.jobs.queue import LANES, Lane
+from service.core.lanes import LANES, Lane
 from service.core.redis.server_info import RedisServer, try_a_write
 from service.core.state import State
 

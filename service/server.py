@@ -11,7 +11,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.api.crowded import Crowded
+from service.middleware.overload import Crowded
 
 
 def protocol(head_seconds: float, most: int) -> type[H11Protocol]:

@@ -7,23 +7,28 @@ import sys
 import tempfile
 from typing import Final
 
-from service.core.jobs.queue import LANES, Lane
+from service.core.lanes import LANES, Lane
 from service.core.logging_config import configure
 from service.core.settings import Settings
 from service.core.state import State
 from service.core.tracing_export import TelemetryMissing, switch_on
 
-from .device_missing import DeviceMissing
-
 _MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
+
+
+class Misconfigured(Exception):
+    """The worker cannot start with these settings."""
 
 
 async def _serve(settings: Settings, lane: Lane) -> None:
     from worker.jobs.consumer import Consumer
     from worker.jobs.tasks import tasks_of  # imports torch; after the arguments were read
-    from worker.teachers.sources.torch_device import require_device
+    from worker.teachers.sources.torch_device import DeviceMissing, require_device
 
-    require_device(settings.device)
+    try:
+        require_device(settings.device)
+    except DeviceMissing as error:
+        raise Misconfigured(str(error)) from error
     async with State(settings) as state:
         tempfile.tempdir = str(state.workplace)  # What libraries leave there goes when this process is killed.
         consumer = Consumer(state, lane, tasks_of(settings, lane))
@@ -47,7 +52,7 @@ def main() -> int:
         return _MISCONFIGURED
     try:
         asyncio.run(_serve(settings, arguments.lane))
-    except DeviceMissing as error:
+    except Misconfigured as error:
         print(error, file=sys.stderr)
         return _MISCONFIGURED
     finally:

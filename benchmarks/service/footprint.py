@@ -7,7 +7,7 @@ from typing import Any, cast
 import redis
 
 from service.cli.dev_stack import Stack
-from service.core.jobs.queue import LANES
+from service.core.lanes import LANES
 from service.core.redis import keys
 
 from .stage import redis_pid, resident

@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import IO, Final, Self
 
 from service.core.errors import StateUnavailable
-from service.core.jobs.queue import LANES
+from service.core.lanes import LANES
 from service.core.private_files import private_folder
 from service.core.redis.embedded import EmbeddedRedis
 from service.core.settings import Settings

@@ -9,6 +9,8 @@ import hmac
 import secrets
 import time
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -20,6 +22,25 @@ from preceptor.contract.ids import is_id, new_id
 from .errors import StoreFull, StoreUnavailable
 from .storage.damaged_objects import readable
 from .storage.object_store import Store
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request: an API key, or the subject of tokens.
+
+    Attributes
+    ----------
+    max_jobs
+        Most jobs without an end that the caller may have; 0 for no limit.
+    """
+
+    key: str
+    max_jobs: int
+
+
+CALLER: Final[ContextVar[Caller | None]] = ContextVar("caller", default=None)
+"""None where the service asks for no keys."""
+
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "admin")

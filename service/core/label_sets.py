@@ -2,7 +2,7 @@
 
 from preceptor.contract.base import now
 from preceptor.contract.labels import LabelSet, LabelSetBody
-from service.state.aside import aside
+from service.core.async_helpers import aside
 
 from .errors import NotFound
 from .state import State

@@ -17,20 +17,20 @@ from preceptor.contract.distillations import Student
 from preceptor.contract.labels import LabelSet
 from preceptor.contract.probes import Probe
 from preceptor.contract.teachers import Teacher
+from service.core.private_files import Workplace, remove_abandoned
 from service.sandbox.fork_server import ForkServer
-from service.state.workplace import Workplace, remove_abandoned
 
 from .api_keys import ApiKeys
 from .async_helpers import ended
 from .errors import StateUnavailable, StoreFull, StoreUnavailable
-from .jobs import scripts
 from .jobs.document_cache import Recent
 from .jobs.events import EventLog
 from .jobs.idempotency import Idempotency
 from .jobs.jobs import Jobs
-from .jobs.queue import Lane, Lanes
+from .jobs.queue import Lanes
 from .jobs.submission_limit import Intake
 from .jobs.unfinished_validations import Verdicts
+from .lanes import Lane
 from .private_files import close_to_others, private_folder
 from .redis import keys
 from .redis.blob_cache import Cache
@@ -42,6 +42,27 @@ from .settings import Settings
 from .storage.documents import Records
 from .storage.object_store import Store
 from .webhooks.webhooks import Webhooks
+
+# KEYS: expiring. ARGV: how many at most.
+_PURGE: Final = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local keys = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
+for _, key in ipairs(keys) do
+  redis.call('UNLINK', key)
+  redis.call('ZREM', KEYS[1], key)
+end
+return #keys
+"""
+
+# KEYS: rebuilding, marker. ARGV: the mark set before. Whether the index is whole: nothing was flushed since.
+_REBUILT: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[2], ARGV[1])
+return 1
+"""
+
 
 _REBUILD_SECONDS: Final = 15
 """A rebuilder that is silent for so long is dead, and another may begin."""
@@ -92,8 +113,8 @@ class State:
         self._workplace: Workplace | None = None
         self._reaped = 0.0
         self._trusted_from = 0.0
-        self._rebuilt = self.client.register_script(scripts.REBUILT)
-        self._purge = self.client.register_script(scripts.PURGE)
+        self._rebuilt = self.client.register_script(_REBUILT)
+        self._purge = self.client.register_script(_PURGE)
 
     @property
     def scratch(self) -> Path:

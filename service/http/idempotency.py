@@ -11,11 +11,11 @@ from pydantic import BaseModel
 
 from preceptor.contract.ids import new_id
 from preceptor.contract.versions import stored_form
+from service.core.api_keys import CALLER
+from service.core.async_helpers import LARGE, aside
 from service.core.errors import Conflict, NotFound, PreceptorError, StateUnavailable
 from service.core.jobs.idempotency import StoredAnswer
 from service.core.state import State
-from service.state.aside import LARGE, aside
-from service.state.caller import CALLER
 
 from .bodies import announced_length
 from .validation_messages import KEY_PATTERN

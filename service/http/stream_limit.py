@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.core.api_keys import CALLER
 from service.core.errors import TooManyStreams
-from service.state.caller import CALLER
 
 
 class Streams:

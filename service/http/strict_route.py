@@ -9,8 +9,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from preceptor.contract.problem import FieldError
+from service.core.async_helpers import LARGE, aside
 from service.core.errors import InvalidRequest, UnsupportedType
-from service.state.aside import LARGE, aside
 
 from .bodies import refuse_encoding
 from .strict_json import parsed

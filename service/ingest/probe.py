@@ -11,9 +11,8 @@ from service.core.errors import InvalidProbe, TooLarge
 from service.core.settings import Settings
 from service.core.storage.probe_file import ProbeWriter
 
-from .expansion import MAX_RATIO, expands_too_far
 from .images import check_picture
-from .items import Item, Stream
+from .items import MAX_RATIO, Item, Stream, expands_too_far
 from .labels import classes_of
 from .readers.formats import READERS, found_format
 

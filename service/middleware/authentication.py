@@ -9,14 +9,13 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope as Connection, Send
 
-from service.core.api_keys import ApiKeys, Scope
+from service.core.api_keys import CALLER, ApiKeys, Caller, Scope
 from service.core.errors import Forbidden, MalformedRequest, PreceptorError, Unauthenticated
 from service.core.settings import Settings
 from service.core.state import State
 from service.http import problems
 from service.network.egress import is_loopback
 from service.oidc.optional import looks_like_token
-from service.state.caller import CALLER, Caller
 
 if TYPE_CHECKING:
     from service.oidc.tokens import Tokens

@@ -3,13 +3,22 @@
 import re
 import time
 import uuid
-from typing import Any
+from typing import Any, Final
 
 import structlog
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.metrics import REQUESTS, SECONDS
 from service.core import tracing
+
+REQUESTS: Final = Counter("preceptor_http_requests_total", "HTTP requests", ["method", "route", "status"])
+SECONDS: Final = Histogram(
+    "preceptor_http_request_seconds",
+    "Time to the first byte of an answer",
+    ["method", "route"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+
 
 log = structlog.stdlib.get_logger("service.access")
 _PROBED = ("/health", "/metrics")

@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 
 import httpcore2
 
-from service.guarded_network import GuardedNetwork
-from service.network.egress import Egress, Refused, Resolve, Resolver, unprotected
+from service.network.egress import Egress, GuardedNetwork, Refused, Resolve, Resolver, unprotected
 
 LARGEST: Final = 512 * 1024
 """Bytes of one document. A key with its certificates takes about 5 KiB."""

@@ -7,11 +7,10 @@ from typing import Any, Final, Self
 
 import structlog
 
-from service.core.api_keys import SCOPES, Scope
+from service.core.api_keys import SCOPES, Caller, Scope
 from service.core.errors import Unauthenticated
 from service.core.settings import Settings, listed
 from service.network.egress import Egress
-from service.state.caller import Caller
 
 from .fetch import Documents
 from .issuer_keys import IssuerKeys

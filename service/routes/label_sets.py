@@ -8,6 +8,7 @@ from preceptor.contract.ids import LABEL_SET, LabelSetId
 from preceptor.contract.labels import LabelSet, LabelSetBody
 from preceptor.contract.page import Page
 from service.core import label_sets as actions
+from service.core.async_helpers import aside
 from service.core.errors import NotFound
 from service.core.state import State
 from service.http.dependencies import StateOf
@@ -15,7 +16,6 @@ from service.http.idempotency import OnceOf, form_of
 from service.http.problems import problems
 from service.http.responses import Cursor, IfNoneMatch, Limit, conditional, document, page
 from service.http.strict_route import StrictRoute
-from service.state.aside import aside
 
 router = APIRouter(prefix="/v1/label-sets", tags=["label sets"], route_class=StrictRoute)
 

@@ -1,18 +1,59 @@
 """Posts one message to an address that comes from outside: only where that may lead, only for so long."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import ssl
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import httpcore2
 
-from service.guarded_network import GuardedNetwork
-from service.network.egress import Egress, Refused, Resolve, Resolver
+from service.core.webhooks.stored import KEY_PREFIX
+from service.network.egress import Egress, GuardedNetwork, Refused, Resolve, Resolver
 
-from .retry_after import seconds_of
+
+def signatures(secrets: Iterable[str], id: str, timestamp: int, body: bytes) -> str:
+    """The value of `webhook-signature`: one signature for each secret. A receiver takes any that it can verify."""
+    return " ".join(signature(secret, id, timestamp, body) for secret in secrets)
+
+
+def signature(secret: str, id: str, timestamp: int, body: bytes) -> str:
+    """The signature with one secret.
+
+    Parameters
+    ----------
+    secret
+        `whsec_` and the base64 of the key.
+    timestamp
+        Unix seconds of this attempt; receivers refuse old ones.
+    """
+    key = base64.b64decode(secret.removeprefix(KEY_PREFIX))
+    signed = f"{id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+
+
+_MOST_DIGITS: Final = 9
+"""Of seconds: nobody waits for longer, and an answer must not choose how large a number is made of it."""
+
+
+def seconds_of(value: str, now: datetime) -> float | None:
+    """The pause that is asked for, 0 where it is over; None where the text is nothing of the kind."""
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text) if len(text) <= _MOST_DIGITS else None
+    try:
+        moment = parsedate_to_datetime(text)
+        # A date without a zone is in GMT, as all dates of HTTP.
+        return max((moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds(), 0.0)
+    except (ValueError, OverflowError):
+        return None
+
 
 TIMEOUT_SECONDS: Final = 15.0
 """For everything: the name, the connection, TLS, the request, the answer."""

@@ -12,7 +12,7 @@ import httpx2
 import redis
 
 from preceptor.contract.versions import CONTRACT
-from service.core.jobs.queue import LANES
+from service.core.lanes import LANES
 from service.core.redis import keys
 
 from .deployment import Deployment

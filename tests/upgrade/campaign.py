@@ -12,7 +12,7 @@ import redis
 
 from preceptor import Client
 from preceptor.contract.jobs import JobStatus
-from service.core.jobs.queue import LANES
+from service.core.lanes import LANES
 from service.core.redis import keys
 from tests import digits_zoo
 

@@ -6,8 +6,8 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -19,13 +19,48 @@ from preceptor.contract.jobs import JobKind
 from preceptor.contract.versions import CONTRACT
 from service.core.async_helpers import ended
 from service.core.errors import PreceptorError, StateUnavailable, StoreFull, StoreUnavailable, TimeLimit, WorkerLost
-from service.core.jobs.queue import Lane, docket_of
+from service.core.jobs.queue import docket_of
+from service.core.lanes import Lane
 from service.core.state import State
 
 from .context import JobContext, Outcome, Stopped
 from .metrics import WorkerFigures
-from .solitude import Solitude
 from .tracing import trace_stages, traced_delivery
+
+
+class Solitude:
+    """A shared and an exclusive way in. Whoever wants to be alone goes before those who come later."""
+
+    def __init__(self) -> None:
+        self._door = asyncio.Lock()
+        self._inside = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def open_to(self, *, alone: bool) -> bool:
+        """Whether one can enter at once."""
+        return not self._door.locked() and (self._inside == 0 or not alone)
+
+    @asynccontextmanager
+    async def together(self) -> AsyncGenerator[None]:
+        """Be inside with others."""
+        async with self._door:
+            self._inside += 1
+            self._empty.clear()
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if self._inside == 0:
+                self._empty.set()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        """Wait until all have left, let nobody in, be inside."""
+        async with self._door:
+            await self._empty.wait()
+            yield
+
 
 Task = Callable[[JobContext, dict[str, Any]], Awaitable[BaseModel]]
 PASSING: Final = (StateUnavailable, StoreUnavailable, StoreFull)

@@ -16,7 +16,7 @@ from preceptor.contract.recommendations import RecommendationResult, Timings
 from preceptor.contract.validations import ValidationResult
 from preceptor.contract.versions import CONTRACT
 from service.core.errors import StateUnavailable
-from service.core.jobs.queue import Lane
+from service.core.lanes import Lane
 from service.core.redis.counters import BUCKETS, SECONDS_BUCKET, SECONDS_SUM, WorkerReport, field_of
 from service.core.state import State
 from worker.transport.tally import SOLVED

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from service.core import tracing
 from service.core.errors import StateUnavailable
-from service.core.jobs.queue import Lane
+from service.core.lanes import Lane
 
 from .context import JobContext
 

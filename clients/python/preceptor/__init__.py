@@ -8,13 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from .aio.client import AsyncClient as AsyncClient
-    from .aio.jobs import (
-        AsyncDistillationJob as AsyncDistillationJob,
-        AsyncRecommendationJob as AsyncRecommendationJob,
-        AsyncValidationJob as AsyncValidationJob,
-    )
-    from .client import Client as Client
+    from .client import AsyncClient as AsyncClient, Client as Client
     from .core.teacher_folder import TeacherFolder as TeacherFolder
     from .core.transfer import Transfer as Transfer
     from .errors import (
@@ -45,16 +39,19 @@ if TYPE_CHECKING:
         WaitTimeoutError as WaitTimeoutError,
     )
     from .resources.jobs import (
+        AsyncDistillationJob as AsyncDistillationJob,
+        AsyncRecommendationJob as AsyncRecommendationJob,
+        AsyncValidationJob as AsyncValidationJob,
         DistillationJob as DistillationJob,
         RecommendationJob as RecommendationJob,
         ValidationJob as ValidationJob,
     )
 
 _HOMES: Final = {
-    "AsyncClient": "aio.client",
-    "AsyncDistillationJob": "aio.jobs",
-    "AsyncRecommendationJob": "aio.jobs",
-    "AsyncValidationJob": "aio.jobs",
+    "AsyncClient": "client",
+    "AsyncDistillationJob": "resources.jobs",
+    "AsyncRecommendationJob": "resources.jobs",
+    "AsyncValidationJob": "resources.jobs",
     "Client": "client",
     "DistillationJob": "resources.jobs",
     "RecommendationJob": "resources.jobs",

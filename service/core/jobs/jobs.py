@@ -13,14 +13,14 @@ from pydantic import BaseModel
 from preceptor.contract.base import now
 from preceptor.contract.jobs import JobKind, JobStatus, JobSummary
 from preceptor.contract.versions import stored_form
-from service.state.caller import CALLER
+from service.core.api_keys import CALLER
 
 from .. import tracing
 from ..errors import QueueFull, QuotaReached, StateUnavailable
+from ..lanes import LANE_OF_KIND, Lane
 from ..redis import keys
 from ..redis.client import translated
 from ..storage.documents import encode_cursor, page_of_ids
-from .queue import LANE_OF_KIND, Lane
 from .recovery import Recovery
 from .stored import JOBS, StoredRequest, cancel_key, folder, request_key, summary_of
 

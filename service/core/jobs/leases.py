@@ -10,11 +10,11 @@ from preceptor.contract.jobs import JobStatus
 from preceptor.contract.problem import Problem
 from preceptor.contract.versions import CONTRACT
 
+from ..lanes import Lane, lane_of
 from ..redis import keys
 from ..redis.client import translated
 from ..storage.documents import order_member
 from . import scripts
-from .queue import Lane, lane_of
 from .records import JobRecords
 from .stored import StoredOutcome, checkpoint_key, delivery_folder, folder, order_keys, result_key, student_key
 

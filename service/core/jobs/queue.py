@@ -6,26 +6,11 @@ Only job ids travel through a lane: docket pickles its arguments.
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Final, Literal
 
 from docket import Docket
 
-from preceptor.contract.ids import DISTILLATION
-
+from ..lanes import LANES, Lane
 from ..redis import keys
-
-Lane = Literal["recommend", "distill"]
-LANES: Final[tuple[Lane, ...]] = ("recommend", "distill")
-LANE_OF_KIND: Final[dict[str, Lane]] = {
-    "recommendation": "recommend",
-    "validation": "recommend",
-    "distillation": "distill",
-}
-
-
-def lane_of(job_id: str) -> Lane:
-    """The lane of a job, from its id."""
-    return "distill" if job_id.startswith(f"{DISTILLATION}_") else "recommend"
 
 
 async def run_job(job_id: str) -> None:

@@ -16,9 +16,10 @@ from preceptor.contract.jobs import JobKind, JobStatus, JobSummary
 from preceptor.contract.recommendations import RecommendationBody
 from preceptor.contract.validations import ValidationBody
 from preceptor.contract.versions import full_form
-from service.state.one_by_one import OneByOne
+from service.core.async_helpers import OneByOne
 
 from ..errors import PreceptorError
+from ..lanes import Lane
 from ..redis import keys
 from ..redis.client import RedisClient, translated
 from ..settings import Settings
@@ -26,7 +27,7 @@ from ..storage.damaged_objects import readable
 from ..storage.object_store import Store
 from . import scripts
 from .document_cache import Recent
-from .queue import Lane, Lanes
+from .queue import Lanes
 from .stored import (
     StoredOutcome,
     StoredRequest,

@@ -4,12 +4,12 @@ from typing import Any, Final, Literal, cast
 
 from preceptor.contract.jobs import JobStatus, JobSummary
 
+from ..lanes import LANE_OF_KIND, LANES, Lane
 from ..redis import keys
 from ..redis.client import translated
 from ..storage.damaged_objects import readable
 from . import scripts
 from .leases import Deliveries
-from .queue import LANE_OF_KIND, LANES, Lane
 from .stored import (
     JOBS,
     StoredOutcome,

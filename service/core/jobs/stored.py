@@ -8,9 +8,9 @@ from pydantic import BaseModel
 from preceptor.contract.jobs import JobKind, JobStatus, JobSummary, Progress
 from preceptor.contract.problem import Problem
 
+from ..lanes import lane_of
 from ..redis import keys
 from ..storage.documents import order_member
-from .queue import lane_of
 
 JOBS: Final = "jobs"
 

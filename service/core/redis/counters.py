@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from preceptor.contract.jobs import JobStatus
 
-from ..jobs.queue import LANE_OF_KIND, LANES, Lane
+from ..lanes import LANE_OF_KIND, LANES, Lane
 from . import keys
 from .client import RedisClient, translated
 

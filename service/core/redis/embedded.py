@@ -5,10 +5,13 @@ survives the death of whoever started it, so that a killed service loses nothing
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +22,68 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from service.state.socket_folder import make_socket_folder, socket_of
-
 from ..errors import StateUnavailable
 from ..private_files import UMASK, private_folder
+
+_LONGEST: Final = 100
+"""Bytes; a unix socket's path is limited to 107."""
+
+_NAME: Final = "redis.sock"
+
+
+def socket_of(folder: Path) -> Path:
+    """Path of the socket for a server whose files lie in a folder.
+
+    In the folder where that is short enough; else in a folder of its own, below `XDG_RUNTIME_DIR` where that is ours,
+    or else below the folder for temporary files. Nothing is made.
+    """
+    socket = folder / _NAME
+    if _fits(socket):
+        return socket
+    name = f"preceptor-{os.geteuid()}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if runtime.is_absolute() and reason_against(runtime) is None and _fits(runtime / name / _NAME):
+        return runtime / name / _NAME
+    return Path(tempfile.gettempdir()) / name / _NAME
+
+
+def make_socket_folder(folder: Path) -> None:
+    """Make the socket's own folder, or see that the one there is fit to be trusted.
+
+    Raises
+    ------
+    StateUnavailable
+        It is not.
+    """
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        reason = reason_against(folder)
+    except OSError as error:
+        reason = str(error)
+    if reason is not None:
+        raise StateUnavailable(
+            f"The embedded Redis needs {folder} for its socket, and cannot trust it: {reason}. Remove it, or set "
+            "XDG_RUNTIME_DIR to a folder that only you can open, or PRECEPTOR_DATA to a shorter path"
+        )
+
+
+def reason_against(folder: Path) -> str | None:
+    """Why a folder is not for our own user alone; None where it is."""
+    try:
+        found = folder.lstat()
+    except OSError as error:
+        return str(error)
+    if not stat.S_ISDIR(found.st_mode):
+        return "it is a link or a file"
+    if found.st_uid != os.geteuid():
+        return f"it belongs to user {found.st_uid}"
+    mode = stat.S_IMODE(found.st_mode)
+    return None if mode == 0o700 else f"its mode is {mode:04o}, not 0700"
+
+
+def _fits(socket: Path) -> bool:
+    return len(os.fsencode(socket)) <= _LONGEST
+
 
 _START_SECONDS: Final = 20.0
 _STARTS: Final = 3

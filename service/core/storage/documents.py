@@ -7,16 +7,61 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
+from redis.commands.core import AsyncScript
 
 from preceptor.contract.base import Moment
-from service.state.portion import BYTES, Portions
 
 from ..errors import Conflict, InvalidRequest, StateUnavailable
-from ..jobs import scripts
 from ..redis import keys as redis_keys
 from ..redis.client import RedisClient, translated
 from .damaged_objects import readable
 from .object_store import Store
+
+# KEYS: revision, changes. ARGV: document id.
+_CHANGED: Final = """
+redis.call('ZREM', KEYS[2], ARGV[1])  -- A full Redis lets what follows pass: a document can be removed.
+redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[1]), ARGV[1])
+"""
+
+
+BYTES: Final = 4 * 2**20
+"""Of the documents on one page, and of those that are read at once. One document is always read, whatever its size."""
+
+# KEYS: hash of documents. ARGV: bytes, id, ...
+_PORTION: Final = """
+local found, size = {}, 0
+for place = 2, #ARGV do
+  local text = redis.call('HGET', KEYS[1], ARGV[place])
+  if text then
+    size = size + #text
+    if place > 2 and size > tonumber(ARGV[1]) then break end
+  end
+  found[place - 1] = text
+end
+return found
+"""
+
+
+class Portions:
+    """Reads the first documents of a list of ids, as many as fit.
+
+    Parameters
+    ----------
+    key
+        The hash that holds the documents.
+    """
+
+    def __init__(self, client: RedisClient, key: str) -> None:
+        self._key = key
+        self._script: AsyncScript = client.register_script(_PORTION)
+
+    async def first(self, ids: list[str]) -> list[str | None]:
+        """The texts of the first of these ids, at least one; None for a document that is not there."""
+        if not ids:
+            return []
+        with translated():
+            return cast("list[str | None]", await cast(Any, self._script)(keys=[self._key], args=[BYTES, *ids]))
+
 
 Collection = Literal["teachers", "probes", "label-sets", "students", "audits", "webhooks"]
 COLLECTIONS: Final[tuple[Collection, ...]] = ("teachers", "probes", "label-sets", "students", "audits", "webhooks")
@@ -271,7 +316,7 @@ class Records(Generic[DocumentT]):
         return present, ids
 
     def _note(self, pipeline: Any, id: str) -> None:
-        pipeline.eval(scripts.CHANGED, 2, redis_keys.revision(self.collection), redis_keys.changes(self.collection), id)
+        pipeline.eval(_CHANGED, 2, redis_keys.revision(self.collection), redis_keys.changes(self.collection), id)
 
     @asynccontextmanager
     async def lock(self, id: str) -> AsyncGenerator[None]:

@@ -22,7 +22,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import ObjectStore, from_url
 
-from service.state.workplace import Workplace, remove_abandoned
+from service.core.private_files import Workplace, remove_abandoned
 
 from ..errors import NotFound, StoreFull, StoreUnavailable
 from ..failure_log import tell_cause

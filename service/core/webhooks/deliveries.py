@@ -10,12 +10,32 @@ from preceptor.contract.ids import MESSAGE, content_id
 from preceptor.contract.jobs import JobSummary
 from preceptor.contract.webhooks import WebhookDelivery, WebhookEvent, WebhookJob, WebhookMessage
 
-from ..jobs import scripts
 from ..redis import keys
 from ..redis.client import RedisClient, translated
 from ..storage.damaged_objects import readable
 from ..storage.documents import encode_cursor, order_member, page_of_ids
 from ..storage.object_store import Store
+
+# KEYS: due. ARGV: how many at most, lease ms. Whoever takes a delivery has it until its lease runs out.
+_CLAIM: Final = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local members = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
+for _, member in ipairs(members) do redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), member) end
+return {now + tonumber(ARGV[2]), members}
+"""
+
+# KEYS: due. ARGV: member, end of the lease, next time or ''. Refused where another has taken the delivery since.
+_UNCLAIM: Final = """
+if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '0') ~= tonumber(ARGV[2]) then return 0 end
+if ARGV[3] == '' then
+  redis.call('ZREM', KEYS[1], ARGV[1])
+else
+  redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+end
+return 1
+"""
+
 
 KEPT_MS: Final = 30 * 24 * 3600 * 1000
 """A delivery is kept for so long, counted from the job's end."""
@@ -52,8 +72,8 @@ class WebhookDeliveries:
     def __init__(self, store: Store, client: RedisClient) -> None:
         self._store = store
         self._client = client
-        self._claim: AsyncScript = client.register_script(scripts.CLAIM)
-        self._unclaim: AsyncScript = client.register_script(scripts.UNCLAIM)
+        self._claim: AsyncScript = client.register_script(_CLAIM)
+        self._unclaim: AsyncScript = client.register_script(_UNCLAIM)
 
     async def create(self, webhook: str, message: WebhookMessage) -> WebhookDelivery:
         """A delivery that is due at once; where it was made before, as it stands."""

@@ -11,8 +11,7 @@ from typing import Final, NamedTuple
 from service.core.errors import InvalidProbe, TooLarge, UnsupportedType
 from service.core.settings import Settings
 
-from ..expansion import expands_too_far
-from ..items import Item, RawItem, RawLabel, Stream, shown
+from ..items import Item, RawItem, RawLabel, Stream, expands_too_far, shown
 from .zip_archive import exactly, member, opened
 
 _PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")

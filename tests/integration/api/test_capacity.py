@@ -8,7 +8,7 @@ from preceptor import Client
 from service.app import create_app
 from service.core.settings import Settings
 from service.core.state import State
-from service.state import portion
+from service.core.storage import documents
 
 from .test_resources import ONNX, labelled_probe
 
@@ -59,7 +59,7 @@ def test_a_page_ends_where_it_would_get_too_long(
     state: State = app.state.preceptor
     state.label_sets.most = 0
     monkeypatch.setattr("service.core.storage.documents.BYTES", 5000)
-    monkeypatch.setattr(portion, "BYTES", 2000)
+    monkeypatch.setattr(documents, "BYTES", 2000)
     made = [
         http.post("/v1/label-sets", json={"labels": [f"{number} {place:03d}" for place in range(size)]}).json()["id"]
         for number, size in enumerate([2, 100, 100, 2000, 2, 2, 2, 100])

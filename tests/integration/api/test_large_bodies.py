@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from service.core import async_helpers
 from service.http import strict_route
-from service.state import aside
 
 WIDE = {"labels": ["cat", "dog"], "embeddings": [[0.125] * 4096, [0.25] * 4096]}
 
@@ -29,7 +29,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 def padded(body: dict[str, Any]) -> str:
     """The same JSON, longer than what is read at once."""
-    return json.dumps(body) + " " * aside.LARGE
+    return json.dumps(body) + " " * async_helpers.LARGE
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_it_makes_no_difference_to_the_answer(
 def test_what_is_no_json_is_refused_there_too(http: httpx2.Client, threads: set[str]) -> None:
     for text in ("{", '{"a": NaN}', '{"a": 1, "a": 1}'):
         answer = http.post(
-            "/v1/label-sets", content=" " * aside.LARGE + text, headers={"Content-Type": "application/json"}
+            "/v1/label-sets", content=" " * async_helpers.LARGE + text, headers={"Content-Type": "application/json"}
         )
         assert answer.status_code == 400
     assert threads

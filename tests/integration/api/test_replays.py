@@ -111,8 +111,8 @@ def test_a_registration_that_a_quota_refuses_leaves_no_teacher(settings: Setting
     from preceptor.contract.ids import TEACHER
     from preceptor.contract.teachers import PredictionsSource, TeacherBody
     from service.actions import teachers
+    from service.core.api_keys import CALLER, Caller
     from service.core.errors import QuotaReached
-    from service.state.caller import CALLER, Caller
 
     async def work(state: State) -> None:
         token = CALLER.set(Caller("someone", max_jobs=max_jobs))

@@ -12,8 +12,7 @@ import pytest
 import redis
 
 from service.core.errors import StateUnavailable
-from service.core.redis.embedded import EmbeddedRedis
-from service.state.socket_folder import socket_of
+from service.core.redis.embedded import EmbeddedRedis, socket_of
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from preceptor.contract.problem import Problem
 from preceptor.contract.recommendations import RecommendationBody
 from service.core.errors import StateUnavailable, StoreUnavailable
 from service.core.jobs import stored as documents
-from service.core.jobs.queue import lane_of
+from service.core.lanes import lane_of
 from service.core.redis import keys
 from service.core.settings import Settings
 from service.core.state import State

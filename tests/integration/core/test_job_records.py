@@ -12,7 +12,7 @@ from preceptor.contract.problem import Problem
 from preceptor.contract.recommendations import RecommendationBody
 from service.core.errors import QueueFull
 from service.core.jobs.events import ends
-from service.core.jobs.queue import lane_of
+from service.core.lanes import lane_of
 from service.core.redis import keys
 from service.core.settings import Settings
 from service.core.state import State

@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from preceptor.contract.ids import DISTILLATION, RECOMMENDATION, new_id
-from service.core.jobs.queue import LANES, Lanes, lane_of
+from service.core.jobs.queue import Lanes
+from service.core.lanes import LANES, lane_of
 
 pytestmark = pytest.mark.anyio
 

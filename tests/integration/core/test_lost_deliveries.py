@@ -12,7 +12,7 @@ from service.core.redis import keys
 from service.core.settings import Settings
 from service.core.state import State
 from worker.jobs.context import JobContext, Stopped
-from worker.jobs.handing_over import hand_over
+from worker.jobs.distill import hand_over
 
 pytestmark = pytest.mark.anyio
 REQUEST = RecommendationBody.model_validate({"student": {"labels": ["cat", "dog"]}})

@@ -11,11 +11,11 @@ from pydantic import BaseModel
 from preceptor.contract.ids import DISTILLATION, RECOMMENDATION, new_id
 from preceptor.contract.jobs import JobStatus, Priority
 from preceptor.contract.recommendations import RecommendationBody
-from service.core.jobs.queue import lane_of
+from service.core.api_keys import CALLER, Caller
+from service.core.lanes import lane_of
 from service.core.redis import keys
 from service.core.settings import Settings
 from service.core.state import State
-from service.state.caller import CALLER, Caller
 from worker.jobs.consumer import Consumer
 from worker.jobs.context import JobContext
 

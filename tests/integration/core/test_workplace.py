@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.state.workplace import Workplace
+from service.core.private_files import Workplace
 
 _KILLED = """
 import sys

@@ -12,8 +12,7 @@ from onnx import helper
 from preceptor.contract.teachers import Teacher, TeacherStatus
 from service.sandbox.child_process import environment
 from worker.teachers import child_limits
-from worker.teachers.isolated import validate_isolated
-from worker.teachers.validation import validate_teacher
+from worker.teachers.validation import validate_isolated, validate_teacher
 
 LABELS = ["cat", "dog", "fox"]
 SOURCE = {"kind": "onnx", "preprocessing": {"modality": "features", "dimension": 6}}

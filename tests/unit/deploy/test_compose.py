@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.core.api_keys import ApiKeys
-from service.core.jobs.queue import LANES
+from service.core.lanes import LANES
 from service.core.settings import Settings
 from service.core.storage.object_store import Store
 from service.middleware.authentication import UnsafeAddress, keys_are_asked_for

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from deploy import healthcheck
-from service.core.jobs.queue import LANES
+from service.core.lanes import LANES
 from service.core.redis import keys
 from service.core.settings import Settings
 

@@ -12,7 +12,6 @@ from preceptor.contract.distillations import EpochMetrics
 from preceptor.contract.losses import TransportLoss
 from preceptor.contract.training import Training
 from tests.kept_checkpoint import Kept
-from worker.distillation.batches import LABELLED, chosen
 from worker.distillation.evaluation.measures import predict
 from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.losses import Evidence, LossTerm
@@ -21,7 +20,7 @@ from worker.distillation.schedule import Plan, plan_for, share_of_peak
 from worker.distillation.students import Surroundings
 from worker.distillation.students.mlp import MlpBlueprint
 from worker.distillation.training.checkpoints import Ledger, as_tensor, from_tensor
-from worker.distillation.training.step import Material
+from worker.distillation.training.step import LABELLED, Material, chosen
 from worker.distillation.training.trainer import TrainingStopped, train
 
 

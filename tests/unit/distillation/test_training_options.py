@@ -14,8 +14,6 @@ from preceptor.contract.losses import FeaturesLoss, TransportLoss
 from preceptor.contract.training import EarlyStopping, Training
 from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
-from worker.distillation.batches import parts_of
-from worker.distillation.embedding import EmbeddingProbe
 from worker.distillation.evaluation.measures import Agreement, Exam, predict
 from worker.distillation.inputs import Recipe, TeacherSignal
 from worker.distillation.losses import FAMILIES, Evidence
@@ -27,7 +25,7 @@ from worker.distillation.students import Surroundings
 from worker.distillation.students.mlp import MlpBlueprint
 from worker.distillation.training.checkpoints import Ledger
 from worker.distillation.training.devices import Accelerated, Machine, machine_for
-from worker.distillation.training.step import Course, Material
+from worker.distillation.training.step import Course, EmbeddingProbe, Material, parts_of
 from worker.distillation.training.trainer import Measures, TrainingStopped, train
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from service.core.errors import StateUnavailable
 from service.core.storage.local_cache import Scratch
-from worker.jobs.copies import with_copies
+from worker.jobs.tasks import with_copies
 
 pytestmark = pytest.mark.anyio
 

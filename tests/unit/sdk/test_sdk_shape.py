@@ -9,9 +9,8 @@ import pytest
 
 import preceptor
 from preceptor import AsyncClient, Client, UnexpectedAnswerError
-from preceptor.aio import jobs as aio_jobs
 from preceptor.core.download import place
-from preceptor.resources import jobs as sync_jobs
+from preceptor.resources import jobs as aio_jobs, jobs as sync_jobs
 from preceptor.text import plain
 
 HEAVY = "httpx2 rich typer torch numpy fastapi"

@@ -5,7 +5,7 @@ from itertools import combinations
 
 from hypothesis import given, strategies as st
 
-from service.actions.pairs import ordered_pairs
+from service.actions.audit import ordered_pairs
 
 
 def by_definition(rows: list[tuple[float, float]]) -> tuple[int, int]:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from worker.device_missing import DeviceMissing
-from worker.teachers.sources.torch_device import require_device
+from worker.teachers.sources.torch_device import DeviceMissing, require_device
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu"])

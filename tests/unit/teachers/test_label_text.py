@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.teachers.label_text import readable
+from worker.label_encoder import readable
 
 
 @pytest.mark.parametrize(

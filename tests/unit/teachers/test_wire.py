@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 
 from service.sandbox.channel import Broken, Line
 from worker.teachers.interface import Items, Outputs
-from worker.teachers.wire import largest_outputs, of_batch, of_outputs, to_batch, to_outputs
+from worker.teachers.sandboxed import largest_outputs, of_batch, of_outputs, to_batch, to_outputs
 
 
 def carried(head: dict[str, Any], parts: list[Any]) -> tuple[dict[str, Any], list[bytearray]]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import example, given, strategies as st
 
-from service.webhooks.retry_after import seconds_of
+from service.webhooks.sender import seconds_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _WORDS = st.sampled_from(

@@ -6,7 +6,7 @@ import hmac
 
 from hypothesis import given, strategies as st
 
-from service.webhooks.signature import signature
+from service.webhooks.sender import signature
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

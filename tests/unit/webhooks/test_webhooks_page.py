@@ -10,7 +10,7 @@ import pytest
 
 import docs.configuration
 from service.webhooks.dispatcher import PAUSES
-from service.webhooks.signature import signature
+from service.webhooks.sender import signature
 
 PAGE = Path(docs.configuration.__file__).with_name("webhooks.md").read_text(encoding="utf-8")
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -14,13 +14,79 @@ from torch.optim.swa_utils import AveragedModel
 
 from service.core.errors import JobFailed
 
-from ..batches import LABELLED, TRANSFER, chosen, mixed, parts_of
 from ..data import Augmentation, Encoded
-from ..embedding import EmbeddingProbe
 from ..inputs import Int64
 from ..losses.term import EmbeddingTerm, Term
 from ..schedule import Plan
 from .devices import Machine
+
+
+class EmbeddingProbe:
+    """Keeps what the last linear layer was given at the latest run of the model.
+
+    Attributes
+    ----------
+    width
+        Length of the embedding.
+
+    Raises
+    ------
+    JobFailed
+        The model has no linear layer.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        if not layers:
+            raise JobFailed("this student has no linear last layer whose input could be matched; use another loss")
+        self.width = layers[-1].in_features
+        self._seen: Tensor | None = None
+        self._hook = layers[-1].register_forward_pre_hook(self._keep)
+
+    @property
+    def last(self) -> Tensor:
+        """Shape (B, width)."""
+        if self._seen is None or self._seen.ndim != 2:
+            raise JobFailed("this student's last linear layer does not take one vector an item; use another loss")
+        return self._seen
+
+    def close(self) -> None:
+        """Take it off the model."""
+        self._hook.remove()
+        self._seen = None
+
+    def _keep(self, module: nn.Module, given: tuple[Any, ...]) -> None:
+        self._seen = given[0]
+
+
+LABELLED: Final = 1
+TRANSFER: Final = 2
+"""Streams: each shuffles by itself."""
+
+
+def mixed(seed: int, number: int) -> int:
+    """One seed of two numbers, far apart for neighbours."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def chosen(items: int, step: int, batch_size: int, seed: int, *, stream: int) -> Tensor:
+    """The items of a step: each pass over them is a new shuffle, and passes follow each other without a gap."""
+    size = min(batch_size, items)
+    first = step * size
+    rounds = {place // items for place in (first, first + size - 1)}
+    order: list[Tensor] = []
+    for round_ in sorted(rounds):
+        generator = torch.Generator().manual_seed(mixed(seed, (round_ << 4) + stream))
+        order.append(torch.randperm(items, generator=generator))
+    places = torch.arange(first, first + size) - min(rounds) * items
+    return torch.cat(order)[places]
+
+
+def parts_of(rows: Tensor, parts: int) -> list[Tensor]:
+    """Rows in at most so many parts, two or more each where there are two: batch norms fail on a single item."""
+    parts = max(1, min(parts, len(rows) // 2))
+    return [rows[part::parts] for part in range(parts)]
+
 
 _WARMING: Final = 10.0
 """The running mean of the weights begins short: after t steps it looks back (1 + t) / 10 of them."""

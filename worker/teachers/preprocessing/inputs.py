@@ -16,6 +16,35 @@ from preceptor.contract.teachers import (
 from ..errors import TeacherUnusable
 from ..interface import Batch, Float32
 
+
+def prepare_vectors(features: Float32, how: FeaturesPreprocessing) -> Float32:
+    """Standardise feature vectors: ``(x - mean) / std``.
+
+    Parameters
+    ----------
+    features
+        Shape (B, D), float32.
+    how
+        The teacher's preprocessing; D must be its `dimension`.
+
+    Returns
+    -------
+    ndarray
+        Shape (B, D), float32, contiguous.
+
+    Raises
+    ------
+    TeacherUnusable
+        The vectors are of another dimension.
+    """
+    if features.ndim != 2 or features.shape[1] != how.dimension:
+        raise TeacherUnusable(
+            f"the teacher takes feature vectors of dimension {how.dimension}, the probe has "
+            f"{features.shape[-1] if features.ndim else 0}; use a probe made with the same feature extractor"
+        )
+    return np.ascontiguousarray((features - np.float32(how.mean)) / np.float32(how.std), dtype=np.float32)
+
+
 Arrays = Mapping[str, NDArray[np.float32] | NDArray[np.int64]]
 
 PICTURES = "pixel_values"
@@ -83,7 +112,7 @@ class Preparation:
         return {VECTORS: self._vectors(batch, how)}
 
     def _vectors(self, batch: Batch, how: FeaturesPreprocessing) -> Float32:
-        from ..vectors import prepare_vectors
+        pass
 
         if batch.features is None:
             raise TeacherUnusable("the teacher takes feature vectors; use a probe of modality 'features'")

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from worker.device_missing import DeviceMissing
-
 from ..errors import TeacherUnusable
 from ..interface import Float32
+
+
+class DeviceMissing(Exception):
+    """The worker lacks the device that its settings name."""
 
 
 def use_threads(threads: int | None) -> None:

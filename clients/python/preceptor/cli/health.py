@@ -45,5 +45,5 @@ def version(session: Session) -> None:
     else:
         facts(
             session,
-            [("client", ours), ("service", service.service), ("api", service.routes), ("python", service.python)],
+            [("client", ours), ("service", service.service), ("api", service.api), ("python", service.python)],
         )

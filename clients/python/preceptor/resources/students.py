@@ -10,8 +10,9 @@ from ..core.download import artifact_of, download, place
 from ..core.paging import page_size as checked
 from ..core.routes import students
 from ..core.transfer import OnTransfer
+from ..transport.async_driver import AsyncDriver
 from ..transport.sync_driver import Driver
-from .paging import Pager
+from .paging import AsyncPager, Pager
 
 
 class Students:
@@ -57,3 +58,50 @@ class Students:
     def promote(self, student: Student | str, name: str | None = None) -> Teacher:
         """Register a student as a teacher; its validation is started at once."""
         return self._driver.send(students.promote(identifier(student), name))
+
+
+class AsyncStudents:
+    """Distilled students and their files."""
+
+    def __init__(self, driver: AsyncDriver) -> None:
+        self._driver = driver
+
+    async def get(self, student: str) -> Student:
+        """One student."""
+        return await self._driver.send(students.get(student))
+
+    def list(self, *, page_size: int = 50) -> AsyncPager[Student]:
+        """All students, newest first."""
+        limit = checked(page_size)
+        return AsyncPager(self._driver, lambda cursor: students.page(limit, cursor))
+
+    async def download(
+        self, student: Student | str, name: str, to: str | Path = ".", *, on_transfer: OnTransfer | None = None
+    ) -> Path:
+        """Fetch one artifact -> where it lies now.
+
+        A broken download goes on where it stopped, also in a later run. The SHA-256 is checked; the target
+        appears whole or not at all.
+
+        Parameters
+        ----------
+        to
+            A folder, or the file to be written.
+        """
+        known = student if isinstance(student, Student) else await self.get(student)
+        file = artifact_of(known, name)
+        return await self._driver.run(
+            download(self._driver.settings, known.id, file, place(to, file.name), on_transfer)
+        )
+
+    async def download_all(
+        self, student: Student | str, to: str | Path = ".", *, on_transfer: OnTransfer | None = None
+    ) -> "builtins.list[Path]":
+        """Fetch every artifact into a folder, which is made where it does not exist."""
+        known = student if isinstance(student, Student) else await self.get(student)
+        Path(to).mkdir(parents=True, exist_ok=True)
+        return [await self.download(known, file.name, to, on_transfer=on_transfer) for file in known.artifacts]
+
+    async def promote(self, student: Student | str, name: str | None = None) -> Teacher:
+        """Register a student as a teacher; its validation is started at once."""
+        return await self._driver.send(students.promote(identifier(student), name))

@@ -31,7 +31,7 @@ from .httpx_options import failures, head, request_options
 T = TypeVar("T")
 
 
-class Driver:
+class AsyncDriver:
     """Runs procedures over one httpx2.AsyncClient."""
 
     def __init__(self, settings: Settings, http: httpx2.AsyncClient, sleep: Callable[[float], Awaitable[None]]) -> None:
@@ -105,7 +105,7 @@ class Driver:
 class _Stream:
     """The one answer whose body is still being read."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: AsyncDriver) -> None:
         self._driver = driver
         self._response: httpx2.Response | None = None
         self._chunks: AsyncIterator[bytes] = _no_chunks()
