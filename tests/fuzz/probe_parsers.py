@@ -16,7 +16,7 @@ from service.core.errors import PreceptorError
 from service.core.settings import Settings
 from service.core.storage.probe_file import open_probe
 from service.http.strict_json import parsed
-from service.ingest import probe as ingest
+from service.ingest import ingest
 from service.ingest.images import check_picture
 from service.ingest.predictions import ingest_predictions
 

@@ -13,7 +13,7 @@ import numpy as np
 from service.core.errors import InvalidProbe
 from service.core.settings import Settings
 from service.core.storage.probe_file import open_probe
-from service.ingest import probe as ingest
+from service.ingest import ingest
 from tests.unit.ingest.sample_files import archive, jsonl, npz, picture
 from worker.teachers.errors import TeacherUnusable
 from worker.teachers.outputs import TeacherOutputs, decode_outputs, encode_outputs

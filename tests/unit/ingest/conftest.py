@@ -11,7 +11,7 @@ from preceptor.contract.ids import digest_id
 from preceptor.contract.probes import Probe
 from service.core.errors import PreceptorError
 from service.core.settings import Settings
-from service.ingest import IngestedProbe, probe
+from service.ingest import IngestedProbe, ingest
 
 Take = Callable[..., IngestedProbe]
 
@@ -33,7 +33,7 @@ def take(tmp_path: Path, defaults: Settings) -> Take:
         format = changed.pop("format", None)
         settings = defaults.model_copy(update=changed)
         try:
-            found = probe(source, filename=filename, format=format, labels=labels, settings=settings, target=target)
+            found = ingest(source, filename=filename, format=format, labels=labels, settings=settings, target=target)
         except PreceptorError:
             assert not target.exists()
             raise

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from preceptor.contract.probes import ProbeFormat
 from service.core.errors import PreceptorError
 from service.core.settings import Settings
-from service.ingest import probe
+from service.ingest import ingest
 from service.ingest.predictions import ingest_predictions
 
 from .sample_files import animation, archive, jsonl, npy, npz, parquet, picture, table_csv
@@ -35,7 +35,7 @@ def attempt(data: bytes, format: ProbeFormat) -> None:
         source.write_bytes(data)
         error: PreceptorError | None = None
         try:
-            probe(source, filename=None, format=format, labels=None, settings=LIMITS, target=target)
+            ingest(source, filename=None, format=format, labels=None, settings=LIMITS, target=target)
         except PreceptorError as raised:
             error = raised
         if error is not None:

@@ -20,8 +20,8 @@ MEASURE = """
 import re, sys
 from pathlib import Path
 from service.ingest import ingest
-from service.state.errors import PreceptorError
-from service.state.settings import Settings
+from service.core.errors import PreceptorError
+from service.core.settings import Settings
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 source = Path(sys.argv[1])

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings, strategies as st
 
 from service.core.settings import Settings
-from service.ingest import probe as ingest
+from service.ingest import ingest
 
 from .sample_files import archive, jsonl, npz, parquet, picture, read_back, table_csv
 

@@ -18,7 +18,7 @@ from service.ingest.readers.formats import READERS
 PAGE = (Path(__file__).parents[3] / "docs" / "probes.md").read_text(encoding="utf-8")
 EXAMPLE = re.compile(r"```(python|jsonl|csv) ?(\S*)\n(.*?)```\n\n```json\n(.*?)```", re.DOTALL)
 INGEST = Path(service.ingest.__file__).parent
-SOURCES = [*sorted(INGEST.glob("*.py")), Path(service.core.storage.probe_file.__file__)]
+SOURCES = [*sorted(INGEST.rglob("*.py")), Path(service.core.storage.probe_file.__file__)]
 STATUS = {"InvalidProbe": "422", "TooLarge": "413", "UnsupportedType": "415"}
 
 

@@ -11,9 +11,9 @@ from service.core.logging_config import visible
 
 CODE = """
 import asyncio, logging, structlog
-from service.api.observed import Observed
-from service.logs import configure
-from service.state.settings import Settings
+from service.middleware.request_log import Observed
+from service.core.logging_config import configure
+from service.core.settings import Settings
 configure(Settings(log_format=FORMAT), "service")
 
 async def app(scope, receive, send):

@@ -9,8 +9,8 @@ import pytest
 SECRET = "key_01m.the-secret-part"
 CODE = f"""
 import structlog
-from service.logs import configure
-from service.state.settings import Settings
+from service.core.logging_config import configure
+from service.core.settings import Settings
 configure(Settings(log_format=FORMAT), "service")
 
 def handle(key):

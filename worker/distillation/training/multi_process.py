@@ -144,7 +144,16 @@ class Gang:
                     raise JobFailed(value)
                 elif kind == "crashed":
                     log.error("training process failed", reason=value)
+                    self._raise_if_killed()  # The others fail because one of them was killed.
                     raise RuntimeError("a training process failed; the worker's log has the reason")
+
+    def _raise_if_killed(self) -> None:
+        if any((member.exitcode or 0) < 0 for member in self._members):
+            raise self._ended()
+
+    def _ended(self) -> RuntimeError:
+        codes = [member.exitcode for member in self._members]
+        return RuntimeError(f"a training process ended by itself (exit codes {codes})")
 
     def _heard(self) -> list[Said]:
         """What was said since; raises where a process ended."""
@@ -157,8 +166,7 @@ class Gang:
                 except EOFError:
                     continue
         if not said and any(not member.is_alive() for member in self._members):
-            codes = [member.exitcode for member in self._members]
-            raise RuntimeError(f"a training process ended by itself (exit codes {codes})")
+            raise self._ended()
         return said
 
     def _start(self) -> None:
