@@ -191,7 +191,9 @@ def _of(page: Page, program: str) -> Iterator[Command]:
     for command in page.commands:
         if command.words[0].rpartition("/")[2] == program:
             yield command
-        elif command.words[:2] == ("docker", "compose") and program in command.words:  # `run --entrypoint PROGRAM SERVICE`
+        elif (
+            command.words[:2] == ("docker", "compose") and program in command.words
+        ):  # `run --entrypoint PROGRAM SERVICE`
             at = command.words.index(program)
             yield Command(command.line, (program, *command.words[at + 2 :]))
 
@@ -335,5 +337,3 @@ def _has(owner: Any, path: list[str]) -> bool:
             return False
         client = getattr(client, name)
     return True
-
-

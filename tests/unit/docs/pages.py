@@ -115,9 +115,7 @@ def pages() -> list[Page]:
 
 def statements(text: str) -> Iterator[tuple[str, ...]]:
     """The simple commands of a shell text: pipelines, lists and substitutions are taken apart."""
-    lexer = shlex.shlex(
-        _COMMENT.sub("", text.replace("\\\n", " ")), posix=True, punctuation_chars=_SEPARATORS
-    )
+    lexer = shlex.shlex(_COMMENT.sub("", text.replace("\\\n", " ")), posix=True, punctuation_chars=_SEPARATORS)
     lexer.whitespace_split = True
     lexer.whitespace = " \t\r"
     lexer.commenters = ""

@@ -66,7 +66,7 @@ def test_what_does_not_exist_is_found(check: Check, text: str, finding: str) -> 
 
 
 def test_shell_text_is_taken_apart() -> None:
-    text = "export A=b\nid=$(curl -s x -d '{\"a\": 1}' | python3 -c 'import json') # not this\nfor f in a; do make up; done"
+    text = "export A=b\nid=$(curl -s x -d '{\"a\": 1}' | python3 -c 'import json') # no\nfor f in a; do make up; done"
     found = [" ".join(words) for words in statements(text)]
     assert found[:2] == ['curl -s x -d {"a": 1}', "python3 -c import json"]
     assert "make up" in found
