@@ -64,10 +64,12 @@ def client_commands(page: Page) -> Iterator[str]:
 
 
 def server_commands(page: Page) -> Iterator[str]:
-    """Commands and options of ``preceptor-server``, asked for their help."""
+    """Commands and options of ``preceptor-server``, read from their help."""
+    entry = server_entry()
+    assert entry is not None
     for command in _of(page, "preceptor-server"):
         words = [word for word in command.words[1:] if word not in ("...", "…")]
-        status, shown = _server_help(tuple(words))
+        status, shown = _server_help(entry, tuple(words))
         missing = [word for word in map(_name_of, words) if word.startswith("--") and word not in shown]
         if status != 0 or missing:
             yield page.at(command.line, f"`{command}`: {'no option ' + missing[0] if missing else 'no such command'}")
@@ -219,10 +221,8 @@ def _walk(node: Any) -> Iterator[str]:
 
 
 @cache
-def _server_help(words: tuple[str, ...]) -> tuple[int, str]:
-    """Exit status and text of ``preceptor-server WORDS --help``."""
-    entry = server_entry()
-    assert entry is not None
+def _server_help(entry: Callable[[], Any], words: tuple[str, ...]) -> tuple[int, str]:
+    """Exit status and text of ``preceptor-server WORDS --help``, for typer and argparse alike."""
     shown = io.StringIO()
     status: Any = 0
     with (

@@ -1,8 +1,10 @@
 """What README and docs name exists: make targets, commands, options, settings, endpoints, files, links, SDK methods."""
 
+import argparse
 from collections.abc import Callable, Iterator
 
 import pytest
+import typer
 
 from tests.unit.docs import names
 from tests.unit.docs.pages import Page, pages, statements
@@ -63,6 +65,50 @@ def test_something_of_each_kind_is_found() -> None:
 def test_what_does_not_exist_is_found(check: Check, text: str, finding: str) -> None:
     (found,) = check(Page("README.md", text))
     assert finding in found
+
+
+def _server_with_typer() -> None:
+    server, keys = typer.Typer(), typer.Typer()
+    server.add_typer(keys, name="keys")
+
+    @server.command()
+    def worker(lane: str = "recommend") -> None: ...
+
+    @keys.command()
+    def create(name: str = "", scope: str = "write") -> None: ...
+
+    server()
+
+
+def _server_with_argparse() -> None:
+    server = argparse.ArgumentParser()
+    commands = server.add_subparsers(required=True)
+    commands.add_parser("worker").add_argument("--lane")
+    create = commands.add_parser("keys").add_subparsers(required=True).add_parser("create")
+    create.add_argument("--name", required=True)
+    create.add_argument("--scope")
+    server.parse_args()
+
+
+@pytest.mark.parametrize("server", [_server_with_typer, _server_with_argparse])
+def test_server_commands_are_read_from_their_help(server: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "server_entry", lambda: server)
+    text = """
+`preceptor-server worker --lane recommend` and `preceptor-server keys create --name ci --scope write`
+
+```sh
+preceptor-server fly
+preceptor-server keys create --colour red
+docker compose run --rm --entrypoint preceptor-server service keys create --name a
+docker compose run --rm --entrypoint preceptor-server service keys mint
+```
+"""
+    found = list(names.server_commands(Page("README.md", text)))
+    assert [finding.split("`")[1] for finding in found] == [
+        "preceptor-server fly",
+        "preceptor-server keys create --colour red",
+        "preceptor-server keys mint",
+    ]
 
 
 def test_shell_text_is_taken_apart() -> None:
