@@ -109,6 +109,15 @@ def settings(page: Page) -> Iterator[str]:
                 yield page.at(number, f"{name} is not read anywhere")
 
 
+def metrics(page: Page) -> Iterator[str]:
+    """Prometheus metrics: on the dashboard, which another test compares with what the service exports."""
+    dashboard = (ROOT / "deploy/grafana/preceptor.json").read_text(encoding="utf-8")
+    for code in page.spans:
+        found = re.match(r"preceptor_[a-z_]*[a-z](?=$|\{)", code.text)
+        if found and re.search(rf"\b{found[0]}(_bucket|_sum|_count)?\b", dashboard) is None:
+            yield page.at(code.line, f"`{code.text}`: there is no metric {found[0]}")
+
+
 def endpoints(page: Page) -> Iterator[str]:
     """Paths of the API with methods and query parameters."""
     for command in _of(page, "curl"):
@@ -176,7 +185,7 @@ def sdk(page: Page) -> Iterator[str]:
 
 
 CHECKS: Final[tuple[Callable[[Page], Iterator[str]], ...]] = (
-    makefile, client_commands, modules, options, settings, endpoints, files, links, sdk,
+    makefile, client_commands, modules, options, settings, metrics, endpoints, files, links, sdk,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What README and docs name exists: make targets, commands, options, settings, endpoints, files, links, SDK methods."""
+"""What README and docs name exists: make targets, commands, options, settings, metrics, endpoints, files, links, SDK methods."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -44,6 +44,7 @@ def test_something_of_each_kind_is_found() -> None:
         (names.modules, "`python -m tests.fuzz --hours 3`", "no option --hours"),
         (names.options, "Give `--colour red`.", "no command has the option --colour"),
         (names.settings, "PRECEPTOR_COLOUR is red", "PRECEPTOR_COLOUR is not read"),
+        (names.metrics, "`preceptor_colours_total{kind}`", "no metric preceptor_colours_total"),
         (names.endpoints, "`GET /v1/colours`", "no GET /v1/colours"),
         (names.endpoints, "`PUT /v1/recommendations`", "no PUT /v1/recommendations"),
         (names.endpoints, "```sh\ncurl -X DELETE http://127.0.0.1:8321/v1/jobs/$JOB\n```", "no DELETE"),
