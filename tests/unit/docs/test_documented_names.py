@@ -1,4 +1,4 @@
-"""What README and docs name exists: make targets, commands, options, settings, metrics, endpoints, files, links, SDK methods."""
+"""What README and docs name exists: targets, commands, options, settings, metrics, endpoints, files, links, methods."""
 
 import argparse
 from collections.abc import Callable, Iterator
