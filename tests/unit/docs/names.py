@@ -176,11 +176,11 @@ def sdk(page: Page) -> Iterator[str]:
         if code.language not in (None, "python"):
             continue
         for path in re.findall(r"(?<![\w.])client((?:\.[a-z]\w*)+)", code.text):
-            if not _has(Client, path.strip(".").split(".")[:2]):
+            if not _has(path.strip(".").split(".")[:2]):
                 yield page.at(code.line, f"client{path} does not exist")
     for namespace, methods in re.findall(r"^\| `client(?:\.(\w+))?` \| (.*) \|$", page.text, re.MULTILINE):
         for method in re.findall(r"`(\w+)`", methods):
-            if not _has(Client, [*filter(None, [namespace]), method]):
+            if not _has([*filter(None, [namespace]), method]):
                 yield f"{page.name}: client.{namespace}.{method} does not exist"
 
 
@@ -338,11 +338,16 @@ def _file_names() -> set[str]:
     return below | {path.name for path in ROOT.iterdir()}
 
 
-def _has(owner: Any, path: list[str]) -> bool:
-    """Whether a class has an attribute, which may be set when it is made."""
-    client: Any = Client("http://127.0.0.1:9") if owner is Client else owner
+@cache
+def _client() -> Client:
+    return Client("http://127.0.0.1:9")
+
+
+def _has(path: list[str]) -> bool:
+    """Whether the client has this attribute."""
+    found: Any = _client()
     for name in path:
-        if not hasattr(client, name):
+        if not hasattr(found, name):
             return False
-        client = getattr(client, name)
+        found = getattr(found, name)
     return True
