@@ -7,7 +7,7 @@ MINUTES ?= 30
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help install demo up test check lint types imports audit sbom format clean chaos fuzz upgrade \
-	bench-transport bench-recommend bench-distill bench-service
+	bench-transport bench-recommend bench-distill bench-ranking bench-service
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ bench-recommend: install ## How fast a ranking is, end to end
 
 bench-distill: install ## Does distilling help? make bench-distill DATA=folder
 	@$(BIN)/python -m benchmarks.distill $(if $(DATA),--data "$(DATA)")
+
+bench-ranking: install ## How well the rankings predict what distilling reaches; make bench-ranking DATA=folder
+	@$(BIN)/python -m benchmarks.ranking $(if $(DATA),--data "$(DATA)")
 
 bench-service: install ## The service under load, beside a bare route
 	@$(BIN)/python -m benchmarks.service
