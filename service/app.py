@@ -45,11 +45,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with State(settings) as state, Post(Egress.of(settings.egress_allow)) as post, tokens or nullcontext():
+        async with (
+            State(settings, limited=True) as state,
+            Post(Egress.of(settings.egress_allow)) as post,
+            tokens or nullcontext(),
+        ):
             app.state.preceptor = state
-            state.teachers.most = settings.max_teachers
-            state.probes.most = settings.max_probes
-            state.label_sets.most = settings.max_label_sets
             app.state.readiness = Readiness(state)
             app.state.tokens = tokens
             app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)

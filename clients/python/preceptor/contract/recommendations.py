@@ -1,6 +1,6 @@
 """Recommendations: rank the zoo for a student."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -70,8 +70,6 @@ class RecommendationBody(Body):
     mode
         For label transport: `coverage` asks whether each student class finds a near teacher class; `balanced`
         moves the whole of the teacher's prior and so punishes a teacher for classes that nobody asked about.
-    eps
-        Entropic regularisation, in units of the ground cost (1 - cosine); used only where Sinkhorn is needed.
     temperature
         Softmax temperature of the teacher's predictions.
     """
@@ -94,12 +92,19 @@ class RecommendationBody(Body):
         description="With a probe, no further teacher is asked once so long was spent; the nearest by names come first",
     )
     pairs: list[PairCost] | None = Field(default=None, max_length=10_000, description="Ground costs set by hand")
-    eps: Number = Field(default=0.05, gt=0, le=10)
     temperature: Number = Field(default=1.0, gt=0, le=100)
     encoder: Annotated[str, Field(max_length=300)] | None = Field(
         default=None, description="Label encoder; the server's default where absent"
     )
     priority: Annotated[Priority, Since(2)] = Field(default="normal", description=TURNS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_retired(cls, given: Any) -> Any:
+        """`eps` had no effect and was removed. Requests of older clients, stored ones among them, may still have it."""
+        if isinstance(given, dict):
+            return {name: value for name, value in cast("dict[str, Any]", given).items() if name != "eps"}
+        return given
 
     @model_validator(mode="after")
     def _agree(self) -> "RecommendationBody":
