@@ -12,14 +12,19 @@ from numpy.typing import NDArray
 from .estimators.base import Estimator, MissingEvidence, Need, Score
 from .estimators.evidence import Evidence
 from .estimators.registry import ESTIMATORS
+from .uncertainty import DUST
 
 _WEIGHTS: Final = "auto_weights.json"
 CONTROL: Final = "transport_map"
 """The member that is held against its random-teacher control: it asks most directly what the teacher knows."""
 FEW: Final = 3
 """Up to so many labelled items a class, in the mean, labels are few."""
-_SAME: Final = 1e-12
-"""Of scores that deviate by less, all are equal."""
+LEAST_SPREAD: Final = 0.01
+"""Smallest deviation that scores are standardised by, as a share of the typical one.
+
+Where all teachers score alike, the zoo's own deviation is rounding, or noise of the probe; standardised by it, it would
+speak as loud as a real difference.
+"""
 
 
 class Auto:
@@ -28,7 +33,7 @@ class Auto:
     .. math:: A_t = \\sum_e w_e \\, (s_{te} - \\bar s_e) / \\sigma_e
 
     with the sign of an estimator for which smaller is better turned. A zoo of one has no deviation: then the typical
-    one of the benchmark stands in for sigma.
+    one of the benchmark stands in for sigma. Elsewhere sigma is at least a hundredth of it.
 
     Parameters
     ----------
@@ -83,7 +88,8 @@ class Auto:
             values = np.array([row[member.name].value for row in rows])
             spread = float(values.std())
             share = self.weights[member.name] * (1.0 if member.higher_is_better else -1.0)
-            share /= spread if spread > _SAME else self._scales[member.name]
+            typical = self._scales[member.name]
+            share /= max(spread, LEAST_SPREAD * typical) if spread > DUST * typical else typical
             total += share * (values - values.mean())
             for influence, row in zip(influences, rows, strict=True):
                 own = row[member.name].influence

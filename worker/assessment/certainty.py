@@ -52,7 +52,13 @@ def certainties(
     control = ESTIMATORS[CONTROL] if blended else estimator
     assert isinstance(control, Estimator)
     null = np.stack([control.null_values(row.evidence, orders) for row in scored if row.evidence is not None])
-    found = assess(scores, weights, higher_is_better=estimator.higher_is_better, null=None if blended else null)
+    found = assess(
+        scores,
+        weights,
+        higher_is_better=estimator.higher_is_better,
+        null=None if blended else null,
+        last=np.array([row.constant for row in scored]),
+    )
     better = found.better_than_random
     if better is None:
         own = [row.members[CONTROL] for row in scored]

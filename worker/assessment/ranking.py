@@ -17,6 +17,7 @@ from .auto import Auto
 from .estimators.base import Estimator, Score
 from .estimators.evidence import Evidence
 from .explanation import explain
+from .uncertainty import DUST
 
 Float32 = NDArray[np.float32]
 
@@ -48,6 +49,11 @@ class Scored:
     def value(self) -> float:
         """What is ranked by."""
         return self.cost if self.score is None else self.score.value
+
+    @property
+    def constant(self) -> bool:
+        """Whether the teacher says the same of every item of the probe."""
+        return self.evidence is not None and self.evidence.constant
 
 
 @dataclass(frozen=True)
@@ -138,9 +144,43 @@ def score_probe(
 
 
 def blend(scored: list[Scored], auto: Auto) -> None:
-    """Give every teacher its blended score."""
-    for row, score in zip(scored, auto.blend([row.members for row in scored]), strict=True):
+    """Give every teacher its blended score; none that says the same of every item scores above one that does not."""
+    scores = auto.blend([row.members for row in scored])
+    lowest = min((score.value for row, score in zip(scored, scores, strict=True) if not row.constant), default=None)
+    for row, score in zip(scored, scores, strict=True):
         row.score = score
+        if row.constant and lowest is not None:
+            row.score = Score(min(score.value, lowest), score.influence, score.details)
+
+
+def best_first(scored: list[Scored], *, higher_is_better: bool) -> list[int]:
+    """The order of the ranking, as positions in `scored`.
+
+    Teachers that say the same of every item come last: whatever an estimator makes of them, they tell nothing apart.
+    Scores on a probe that differ by `DUST` at most are ties. Their teachers are ordered by what still differs: the
+    transport cost, then the name, so that the answer repeats.
+    """
+    sign = -1 if higher_is_better else 1
+
+    def settled(number: int) -> tuple[float, str, str]:
+        row = scored[number]
+        return round(row.cost, 6), row.contender.name, row.contender.id or ""
+
+    order = sorted(range(len(scored)), key=lambda n: (scored[n].constant, sign * scored[n].value, *settled(n)))
+    tied: list[list[int]] = []
+    for number in order:
+        row = scored[number]
+        leader = scored[tied[-1][0]] if tied else None
+        if (
+            leader is not None
+            and row.score is not None
+            and row.constant == leader.constant
+            and abs(row.value - leader.value) <= DUST
+        ):
+            tied[-1].append(number)
+        else:
+            tied.append([number])
+    return [number for group in tied for number in sorted(group, key=settled)]
 
 
 def ranked(
@@ -154,14 +194,9 @@ def ranked(
     sources: int,
     near: float,
 ) -> list[RankedTeacher]:
-    """The best `top_k`, explained. Equal scores are ordered by name, so that the answer repeats."""
+    """The best `top_k`, explained, in the order of `best_first`."""
     rows: list[RankedTeacher] = []
-    sign = -1 if higher_is_better else 1
-    order = sorted(
-        range(len(scored)),
-        key=lambda n: (sign * scored[n].value, scored[n].contender.name, scored[n].contender.id or ""),
-    )
-    for position, number in enumerate(order[:top_k], 1):
+    for position, number in enumerate(best_first(scored, higher_is_better=higher_is_better)[:top_k], 1):
         row = scored[number]
         plan = explain(
             row.plan, row.ground_cost, row.contender.labels.labels, student.labels, sources=sources, near=near

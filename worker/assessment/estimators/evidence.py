@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from worker.assessment.estimators.representation import Representation
+from worker.assessment.estimators.representation import Representation, without_rounding
 
 Floats = NDArray[np.floating]
 Vector = NDArray[np.float64]
@@ -19,6 +19,7 @@ Matrix = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _SUM_TOLERANCE = 1e-3  # float32 softmax over 1,000 classes stays far inside; logits sent as probabilities do not
+_LOGIT_ROUNDING = 1e-6  # relative to the largest logit: what float32 arithmetic leaves between two equal answers
 _LOG_FLOOR = 1e-8  # a class that a float32 softmax rounded to zero must not become minus infinity
 
 
@@ -152,10 +153,15 @@ class Evidence:
 
     @cached_property
     def representation(self) -> Representation:
-        """Features, or else standardised log-predictions."""
+        """Features, or else standardised log-predictions. Columns that vary by rounding alone stand still."""
         if self.features is not None:
-            return Representation(np.asarray(self.features, dtype=np.float64), "features")
+            return Representation(without_rounding(np.asarray(self.features, dtype=np.float64)), "features")
         return self.log_predictions
+
+    @cached_property
+    def constant(self) -> bool:
+        """Whether the teacher says the same of every item, up to rounding: nothing can be told apart by it."""
+        return self.items > 0 and not (self.representation.varies or self.log_predictions.varies)
 
     @cached_property
     def log_predictions(self) -> Representation:
@@ -163,15 +169,18 @@ class Evidence:
 
         The richest features left when the penultimate ones are out of reach. Columns get mean 0 and variance 1 over
         the probe, because a 1,000-class softmax spreads its logarithms over scales that no linear method should take
-        for importance.
+        for importance. A column whose deviation is the size of float32 rounding is 0: standardised, the noise of a
+        teacher that always says the same would look like an opinion.
         """
+        rounding = 10 * _LOGIT_ROUNDING
         if self.logits is not None:
             logs = log_softmax(np.asarray(self.logits, dtype=np.float64), axis=1)
+            rounding = max(rounding, _LOGIT_ROUNDING * float(np.abs(self.logits).max()))
         else:
             logs = np.log(np.maximum(self.probabilities, _LOG_FLOOR))
         deviations = logs - logs.mean(axis=0)
         spread = deviations.std(axis=0)
-        return Representation(deviations / np.where(spread > 1e-12, spread, 1.0), "log-predictions")
+        return Representation(deviations * (spread > rounding) / np.maximum(spread, rounding), "log-predictions")
 
     def take(self, index: Indices) -> Evidence:
         """Return the same evidence on the items `index` (int array), in that order."""

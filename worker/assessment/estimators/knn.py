@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.assessment.estimators.base import Estimator, Need, Score, centred
-from worker.assessment.estimators.evidence import Evidence, Indices, Matrix
+from worker.assessment.estimators.evidence import Evidence, Indices, Matrix, Vector
 
 
-def leave_one_out(features: Matrix, labels: Indices, k: int) -> np.ndarray:
-    """Whether each item is classified right by its k nearest other items, bool (N,).
+_ROUNDING = 1e-12
+"""Squared distances that differ by less, relative to the longest row, are equal: their sums were rounded."""
+_BLOCK = 512
+"""Items whose distances are held at once."""
 
-    Euclidean distance, majority vote; a tied vote goes to the tied class whose member is nearest.
+
+def leave_one_out(features: Matrix, labels: Indices, k: int) -> NDArray[np.float64]:
+    """Probability that each item is classified right by its k nearest other items, float64 (N,).
+
+    Euclidean distance, majority vote; a tied vote goes to the tied class whose member is nearest. Items at the same
+    distance share the places that they take, so that the order of the items decides nothing: where a teacher gives
+    every item the same answer, all others vote. Classes that are level to the end share the item, which is the only
+    way to a probability other than 0 and 1.
     """
     n = len(labels)
     k = min(k, n - 1)
+    right = np.zeros(n)
     if k < 1:
-        return np.zeros(n, dtype=bool)
+        return right
+    target = np.eye(int(labels.max()) + 1)[labels]
+    # A nearer neighbour weighs more by less than one vote in all, which settles ties and nothing else.
+    votes_of_places = np.concatenate([[0.0], np.cumsum(1 + 2.0 ** -(np.arange(k) + 2))])
     squares = (features**2).sum(axis=1)
-    distances = squares[:, None] + squares[None, :] - 2 * (features @ features.T)
-    np.fill_diagonal(distances, np.inf)
-    order = np.argsort(distances, axis=1, kind="stable")[:, :k] if k > 1 else distances.argmin(axis=1)[:, None]
-    votes = np.zeros((n, int(labels.max()) + 1))
-    for place in range(k):
-        # A nearer neighbour weighs more by less than one vote in all, which settles ties and nothing else.
-        np.add.at(votes, (np.arange(n), labels[order[:, place]]), 1 + 2.0 ** -(place + 2))
-    return votes.argmax(axis=1) == labels
+    rounding = _ROUNDING * float(squares.max())
+    for begin in range(0, n, _BLOCK):
+        rows = np.arange(begin, min(n, begin + _BLOCK))
+        distances = squares[rows, None] + squares - 2 * (features[rows] @ features.T)
+        distances[np.arange(len(rows)), rows] = np.inf
+        if k == 1:
+            votes = (distances <= distances.min(axis=1, keepdims=True) + rounding) @ target
+        else:
+            votes = np.stack([_weights(row, rounding, votes_of_places) for row in distances]) @ target
+        best = votes >= votes.max(axis=1, keepdims=True) * (1 - _ROUNDING)
+        right[rows] = best[np.arange(len(rows)), labels[rows]] / best.sum(axis=1)
+    return right
+
+
+def _weights(distances: Vector, rounding: float, votes_of_places: Vector) -> Vector:
+    """Votes (N,) of every item at these distances from one; `votes_of_places` are sums over the first places (k + 1,)."""
+    ordered = np.sort(distances)
+    nearer = np.searchsorted(ordered, distances - rounding, side="left")
+    not_farther = np.searchsorted(ordered, distances + rounding, side="right")
+    k = len(votes_of_places) - 1
+    taken = votes_of_places[np.minimum(not_farther, k)] - votes_of_places[np.minimum(nearer, k)]
+    return taken / (not_farther - nearer)
 
 
 class NearestNeighbour(Estimator):
@@ -49,5 +77,5 @@ class NearestNeighbour(Estimator):
 
     def score(self, evidence: Evidence) -> Score:
         assert evidence.labels is not None
-        right = leave_one_out(evidence.representation.rows, evidence.labels, self.k).astype(np.float64)
+        right = leave_one_out(evidence.representation.rows, evidence.labels, self.k)
         return Score(float(right.mean()), centred(right), {"features": evidence.representation.source})

@@ -32,7 +32,8 @@ def parc(features: Matrix, labels: Indices) -> tuple[float, Vector]:
     """
     n = len(labels)
     spread = features.std(axis=0)
-    standard = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0)
+    still = features.max(axis=0) == features.min(axis=0)
+    standard = (features - features.mean(axis=0)) * ~still / np.where(still, 1.0, spread)
     rows = standard - standard.mean(axis=1, keepdims=True)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     pairs = np.triu_indices(n, 1)
