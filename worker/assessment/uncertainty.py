@@ -124,8 +124,9 @@ def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: f
     """Group of every teacher: 0 for those that cannot be told from the best, and so on.
 
     The best teacher without a group leads a new one; every other teacher without a group whose paired difference
-    to the leader has an interval that contains 0, or comes within `DUST` of it, joins it. Each interval holds for its own pair, not for all pairs
-    at once. A teacher with a wide interval can tie with a leader while one ranked above it does not.
+    to the leader has an interval that contains 0, or comes within `DUST` of it, joins it. Each interval
+    holds for its own pair, not for all pairs at once. A teacher with a wide interval can tie with a leader while one
+    ranked above it does not.
 
     Parameters
     ----------
@@ -156,9 +157,9 @@ def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: f
 def probability_better(samples: Matrix, null: Matrix, higher_is_better: bool) -> Vector:
     """Probability that a teacher's score beats the score of its random-teacher control.
 
-    Over all pairs of a resample and a control: ``P(score > control) + P(score = control) / 2``. About a half for a
-    teacher that knows nothing, whatever the score's own bias, because the control has the same marginals and
-    the same number of classes.
+    Over all pairs of a resample and a control: ``P(score > control) + P(score = control) / 2``, equal within `DUST`.
+    About a half for a teacher that knows nothing, whatever the score's own bias, because the control has the same
+    marginals and the same number of classes.
 
     Parameters
     ----------
@@ -176,8 +177,8 @@ def probability_better(samples: Matrix, null: Matrix, higher_is_better: bool) ->
     result = np.empty(len(samples))
     for t, (scores, controls) in enumerate(zip(sign * samples, sign * null, strict=True)):
         ordered = np.sort(controls)
-        below = np.searchsorted(ordered, scores, side="left")
-        not_above = np.searchsorted(ordered, scores, side="right")
+        below = np.searchsorted(ordered, scores - DUST, side="left")
+        not_above = np.searchsorted(ordered, scores + DUST, side="right")
         result[t] = (below + not_above).mean() / (2 * len(ordered))
     return result
 

@@ -233,6 +233,12 @@ def _answer(
             f"of {lineup.considered} teachers, the {body.shortlist} nearest by names were run on the probe; "
             "`shortlist` sets how many"
         )
+    if constant := [row.contender.name for row in scored if row.constant]:
+        warnings.append(
+            f"{', '.join(constant[:8])}{' and others' if len(constant) > 8 else ''} "
+            f"{'gives' if len(constant) == 1 else 'give'} every item of the probe the same answer, which tells nothing "
+            "apart: ranked last"
+        )
     if sure is None:
         nothing = len(uncovered) == len(student.labels)
         if nothing:

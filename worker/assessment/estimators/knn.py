@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from worker.assessment.estimators.base import Estimator, Need, Score, centred
 from worker.assessment.estimators.evidence import Evidence, Indices, Matrix, Vector
 
-
-_ROUNDING = 1e-12
-"""Squared distances that differ by less, relative to the longest row, are equal: their sums were rounded."""
+_ROUNDING = 1e-10
+"""Squared distances that differ by less, relative to the longest row, are equal but for float32's rounding of rows."""
 _BLOCK = 512
 """Items whose distances are held at once."""
 
@@ -41,13 +40,13 @@ def leave_one_out(features: Matrix, labels: Indices, k: int) -> NDArray[np.float
             votes = (distances <= distances.min(axis=1, keepdims=True) + rounding) @ target
         else:
             votes = np.stack([_weights(row, rounding, votes_of_places) for row in distances]) @ target
-        best = votes >= votes.max(axis=1, keepdims=True) * (1 - _ROUNDING)
+        best = votes >= votes.max(axis=1, keepdims=True) * (1 - 1e-12)
         right[rows] = best[np.arange(len(rows)), labels[rows]] / best.sum(axis=1)
     return right
 
 
 def _weights(distances: Vector, rounding: float, votes_of_places: Vector) -> Vector:
-    """Votes (N,) of every item at these distances from one; `votes_of_places` are sums over the first places (k + 1,)."""
+    """Votes (N,) of every item at these distances from one; sums of votes over the first places, (k + 1,)."""
     ordered = np.sort(distances)
     nearer = np.searchsorted(ordered, distances - rounding, side="left")
     not_farther = np.searchsorted(ordered, distances + rounding, side="right")

@@ -32,6 +32,7 @@ class NegativeConditionalEntropy(Estimator):
         counts = np.zeros((evidence.teacher_classes, evidence.student_classes))
         np.add.at(counts, (classes, evidence.labels[items]), shares)
         own = counts[classes, evidence.labels[items]] / counts.sum(axis=1)[classes]
-        logs = np.bincount(items, shares * np.log(own), len(p))
+        logs = np.zeros(len(p))
+        np.add.at(logs, items, shares * np.log(own))
         # The conditional maximises this mean, so its own response to an item vanishes to first order.
         return Score(float(logs.mean()), centred(logs))

@@ -13,8 +13,8 @@ from worker.assessment.estimators.representation import Representation
 from worker.assessment.estimators.shrunk_covariance import shrunk_solve
 
 _LEAST_SHRINKAGE = 1e-10
-_NO_SCATTER = 1e-20
-_SAME_MEAN = 1e-12  # of squared distances, relative to the largest mean: what rounding leaves between equal means
+_NO_SCATTER = 1e-10  # of squares, relative to the means: what float32 leaves between equal answers
+_SAME_MEAN = 1e-10  # likewise, of squared distances between means
 
 
 def _within(rows: Matrix, labels: Indices, classes: int) -> tuple[Matrix, Matrix, Vector]:
