@@ -51,7 +51,8 @@ class TransportMap(Estimator):
 
     F are standardised log-predictions (N, K), Y one-hot labels, W0 the names' plan. The left-out scores are
     exact, from one decomposition. alpha, beta and gamma are those of largest likelihood. It asks directly what a
-    student can learn from the teacher: how well the student's classes can be read off the teacher's outputs.
+    student can learn from the teacher: how well the student's classes can be read off the teacher's outputs. Without
+    names beta is 0: the map starts from nothing.
 
     Source: this project; the leave-one-out identity of ridge regression is Allen's PRESS (1974).
 
@@ -60,7 +61,7 @@ class TransportMap(Estimator):
     """
 
     name = "transport_map"
-    needs = frozenset({Need.NAMES, Need.PROBE, Need.LABELS, Need.TWO_CLASSES})
+    needs = frozenset({Need.PROBE, Need.LABELS, Need.TWO_CLASSES})
 
     def score(self, evidence: Evidence) -> Score:
         best, choice = _best(evidence)
@@ -94,7 +95,7 @@ def _best(evidence: Evidence) -> tuple[Vector, _Choice]:
     rows = np.arange(len(targets))
     best: tuple[Vector, _Choice] | None = None
     for penalty in _PENALTIES:
-        for start in _STARTS:
+        for start in _STARTS if evidence.text_cost is not None else _STARTS[:1]:
             scores = _left_out(evidence, targets, 1, penalty, start)
             for sharpness in _SHARPNESSES:
                 likely = log_softmax(sharpness * scores, axis=1)[rows, evidence.labels]
@@ -106,13 +107,14 @@ def _best(evidence: Evidence) -> tuple[Vector, _Choice]:
 
 def _left_out(evidence: Evidence, targets: Matrix, repeats: int, penalty: float, start: float) -> Matrix:
     """b + F W of every item, fitted without it, shape (N, repeats * S); several targets stand side by side."""
-    assert evidence.text_cost is not None
     representation = evidence.log_predictions
     left, values = representation.spectrum
     shares = values / (values + penalty * values.sum())
     leverage = left**2 @ shares
-    base = representation.rows @ names_plan(np.asarray(evidence.text_cost, dtype=np.float64))
-    base *= start / np.sqrt(representation.dimensions)
+    base = np.zeros((len(targets), evidence.student_classes))
+    if start and evidence.text_cost is not None:
+        base = representation.rows @ names_plan(np.asarray(evidence.text_cost, dtype=np.float64))
+        base *= start / np.sqrt(representation.dimensions)
     # The rows are centred, so an intercept that is not penalised adds 1 / N to every leverage. Centring the targets
     # instead would tell each item's label by its absence from the others.
     residual = targets - targets.mean(axis=0) - np.tile(base, (1, repeats))
