@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import Certainty, Mode, RankedTeacher, SkippedTeacher, UsedMethod
-from worker.label_space import LabelSpace
+from worker.label_space import LabelSpace, without_gaps
 from worker.transport.exact import coverage_transport, exact_transport
 from worker.transport.forced import joint_distribution
 
@@ -33,7 +33,13 @@ class Contender:
 
 @dataclass
 class Scored:
-    """A contender with its cost and plan."""
+    """A contender with its cost and plan.
+
+    Attributes
+    ----------
+    gaps
+        Where the ground cost is unknown, since the label encoder knows no word of a label, shape (K, S); on a probe.
+    """
 
     contender: Contender
     cost: float
@@ -44,6 +50,7 @@ class Scored:
     score: Score | None = None
     members: dict[str, Score] = field(default_factory=dict[str, Score])
     evidence: Evidence | None = None
+    gaps: NDArray[np.bool_] | None = None
 
     @property
     def value(self) -> float:
@@ -98,6 +105,8 @@ def score_probe(
 ) -> Scored:
     """Score a teacher on labelled items. The plan is that of prediction transport, which labels force: J.
 
+    Names that the encoder does not know are far from all others. Where it knows none of a side, estimators do without.
+
     Parameters
     ----------
     targets
@@ -112,11 +121,12 @@ def score_probe(
         The teacher does not show what the estimator needs.
     """
     started = time.perf_counter()
-    cost, hit = space.cost(contender.labels, student)
+    known, hit = space.known_cost(contender.labels, student)
+    gaps, cost = np.isnan(known), without_gaps(known)
     evidence = Evidence(
         teacher_labels=contender.labels.labels,
         student_labels=student.labels,
-        text_cost=cost,
+        text_cost=None if gaps.all() else cost,
         predictions=outputs.probabilities,
         logits=outputs.logits,
         features=None if isinstance(estimator, Auto) else outputs.features,
@@ -140,6 +150,7 @@ def score_probe(
         score,
         members,
         evidence,
+        gaps,
     )
 
 
