@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from scipy.special import log_softmax
 
 from worker.assessment.estimators.representation import Representation, without_rounding
 
+Found = TypeVar("Found")
 Floats = NDArray[np.floating]
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -182,6 +184,16 @@ class Evidence:
         spread = deviations.std(axis=0)
         return Representation(deviations * (spread > rounding) / np.maximum(spread, rounding), "log-predictions")
 
+    @cached_property
+    def _found(self) -> dict[str, Any]:
+        return {}
+
+    def once(self, name: str, make: Callable[[], Found]) -> Found:
+        """What `make` returns for this evidence, made once: for estimators that share an intermediate result."""
+        if name not in self._found:
+            self._found[name] = make()
+        return self._found[name]
+
     def take(self, index: Indices) -> Evidence:
         """Return the same evidence on the items `index` (int array), in that order."""
         return self._with_items(index, self.labels is not None, self.student_predictions is not None)
@@ -200,7 +212,8 @@ class Evidence:
         features, above all) are kept: a random-teacher control costs what the estimator adds to them.
         """
         shuffled = copy(self)
-        shuffled.__dict__.pop("outcomes", None)
+        for name in ("outcomes", "_found"):
+            shuffled.__dict__.pop(name, None)
         for name in ("labels", "student_predictions"):
             given = getattr(self, name)
             if given is not None:
