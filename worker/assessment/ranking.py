@@ -16,6 +16,7 @@ from worker.transport.forced import joint_distribution
 from .auto import Auto
 from .estimators.base import Estimator, Score
 from .estimators.evidence import Evidence
+from .expected_accuracy import ExpectedAccuracy, expected_accuracy
 from .explanation import explain
 from .uncertainty import DUST
 
@@ -39,6 +40,8 @@ class Scored:
     ----------
     gaps
         Where the ground cost is unknown, since the label encoder knows no word of a label, shape (K, S); on a probe.
+    expected
+        Accuracy to expect of it; on a probe.
     """
 
     contender: Contender
@@ -51,6 +54,7 @@ class Scored:
     members: dict[str, Score] = field(default_factory=dict[str, Score])
     evidence: Evidence | None = None
     gaps: NDArray[np.bool_] | None = None
+    expected: ExpectedAccuracy | None = None
 
     @property
     def value(self) -> float:
@@ -137,6 +141,8 @@ def score_probe(
         score, members = None, estimator.ask(evidence)
     else:
         score, members = estimator.estimate(evidence), dict[str, Score]()
+    prior = None if student.prior is None else np.asarray(student.normalised_prior())
+    expected = expected_accuracy(evidence, prior)
     joint = joint_distribution(
         torch.from_numpy(outputs.probabilities), torch.from_numpy(targets), len(student.labels)
     ).numpy()
@@ -151,6 +157,7 @@ def score_probe(
         members,
         evidence,
         gaps,
+        expected,
     )
 
 
@@ -220,6 +227,9 @@ def ranked(
                 cost=round(row.cost, 6),
                 score=round(row.value, 6),
                 scores={name: round(score.value, 6) for name, score in row.members.items()} or None,
+                expected_accuracy=None if row.expected is None else round(row.expected.points, 2),
+                expected_accuracy_low=None if row.expected is None else round(row.expected.low, 2),
+                expected_accuracy_high=None if row.expected is None else round(row.expected.high, 2),
                 method=method,
                 certainty=None if certainties is None else certainties[number],
                 classes=len(row.contender.labels.labels),

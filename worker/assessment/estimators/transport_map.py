@@ -180,6 +180,32 @@ def _left_out(evidence: Evidence) -> LeftOut:
     return LeftOut(chosen, likely, penalty, start, _SHARPNESSES[place])
 
 
+def held_out_scores(evidence: Evidence, folds: Indices) -> Matrix:
+    """b + F W of every item from a map that was fitted without its whole fold, shape (S, N); alpha and beta as chosen.
+
+    Exact, by the block form of the leave-one-out identity: the residual of a left-out fold is ``(I - H_BB)^-1 r_B``.
+
+    Parameters
+    ----------
+    folds : int array (N,)
+    """
+    assert evidence.labels is not None
+    best, smoother = left_out(evidence), _Smoother(evidence)
+    targets = np.eye(evidence.student_classes)[:, evidence.labels]
+    shares = smoother.shares(best.penalty)
+    deviations = targets - targets.mean(axis=1, keepdims=True)
+    fitted = (deviations @ smoother.left * shares) @ smoother.left.T
+    residual = deviations - fitted - best.start * smoother.unfitted_base(shares)
+    scores = np.empty_like(targets)
+    for fold in range(int(folds.max()) + 1):
+        rows = np.flatnonzero(folds == fold)
+        left = smoother.left[rows]
+        # A whole probe in one fold leaves nothing to fit an intercept to: without the last digits this is singular.
+        room = (1 + 1e-9) * np.eye(len(rows)) - (left * shares) @ left.T - 1 / len(folds)
+        scores[:, rows] = targets[:, rows] - np.linalg.solve(room, residual[:, rows].T).T
+    return scores
+
+
 def _likelihoods(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Iterator[NDArray[np.floating]]:
     """Log-likelihoods of the labels at every sharpness, from scores (S, M, N) whose own classes are `at`.
 
