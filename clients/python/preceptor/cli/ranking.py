@@ -5,7 +5,7 @@ from rich.text import Text
 from ..contract.recommendations import RankedTeacher, RecommendationResult, Timings
 from ..text import plain
 from .session import Session
-from .tables import Listing, seconds, some
+from .tables import Justify, Listing, seconds, some
 
 _METHODS = {
     "auto": "a blend of estimators over the probe",
@@ -25,13 +25,15 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
     sure = any(entry.certainty for entry in result.ranking)
     score = "score" if result.higher_is_better else "cost"
     known = any(entry.expected_accuracy is not None for entry in result.ranking)
+    certain: list[tuple[str, Justify]] = [("90 % interval", "right"), ("P(best)", "right")] if sure else []
+    points: list[tuple[str, Justify]] = [("expected accuracy", "right")] if known else []
     made = Listing(
         ("rank", "right"),
         "teacher",
         "id",
         (score, "right"),
-        *((("90 % interval", "right"), ("P(best)", "right")) if sure else ()),
-        *((("expected accuracy", "right"),) if known else ()),
+        *certain,
+        *points,
         ("classes", "right"),
         ("uncovered", "right"),
         ("time", "right"),
