@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from worker.assessment.estimators.base import Estimator, Need, Score, centred
 from worker.assessment.estimators.evidence import Evidence, Indices, Matrix, Vector
+from worker.assessment.estimators.representation import Representation
 
 _ROUNDING = 1e-10
 """Squared distances that differ by less, relative to the longest row, are equal but for float32's rounding of rows."""
@@ -27,17 +28,23 @@ def leave_one_out(features: Matrix, labels: Indices, k: int) -> NDArray[np.float
     right = np.zeros(n)
     if k < 1:
         return right
-    target = np.eye(int(labels.max()) + 1)[labels]
+    classes = int(labels.max()) + 1
+    target = np.eye(classes)[labels]
     # A nearer neighbour weighs more by less than one vote in all, which settles ties and nothing else.
     votes_of_places = np.concatenate([[0.0], np.cumsum(1 + 2.0 ** -(np.arange(k) + 2))])
     squares = (features**2).sum(axis=1)
     rounding = _ROUNDING * float(squares.max())
     for begin in range(0, n, _BLOCK):
         rows = np.arange(begin, min(n, begin + _BLOCK))
-        distances = squares[rows, None] + squares - 2 * (features[rows] @ features.T)
+        # Without the item's own square, which is the same for all others.
+        distances = features[rows] @ features.T
+        distances *= -2
+        distances += squares
         distances[np.arange(len(rows)), rows] = np.inf
         if k == 1:
-            votes = (distances <= distances.min(axis=1, keepdims=True) + rounding) @ target
+            places, near = np.nonzero(distances <= distances.min(axis=1, keepdims=True) + rounding)
+            votes = np.bincount(places * classes + labels[near], minlength=len(rows) * classes)
+            votes = votes.reshape(len(rows), classes).astype(np.float64)
         else:
             votes = np.stack([_weights(row, rounding, votes_of_places) for row in distances]) @ target
         best = votes >= votes.max(axis=1, keepdims=True) * (1 - 1e-12)
@@ -53,6 +60,11 @@ def _weights(distances: Vector, rounding: float, votes_of_places: Vector) -> Vec
     k = len(votes_of_places) - 1
     taken = votes_of_places[np.minimum(not_farther, k)] - votes_of_places[np.minimum(nearer, k)]
     return taken / (not_farther - nearer)
+
+
+def _shortest(representation: Representation) -> Matrix:
+    """The items in fewer columns, with all distances kept, where that costs less than it saves."""
+    return representation.coordinates if len(representation.rows) > _BLOCK else representation.rows
 
 
 class NearestNeighbour(Estimator):
@@ -76,5 +88,5 @@ class NearestNeighbour(Estimator):
 
     def score(self, evidence: Evidence) -> Score:
         assert evidence.labels is not None
-        right = leave_one_out(evidence.representation.rows, evidence.labels, self.k)
+        right = leave_one_out(_shortest(evidence.representation), evidence.labels, self.k)
         return Score(float(right.mean()), centred(right), {"features": evidence.representation.source})

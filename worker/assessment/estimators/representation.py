@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 _COLUMN_ROUNDING = 1e-5  # relative to the features' size: several float32 roundings
 _STILL = 1e-11  # relative deviation of a column: far above the last digits of float64, far below those of float32
@@ -47,7 +48,7 @@ class Representation:
         """
         x = self.rows
         wide = x.shape[1] > x.shape[0]
-        values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+        values, vectors = eigh(x @ x.T if wide else x.T @ x, driver="evd", overwrite_a=True, check_finite=False)
         kept = values > max(float(values[-1]) * _RANK_CUT, np.finfo(np.float64).tiny)
         values, vectors = values[kept], vectors[:, kept]
         left = vectors if wide else (x @ vectors) / np.sqrt(values)

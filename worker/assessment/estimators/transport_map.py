@@ -86,7 +86,7 @@ class TransportMap(Estimator):
 
     def null_values(self, evidence: Evidence, orders: Indices) -> Vector:
         assert evidence.labels is not None
-        best, smoother = left_out(evidence), _Smoother(evidence)
+        best, smoother = left_out(evidence), _smoother(evidence)
         n, s = len(evidence.labels), evidence.student_classes
         dtype = np.float64 if n * s * len(orders) <= _IN_DOUBLE else np.float32
         shares, room = smoother.shares(best.penalty), smoother.room(best.penalty)
@@ -142,6 +142,10 @@ class _Smoother:
         return self.base - (self.base @ self.left * shares) @ self.left.T
 
 
+def _smoother(evidence: Evidence) -> _Smoother:
+    return evidence.once("transport_map's smoother", lambda: _Smoother(evidence))
+
+
 def left_out(evidence: Evidence) -> LeftOut:
     """The likeliest map of `evidence`, which has labels; found once for each evidence."""
     return evidence.once("transport_map", lambda: _left_out(evidence))
@@ -149,7 +153,7 @@ def left_out(evidence: Evidence) -> LeftOut:
 
 def _left_out(evidence: Evidence) -> LeftOut:
     assert evidence.labels is not None
-    smoother = _Smoother(evidence)
+    smoother = _smoother(evidence)
     targets = np.eye(evidence.student_classes)[:, evidence.labels]
     deviations = targets - targets.mean(axis=1, keepdims=True)
     starts = _STARTS if evidence.text_cost is not None else _STARTS[:1]
@@ -190,7 +194,7 @@ def held_out_scores(evidence: Evidence, folds: Indices) -> Matrix:
     folds : int array (N,)
     """
     assert evidence.labels is not None
-    best, smoother = left_out(evidence), _Smoother(evidence)
+    best, smoother = left_out(evidence), _smoother(evidence)
     targets = np.eye(evidence.student_classes)[:, evidence.labels]
     shares = smoother.shares(best.penalty)
     deviations = targets - targets.mean(axis=1, keepdims=True)
