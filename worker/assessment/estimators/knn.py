@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,11 @@ from worker.assessment.estimators.representation import Representation
 
 _ROUNDING = 1e-10
 """Squared distances that differ by less, relative to the longest row, are equal but for float32's rounding of rows."""
-_BLOCK = 512
+_SINGLE = 1e-5
+"""Error of a squared distance in float32, relative to the longest row."""
+_CANDIDATES = 8
+"""Up to so many candidates an item are compared one by one."""
+_BLOCK = 128
 """Items whose distances are held at once."""
 
 
@@ -25,31 +31,74 @@ def leave_one_out(features: Matrix, labels: Indices, k: int) -> NDArray[np.float
     """
     n = len(labels)
     k = min(k, n - 1)
-    right = np.zeros(n)
     if k < 1:
-        return right
+        return np.zeros(n)
     classes = int(labels.max()) + 1
-    target = np.eye(classes)[labels]
+    votes = _nearest(features, labels, classes) if k == 1 else _several(features, labels, classes, k)
+    best = votes >= votes.max(axis=1, keepdims=True) * (1 - 1e-12)
+    return best[np.arange(n), labels] / best.sum(axis=1)
+
+
+def _products(features: Matrix, dtype: type[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Factors of the squared distances but for the item's own square, which is the same for all others.
+
+    ``|x - x'|^2 - |x|^2 = -2 <x, x'> + |x'|^2`` is the product of the first (N, D + 1) and the second (D + 1, N).
+    """
+    halved = np.column_stack([-2 * features, np.ones(len(features))])
+    others = np.column_stack([features, (features**2).sum(axis=1)])
+    return halved.astype(dtype), others.T.astype(dtype)
+
+
+def _blocks(n: int) -> Iterator[Indices]:
+    for begin in range(0, n, _BLOCK):
+        yield np.arange(begin, min(n, begin + _BLOCK))
+
+
+def _nearest(features: Matrix, labels: Indices, classes: int) -> Matrix:
+    """Votes (N, S) of every item's nearest others.
+
+    Products in float32 leave a few candidates an item; float64 decides among them. Where many items are level (a
+    teacher of few different answers), everything is done in float64.
+    """
+    n = len(labels)
+    largest = float((features**2).sum(axis=1).max())
+    rounding, margin = _ROUNDING * largest, _SINGLE * largest
+    rough = _products(features, np.float32)
+    exact: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+    votes = np.zeros((n, classes))
+    for rows in _blocks(n):
+        distances = rough[0][rows] @ rough[1]
+        distances[np.arange(len(rows)), rows] = np.inf
+        place, near = np.nonzero(distances <= distances.min(axis=1, keepdims=True) + margin)
+        if len(place) > _CANDIDATES * len(rows):
+            exact = exact or _products(features, np.float64)
+            distances = exact[0][rows] @ exact[1]
+            distances[np.arange(len(rows)), rows] = np.inf
+            place, near = np.nonzero(distances <= distances.min(axis=1, keepdims=True) + rounding)
+        else:
+            differences = features[rows[place]] - features[near]
+            found = np.einsum("ij,ij->i", differences, differences)
+            least = np.full(len(rows), np.inf)
+            np.minimum.at(least, place, found)
+            kept = found <= least[place] + rounding
+            place, near = place[kept], near[kept]
+        votes[rows] = np.bincount(place * classes + labels[near], minlength=len(rows) * classes).reshape(-1, classes)
+    return votes
+
+
+def _several(features: Matrix, labels: Indices, classes: int, k: int) -> Matrix:
+    """Votes (N, S) of every item's k nearest others."""
     # A nearer neighbour weighs more by less than one vote in all, which settles ties and nothing else.
     votes_of_places = np.concatenate([[0.0], np.cumsum(1 + 2.0 ** -(np.arange(k) + 2))])
-    squares = (features**2).sum(axis=1)
-    rounding = _ROUNDING * float(squares.max())
-    for begin in range(0, n, _BLOCK):
-        rows = np.arange(begin, min(n, begin + _BLOCK))
-        # Without the item's own square, which is the same for all others.
-        distances = features[rows] @ features.T
-        distances *= -2
-        distances += squares
+    target = np.eye(classes)[labels]
+    rounding = _ROUNDING * float((features**2).sum(axis=1).max())
+    halved, others = _products(features, np.float64)
+    votes = np.empty((len(labels), classes))
+    for rows in _blocks(len(labels)):
+        distances = halved[rows] @ others
         distances[np.arange(len(rows)), rows] = np.inf
-        if k == 1:
-            places, near = np.nonzero(distances <= distances.min(axis=1, keepdims=True) + rounding)
-            votes = np.bincount(places * classes + labels[near], minlength=len(rows) * classes)
-            votes = votes.reshape(len(rows), classes).astype(np.float64)
-        else:
-            votes = np.stack([_weights(row, rounding, votes_of_places) for row in distances]) @ target
-        best = votes >= votes.max(axis=1, keepdims=True) * (1 - 1e-12)
-        right[rows] = best[np.arange(len(rows)), labels[rows]] / best.sum(axis=1)
-    return right
+        votes[rows] = np.stack([_weights(row, rounding, votes_of_places) for row in distances]) @ target
+    return votes
 
 
 def _weights(distances: Vector, rounding: float, votes_of_places: Vector) -> Vector:

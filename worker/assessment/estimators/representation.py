@@ -51,7 +51,7 @@ class Representation:
         values, vectors = eigh(x @ x.T if wide else x.T @ x, driver="evd", overwrite_a=True, check_finite=False)
         kept = values > max(float(values[-1]) * _RANK_CUT, np.finfo(np.float64).tiny)
         values, vectors = values[kept], vectors[:, kept]
-        left = vectors if wide else (x @ vectors) / np.sqrt(values)
+        left = vectors if wide else x @ (vectors / np.sqrt(values))
         return left, values
 
     @cached_property

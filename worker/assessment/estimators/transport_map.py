@@ -21,6 +21,8 @@ _NAMES_EPS: Final = 0.05
 """Regularisation of the names' transport, in units of 1 - cos."""
 _AT_ONCE: Final = 2**20
 """Numbers a block of controls may take: small enough for a processor's cache."""
+_DROPPED: Final = 1e-6
+"""Share of a direction that controls in float32 do without."""
 _IN_DOUBLE: Final = 2**20
 """Up to so many numbers in all, controls are scored in float64."""
 
@@ -90,8 +92,10 @@ class TransportMap(Estimator):
         n, s = len(evidence.labels), evidence.student_classes
         dtype = np.float64 if n * s * len(orders) <= _IN_DOUBLE else np.float32
         shares, room = smoother.shares(best.penalty), smoother.room(best.penalty)
-        left = smoother.left.astype(dtype)
-        onto = (shares[:, None] * (smoother.left / room[:, None]).T).astype(dtype)  # (r, N)
+        # Directions that the fit all but drops are below what float32 keeps of the others.
+        kept = slice(None) if dtype is np.float64 else shares > _DROPPED
+        left = smoother.left[:, kept].astype(dtype)
+        onto = (shares[kept, None] * (smoother.left[:, kept] / room[:, None]).T).astype(dtype)  # (r, N)
         # What does not depend on the labels' order: the classes' shares, and the start that the ridge does not undo.
         fixed = np.bincount(evidence.labels, minlength=s)[:, None] / n + best.start * smoother.unfitted_base(shares)
         fixed = (fixed / room)[:, None, :].astype(dtype)
