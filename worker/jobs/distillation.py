@@ -210,8 +210,8 @@ class Distiller:
                 unknown += [label for row, label in enumerate(names.labels) if gaps[row].all()]
             message = (
                 f"{teacher.name}: the label encoder knows no word of {', '.join(dict.fromkeys(unknown[:8]))}"
-                f"{' and others' if len(unknown) > 8 else ''}, or of the other side: by name nothing is near there, and "
-                "the labelled items decide"
+                f"{' and others' if len(unknown) > 8 else ''}, or of the other side: by name nothing is near there, "
+                "and the labelled items decide"
             )
             context.emit("log", {"message": message})
         return without_gaps(known)

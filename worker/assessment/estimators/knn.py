@@ -113,7 +113,10 @@ def _weights(distances: Vector, rounding: float, votes_of_places: Vector) -> Vec
 
 def _shortest(representation: Representation) -> Matrix:
     """The items in fewer columns, with all distances kept, where that costs less than it saves."""
-    return representation.coordinates if len(representation.rows) > _BLOCK else representation.rows
+    if len(representation.rows) <= _BLOCK:
+        return representation.rows
+    left, values = representation.spectrum  # Not `coordinates`, which are kept: a zoo of them takes gigabytes.
+    return left * np.sqrt(values)
 
 
 class NearestNeighbour(Estimator):

@@ -122,7 +122,6 @@ class _Smoother:
     def __init__(self, evidence: Evidence) -> None:
         representation = evidence.log_predictions
         self.left, self._values = representation.spectrum
-        self._squares = self.left**2
         self.base = np.zeros((evidence.student_classes, evidence.items))
         """The names' prediction at beta = 1, shape (S, N)."""
         if evidence.text_cost is not None:
@@ -139,7 +138,7 @@ class _Smoother:
         The rows are centred, so an intercept that is not penalised adds 1 / N to every leverage. Centring the targets
         instead would tell each item's label by its absence from the others.
         """
-        return np.maximum(1 - self._squares @ self.shares(penalty) - 1 / len(self.left), 1e-9)
+        return np.maximum(1 - self.left**2 @ self.shares(penalty) - 1 / len(self.left), 1e-9)
 
     def unfitted_base(self, shares: Vector) -> Matrix:
         """What of `base` the ridge leaves, shape (S, N)."""
