@@ -93,7 +93,9 @@ def resampled_scores(values: Vector, influences: Matrix, weights: Matrix) -> Mat
     -------
     float64 array (T, R)
     """
-    return values[:, None] + influences @ (weights - 1).T / weights.shape[1]
+    # Weights have mean 1 in every row, so that the ones come off once for each teacher instead of from every weight.
+    shares = influences / weights.shape[1]
+    return (values - shares.sum(axis=1))[:, None] + shares @ weights.T
 
 
 def intervals(samples: Matrix, level: float = 0.9) -> Matrix:
