@@ -167,6 +167,19 @@ class RankedTeacher(Answer):
     scores: dict[str, float] | None = Field(
         default=None, description="With `auto`, what each estimator of the blend says, in its own unit"
     )
+    expected_accuracy: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Points of accuracy, 0 to 100, higher is better: how many new items get the right class when it is "
+        "read off this teacher's answers by a linear map that never saw them. It does not depend on the other teachers "
+        "or the method, so it compares between rankings. It is not the accuracy of the distilled student. Null where "
+        "no labelled probe of two classes was used",
+    )
+    expected_accuracy_low: float | None = Field(
+        default=None, description="Lower end of the 90 % interval of the expected accuracy, in points"
+    )
+    expected_accuracy_high: float | None = Field(default=None, description="Upper end")
     method: UsedMethod
     certainty: Certainty | None = Field(default=None, description="Null where no labelled probe was used")
     classes: int
