@@ -6,6 +6,7 @@ from preceptor.contract.distillations import DistillationBody, RegisteredStudent
 from preceptor.contract.jobs import JobStatus, JobSummary
 from preceptor.contract.probes import Probe
 from preceptor.contract.recommendations import RecommendationResult
+from preceptor.contract.source_kinds import SOURCE_KINDS
 from preceptor.contract.teachers import TeacherStatus
 from service.core import label_sets
 from service.core.errors import Conflict, InvalidRequest, NotFound, StateUnavailable, StoreFull, StoreUnavailable
@@ -91,7 +92,7 @@ async def _require_ready(state: State, teacher_id: str, data: Probe) -> None:
     teacher = await teachers.get(state, teacher_id)
     if teacher.status != TeacherStatus.READY:
         raise Conflict(f"{teacher_id} ({teacher.name}) is {teacher.status.value}: {teacher.reason or 'not usable yet'}")
-    if teacher.modality != data.modality and teacher.source.kind != "predictions":
+    if teacher.modality != data.modality and SOURCE_KINDS[teacher.source.kind].runs_model:
         raise InvalidRequest(
             f"{teacher_id} ({teacher.name}) takes {teacher.modality}, and {data.id} holds {data.modality}"
         )

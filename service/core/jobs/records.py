@@ -8,12 +8,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, cast
 
-from pydantic import BaseModel
-
-from preceptor.contract.distillations import DistillationBody
-from preceptor.contract.jobs import JobKind, JobStatus, JobSummary
-from preceptor.contract.recommendations import RecommendationBody
-from preceptor.contract.validations import ValidationBody
+from preceptor.contract.job_kinds import JOB_KINDS
+from preceptor.contract.jobs import JobStatus, JobSummary
 from preceptor.contract.versions import full_form
 
 from ..errors import PreceptorError
@@ -40,12 +36,6 @@ from .stored import (
 
 _KEPT_REQUESTS: Final = 8 * 2**20
 """Bytes of requests that are kept in memory: who submits a job or watches one asks for it again at once."""
-
-_BODIES: Final[dict[JobKind, type[BaseModel]]] = {
-    "recommendation": RecommendationBody,
-    "validation": ValidationBody,
-    "distillation": DistillationBody,
-}
 
 
 Recorded = Literal["created", "exists", "full", "quota"]
@@ -140,7 +130,7 @@ class JobRecords:
     async def request(self, id: str) -> dict[str, Any] | None:
         """The job's request, as it was accepted, with all defaults."""
         stored = await self.stored(id)
-        return None if stored is None else full_form(_BODIES[stored.kind], stored.request)
+        return None if stored is None else full_form(JOB_KINDS[stored.kind].body, stored.request)
 
     async def request_text(self, id: str) -> bytes | None:
         """The job's request as JSON. It never changes, so it is read once by all who watch the job."""
