@@ -57,7 +57,7 @@ async def _ranking(state: State, recommendation: str) -> RecommendationResult:
     summary = await state.jobs.get(recommendation)
     if summary is None:
         raise NotFound(f"There is no recommendation {recommendation}")
-    text = await state.jobs.result(recommendation)
+    text = await state.jobs.records.result(recommendation)
     if summary.status != JobStatus.SUCCEEDED or text is None:
         raise Conflict(f"{recommendation} is {summary.status.value}; it must have succeeded before it can be used")
     return RecommendationResult.model_validate_json(text)

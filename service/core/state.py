@@ -163,7 +163,7 @@ class State:
             for records in self._collections:
                 counts[records.collection] = await records.reindex()
             counts["webhooks"] = await self.webhooks.restore()
-            counts["ended_jobs"], counts["requeued_jobs"] = await self.jobs.restore()
+            counts["ended_jobs"], counts["requeued_jobs"] = await self.jobs.recovery.restore()
             with translated():
                 whole = await self._rebuilt(keys=[keys.REBUILDING, keys.MARKER], args=[mark])
             if not whole:  # A flush meanwhile took what was written before it.
@@ -189,7 +189,7 @@ class State:
             for records in self._collections:
                 await records.compare()
             await self.webhooks.restore()
-            ended, queued = await self.jobs.restore()
+            ended, queued = await self.jobs.recovery.restore()
             with translated():
                 await self.client.set(keys.SERVER, server)
             if known is not None:
@@ -268,11 +268,11 @@ class State:
         moment = time.monotonic()
         if moment - self._reaped > _GAP_SECONDS:
             self._trusted_from = moment + self.settings.lease_seconds
-        requeued = await self.jobs.reap(silent=moment >= self._trusted_from)
+        requeued = await self.jobs.recovery.reap(silent=moment >= self._trusted_from)
         if requeued:
             log.warning("jobs re-queued: their worker fell silent", jobs=requeued[:20], count=len(requeued))
         await self.webhooks.announce()  # Before they may be removed.
-        if expired := await self.jobs.expire():
+        if expired := await self.jobs.recovery.expire():
             log.info("ended jobs removed after their retention", jobs=expired)
         with translated():
             await self._purge(keys=[keys.EXPIRING], args=[_EXPIRED_AT_ONCE])

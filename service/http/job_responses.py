@@ -33,9 +33,9 @@ async def whole(state: State, id: str) -> bytes:
 
 
 async def _whole(state: State, summary: JobSummary) -> bytes:
-    request = await state.jobs.request_text(summary.id)
+    request = await state.jobs.records.request_text(summary.id)
     # Only where this very summary says so: a job that ends at this moment must not be "running" with a result.
-    result = await state.jobs.result(summary.id) if summary.status == JobStatus.SUCCEEDED else None
+    result = await state.jobs.records.result(summary.id) if summary.status == JobStatus.SUCCEEDED else None
     # The result was validated when it was written; large ones are not parsed again.
     head = summary.model_dump_json()[:-1]
     document = b"".join([head.encode(), b',"request":', request or b"null", b',"result":', result or b"null", b"}"])

@@ -67,7 +67,7 @@ async def hand_over(context: JobContext, name: str, labels: list[str], outcome: 
         Another worker has taken the job over.
     """
     state, id = context.state, new_id(STUDENT)
-    await state.jobs.note_student(context.job_id, context.fence, id)
+    await state.jobs.leases.note_student(context.job_id, context.fence, id)
     try:
         artifacts = await _keep(state, id, outcome, folder)
         # Asked before and after it is written: who has taken the job over may have swept in between.
@@ -86,7 +86,7 @@ async def hand_over(context: JobContext, name: str, labels: list[str], outcome: 
 
 
 async def _require_own(context: JobContext) -> None:
-    if await context.state.jobs.renew(context.job_id, context.fence) == "lost":
+    if await context.state.jobs.leases.renew(context.job_id, context.fence) == "lost":
         raise Stopped("lost")
 
 
@@ -181,7 +181,7 @@ class Distiller:
             artifacts=student.artifacts,
             settings=outcome.settings,
             timings=Timings(
-                queued=await state.jobs.waited(context.job_id),
+                queued=await state.jobs.records.waited(context.job_id),
                 total=round(time.perf_counter() - started, 6),
                 stages={"load": round(loaded - started, 6), "teachers": round(asked, 6), **outcome.stages},
                 caches={"outputs": use},

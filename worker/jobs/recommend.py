@@ -101,7 +101,7 @@ class Recommender:
         load = {"load": round(loaded - started - lineup.seconds, 6)}
         result.timings.stages = {**load, **result.timings.stages}  # In the order of time: traces lay them end to end.
         result.timings.total = round(time.perf_counter() - started, 6)
-        result.timings.queued = await context.state.jobs.waited(context.job_id)
+        result.timings.queued = await context.state.jobs.records.waited(context.job_id)
         return result
 
     def _rank(
