@@ -17,6 +17,7 @@ from service.core.errors import InvalidProbe
 
 from ..errors import TeacherUnusable
 from ..interface import Batch, Float32, Outputs
+from ..labels import config_labels
 from ..preprocessing.images import decode
 from ..preprocessing.texts import TextEncoder, read_options
 from .torch_device import LastLinear, device_for, exact_inference, to_numpy, use_threads
@@ -62,7 +63,7 @@ def check_config(config: dict[str, Any]) -> list[str] | None:
     Returns
     -------
     list of str or None
-        The values of `id2label` in index order; None where the config has none.
+        The names in index order; None if the config has none.
     """
     _refuse_foreign_code(config, "config.json")
     _refuse_sizes(config)
@@ -71,16 +72,7 @@ def check_config(config: dict[str, Any]) -> list[str] | None:
             f"config.json says problem_type {config['problem_type']!r}; a teacher gives each item exactly one of "
             f"its labels. Use a model trained with single_label_classification"
         )
-    table = config.get("id2label")
-    if table is None:
-        return None
-    if not isinstance(table, dict) or not all(isinstance(label, str) for label in table.values()):
-        raise TeacherUnusable("id2label in config.json must map class numbers to names; save the model again")
-    if set(table) != {str(position) for position in range(len(table))}:
-        raise TeacherUnusable(
-            f"id2label in config.json must have the keys 0 to {len(table) - 1} without a gap; save the model again"
-        )
-    return [table[str(position)] for position in range(len(table))]
+    return config_labels(config)
 
 
 def _refuse_foreign_code(options: dict[str, Any], name: str) -> None:
