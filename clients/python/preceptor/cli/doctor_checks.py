@@ -161,7 +161,7 @@ class Examination:
             return _ok("keys", "none is asked for; the address leads to this machine alone")
         seen = f"none is asked for: everyone on {self._reach} can read and change everything"
         advice = (
-            "Mint one (`python -m service.cli.keys mint --name operator --scope admin`), set PRECEPTOR_AUTH=on and "
+            "Create one (`preceptor-server keys create --name operator --scope admin`), set PRECEPTOR_AUTH=on and "
             "start the service again"
         )
         return _fix("keys", seen, advice) if self._reach == "the internet" else _note("keys", seen, advice)
@@ -202,7 +202,7 @@ class Examination:
             if waiting:
                 seen += f", the oldest for {oldest:.0f} s"
             if oldest > limit:
-                yield _fix(f"queue:{lane}", seen, f"Add workers: `python -m worker --lane {lane}`")
+                yield _fix(f"queue:{lane}", seen, f"Add workers: `preceptor-server worker --lane {lane}`")
             else:
                 yield _ok(f"queue:{lane}", seen)
 
