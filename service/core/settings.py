@@ -176,6 +176,12 @@ class Settings(BaseSettings):
     body_seconds: float = Field(
         default=60.0, gt=0, description="Longest silence in the middle of a body; beyond it 408"
     )
+    body_rate: int = Field(
+        default=1024,
+        ge=0,
+        description="Least bytes a second at which a body comes, on average after the first 30 s of waiting; a slower "
+        "one gets 408. 0 for no limit",
+    )
 
     lease_seconds: float = Field(default=10.0, gt=0, description="A worker silent for so long has lost its job")
     delivery_limit: int = Field(default=3, ge=1, description="A job taken so often without an end has failed")
