@@ -17,7 +17,7 @@ from service.http import problems
 from service.http.route_methods import Methods
 from service.http.stream_limit import Streams
 from service.middleware.authentication import Authenticated, keys_are_asked_for
-from service.middleware.body_limits import BodyLimit, BodyPace
+from service.middleware.body_limits import BodyLimit, BodyPace, Framing
 from service.middleware.ended_jobs import Finished
 from service.middleware.host_check import KnownHosts
 from service.middleware.overload import Admission
@@ -85,9 +85,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Finished, routes=[route for router in routers for route in router.routes])
     app.add_middleware(Admission)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
-    app.add_middleware(BodyPace, seconds=settings.body_seconds)
+    app.add_middleware(BodyPace, seconds=settings.body_seconds, rate=settings.body_rate)
     app.add_middleware(Authenticated)
     app.add_middleware(KnownHosts, hosts=Hosts.of(settings.hosts, settings.host, settings.published_at))
+    app.add_middleware(Framing)
     app.add_middleware(Observed)
     return app
 
