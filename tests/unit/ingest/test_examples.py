@@ -1,6 +1,7 @@
 """Examples of an ingested probe: one a class, in words."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
