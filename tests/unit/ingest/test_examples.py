@@ -1,7 +1,6 @@
 """Examples of an ingested probe: one a class, in words."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
