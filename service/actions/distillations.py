@@ -46,7 +46,7 @@ async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
         summary = await state.jobs.submit(id, "distillation", resolved)
     if ranking is not None:
         try:
-            await audit.note(state, id, body, ranking)
+            await audit.note(state, id, body, ranking, chosen)
         except (StateUnavailable, StoreUnavailable, StoreFull) as error:
             # The job is accepted: an error would say that it is not.
             log.warning("a distillation is not in the audit", job=id, reason=error.detail)

@@ -15,17 +15,26 @@ from service.core import label_sets
 from service.core.errors import Conflict, NotFound, PreconditionFailed, QueueFull, QuotaReached, UnsupportedType
 from service.core.state import State
 from service.core.storage import object_keys
+from service.core.teacher_checks import expiry
 from service.http.entity_tags import entity_tag, passes_if_match
 from service.ingest.sandboxed import ingest_predictions_apart
 
 from .uploads import Gone, Staged, while_wanted
 
 
-async def register(state: State, body: TeacherBody, id: str, promoted_from: str | None = None) -> Teacher:
-    """Register a teacher. One that needs no files is validated at once."""
+async def register(
+    state: State, body: TeacherBody, id: str, promoted_from: str | None = None, *, check: bool = False
+) -> Teacher:
+    """Register a teacher. One that needs no files is validated at once.
+
+    Parameters
+    ----------
+    check
+        Whether the teacher is only checked: it is never listed or ranked, and removed when its lifetime is over.
+    """
     moment = now()
     label_set = None
-    if body.labels is not None:
+    if body.labels is not None and not check:
         label_set = (await label_sets.register(state, LabelSetBody(labels=body.labels)))[0].id
     teacher = Teacher(
         id=id,
@@ -34,6 +43,7 @@ async def register(state: State, body: TeacherBody, id: str, promoted_from: str 
         created_at=moment,
         updated_at=moment,
         promoted_from=promoted_from,
+        expires_at=expiry() if check else None,
         **body.model_dump(),
     )
     teacher, _ = await state.teachers.create(teacher)
@@ -98,6 +108,7 @@ async def add_file(state: State, id: str, name: str, staged: Staged) -> tuple[St
                         "files": others,
                         "status": TeacherStatus.AWAITING_FILES,
                         "reason": None,
+                        "expires_at": expiry(teacher),
                         "updated_at": now(),
                     }
                 )
@@ -113,6 +124,7 @@ async def add_file(state: State, id: str, name: str, staged: Staged) -> tuple[St
                     "files": sorted([*others, entry], key=lambda file: file.name),
                     "status": TeacherStatus.AWAITING_FILES,
                     "reason": None,
+                    "expires_at": expiry(teacher),
                     "updated_at": now(),
                 }
             )
@@ -141,7 +153,12 @@ async def start_validation(state: State, id: str, job_id: str) -> JobSummary:
         if teacher.validation != job_id and not job.status.terminal:
             await state.teachers.put(
                 teacher.model_copy(
-                    update={"status": TeacherStatus.VALIDATING, "validation": job_id, "updated_at": now()}
+                    update={
+                        "status": TeacherStatus.VALIDATING,
+                        "validation": job_id,
+                        "expires_at": expiry(teacher),
+                        "updated_at": now(),
+                    }
                 )
             )
     return job

@@ -41,6 +41,7 @@ from .redis.server_info import RedisServer
 from .settings import Settings
 from .storage.documents import Collection, DocumentT, Records
 from .storage.object_store import Store
+from .teacher_checks import remove_expired_checks
 from .webhooks.webhooks import Webhooks
 
 # KEYS: expiring. ARGV: how many at most.
@@ -274,6 +275,8 @@ class State:
         await self.webhooks.announce()  # Before they may be removed.
         if expired := await self.jobs.recovery.expire():
             log.info("ended jobs removed after their retention", jobs=expired)
+        if checks := await remove_expired_checks(self.teachers, self.jobs, int(await self.redis_time() * 1000)):
+            log.info("checked teachers removed that their clients have left", teachers=checks)
         with translated():
             await self._purge(keys=[keys.EXPIRING], args=[_EXPIRED_AT_ONCE])
         self._reaped = time.monotonic()

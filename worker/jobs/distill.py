@@ -73,7 +73,15 @@ async def hand_over(context: JobContext, name: str, labels: list[str], outcome: 
         # Asked before and after it is written: who has taken the job over may have swept in between.
         await _require_own(context)
         student = Student(
-            id=id, distillation=context.job_id, name=name, labels=labels, artifacts=artifacts, created_at=now()
+            id=id,
+            distillation=context.job_id,
+            name=name,
+            labels=labels,
+            artifacts=artifacts,
+            accuracy=outcome.with_teacher.mean,
+            gain=outcome.gain,
+            verdict=outcome.verdict,
+            created_at=now(),
         )
         await state.students.put(student)
         await _require_own(context)

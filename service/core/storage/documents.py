@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
@@ -205,12 +206,20 @@ class Records(Generic[DocumentT]):
             raise self._full()
 
     async def index(self, document: DocumentT, text: str | None = None) -> None:
-        """Write a document to the index only; `text` is its JSON, where that is at hand."""
+        """Write a document to the index only; `text` is its JSON, where that is at hand.
+
+        A document with `expires_at` is found by its id only: no list shows it.
+        """
         created_ms = int(cast(Document, document).created_at.timestamp() * 1000)
         with translated():
             async with self._client.pipeline() as pipeline:
                 pipeline.hset(redis_keys.record(self.collection), _id(document), text or document.model_dump_json())
-                pipeline.zadd(redis_keys.order(self.collection), {order_member(created_ms, _id(document)): 0})
+                expires_at: datetime | None = getattr(document, "expires_at", None)
+                if expires_at is None:
+                    pipeline.zadd(redis_keys.order(self.collection), {order_member(created_ms, _id(document)): 0})
+                else:
+                    moment = int(expires_at.timestamp() * 1000)
+                    pipeline.zadd(redis_keys.passing(self.collection), {_id(document): moment})
                 self._note(pipeline, _id(document))
                 await pipeline.execute()
 
@@ -285,6 +294,15 @@ class Records(Generic[DocumentT]):
         await self._store.delete(self._document_key(id))
         await self._store.delete_prefix(self.folder(id))
         await self._unindex(id)
+
+    async def expired(self, moment_ms: int, count: int = 100) -> list[str]:
+        """Up to `count` ids of documents whose `expires_at` lies before a moment (ms)."""
+        key = redis_keys.passing(self.collection)
+        with translated():
+            return cast(
+                "list[str]",
+                await cast(Any, self._client).zrange(key, "-inf", moment_ms, byscore=True, offset=0, num=count),
+            )
 
     async def changes(self, since: Revision | None) -> tuple[Revision, list[str] | None]:
         """What was written or deleted after a revision.
@@ -380,6 +398,7 @@ class Records(Generic[DocumentT]):
         with translated():
             async with self._client.pipeline() as pipeline:
                 pipeline.hdel(redis_keys.record(self.collection), id)
+                pipeline.zrem(redis_keys.passing(self.collection), id)
                 if document_member:
                     pipeline.zrem(redis_keys.order(self.collection), document_member)
                 self._note(pipeline, id)
@@ -392,6 +411,7 @@ class Records(Generic[DocumentT]):
             return False
         with translated():
             left = self.most - await self._client.zcard(redis_keys.order(self.collection))
+            left -= await self._client.zcard(redis_keys.passing(self.collection))
         self._unasked = min(left // 10, 100)
         return left <= 0
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from preceptor.contract.distillations import Accuracy
 from preceptor.contract.ids import DISTILLATION, RECOMMENDATION, new_id
 from preceptor.contract.recommendations import RecommendationBody
 from service.core.errors import StateUnavailable
@@ -23,6 +24,9 @@ class Learnt:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
+        self.with_teacher = Accuracy(mean=0.5, per_seed=[0.5])
+        self.gain = None
+        self.verdict = "not compared"
         self.artifacts = [folder / "model.safetensors"]
         self.artifacts[0].write_bytes(b"weights")
 

@@ -203,5 +203,10 @@ class Teacher(Answer):
     files: list[StoredFile] = Field(default_factory=list[StoredFile])
     validation: str | None = Field(default=None, description="The job that validates it")
     promoted_from: str | None = Field(default=None, description="The student it was, where it is one of ours")
+    expires_at: Moment | None = Field(
+        default=None,
+        description="Of a teacher that is only checked (`?check=true`): when it is removed at the latest. It is never "
+        "listed or ranked",
+    )
     created_at: Moment
     updated_at: Moment
