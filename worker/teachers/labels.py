@@ -7,13 +7,10 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from preceptor.contract.labels import Labels
+from service.core.class_names import placeholders
 
 from .errors import TeacherUnusable
 
-_DEFAULT: Final = re.compile(r"label[ _-]?\d+", re.IGNORECASE)
-_NUMBERED: Final = re.compile(
-    r"((class|category|cat|cls|label|lbl|target|output|id|c)?[\s_#:.-]*\d+)|n\d{8}", re.IGNORECASE
-)
 _CONTRACT: Final[TypeAdapter[list[str]]] = TypeAdapter(Labels)
 
 
@@ -64,11 +61,10 @@ def checked_labels(labels: list[str]) -> list[str]:
 
 
 def _refuse_placeholders(labels: list[str]) -> None:
-    default = [label for label in labels if _DEFAULT.fullmatch(label.strip())]
-    numbered = [label for label in labels if _NUMBERED.fullmatch(label.strip())]
-    if not default and 2 * len(numbered) <= len(labels):
+    found = placeholders(labels)
+    if not found:
         return
-    shown = ", ".join(repr(label) for label in (default or numbered)[:3])
+    shown = ", ".join(repr(label) for label in found[:3])
     raise TeacherUnusable(
         f"labels such as {shown} are numbers without meaning, so nothing can be compared with them. Give `labels` "
         f"with real class names in the order of the model's outputs (digits as words: 'zero', 'one'), or write "
