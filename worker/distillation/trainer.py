@@ -22,7 +22,7 @@ from .checkpoints import Ledger
 from .losses.term import Term
 from .machine import Machine
 from .plan import Plan
-from .steps import Course, Material
+from .steps import Course, Material, arranged
 from .stopping import EarlyStop
 from .students.blueprint import Blueprint
 
@@ -145,7 +145,7 @@ def train(
     started = time.perf_counter()
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
-        model = blueprint.build()
+        model = arranged(blueprint.build())
         course = Course(model, material, term if weight > 0 else None, weight, plan, machine or Machine())
         run = _Run(course, Trained(model), plan, measures or Measures(), machine or Machine())
         before = None if ledger is None else ledger.running(name)
@@ -233,6 +233,7 @@ class _Run:
         model = self._course.student
         if self._stop is not None:
             self._stop.put_best(model)
+        model.to(memory_format=torch.contiguous_format)
         model.eval()
         self.trained.model = model
         return self.trained
