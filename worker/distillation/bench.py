@@ -1,6 +1,6 @@
 """What all runs of a job share, and one run on it: with which items, which teachers' term, which seed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from .answers import Agreement, Exam, predict
 from .checkpoints import Ledger, as_tensor, from_tensor
 from .data import Encoded
 from .evaluation import held_out, stratified_folds
+from .lockstep import OnEpoch, Row, fits, train_together
 from .losses import FAMILIES, Evidence, TellingTerm, Term
 from .plan import Plan
 from .progress import Progress
@@ -140,6 +141,80 @@ class Bench:
             self.progress.skip(plan.steps)
         return known["logits"].numpy()
 
+    def together(self, plan: Plan, terms: Sequence[Term | None], students: int) -> bool:
+        """Whether so many students can be trained in lockstep."""
+        return self.recipe.training.precision in ("auto", "fp32") and fits(self.blueprint, plan, terms, students)
+
+    def left_out_together(
+        self, names: list[list[str]], rows: list[Row], held: list[Int64], weights: Sequence[float], plan: Plan
+    ) -> list[list[Float32]]:
+        """`left_out` for each of several rows and weights at once; so are `names` and the logits."""
+        if not self._known(names):
+            grid = train_together(
+                self.blueprint,
+                self.material(self.rows),
+                rows,
+                weights,
+                plan,
+                watch=self.progress,
+                ledger=self.ledger,
+                name=_joint(names),
+            )
+            for titles, students, items in zip(names, grid, held, strict=True):
+                for name, trained in zip(titles, students, strict=True):
+                    answers = predict(trained.model, self.labelled, items)
+                    self.ledger.finish(name, {"logits": torch.from_numpy(answers)})
+        else:
+            self.progress.skip(plan.steps * sum(map(len, names)))
+        return [[self._finished(name)["logits"].numpy() for name in titles] for titles in names]
+
+    def run_together(
+        self, names: list[list[str]], rows: list[Row], weights: Sequence[float], plan: Plan, *, on_epoch: OnEpoch
+    ) -> list[list[tuple[Trained | None, NDArray[np.bool_]]]]:
+        """`run` for each of several rows and weights at once; the students of the first row are kept."""
+        if not self._known(names):
+            measures = {
+                (0, column): self.measures(rows[0].term if weight > 0 else None, reported=True)
+                for column, weight in enumerate(weights)
+            }
+            grid = train_together(
+                self.blueprint,
+                self.material(self.rows),
+                rows,
+                weights,
+                plan,
+                watch=self.progress,
+                measures=measures,
+                on_epoch=on_epoch,
+                ledger=self.ledger,
+                name=_joint(names),
+            )
+            for number, (titles, students) in enumerate(zip(names, grid, strict=True)):
+                for name, trained in zip(titles, students, strict=True):
+                    self._finish(name, trained, self.exam.right(trained.model), keep=number == 0)
+        else:
+            self.progress.skip(plan.steps * sum(map(len, names)))
+        found: list[list[tuple[Trained | None, NDArray[np.bool_]]]] = []
+        for number, titles in enumerate(names):
+            known = [self._finished(name) for name in titles]
+            found.append([(self._rebuilt(one) if number == 0 else None, one["right"].numpy()) for one in known])
+        return found
+
+    def _known(self, names: list[list[str]]) -> bool:
+        return all(self.ledger.finished(name) is not None for titles in names for name in titles)
+
+    def _finished(self, name: str) -> dict[str, Tensor]:
+        known = self.ledger.finished(name)
+        assert known is not None
+        return known
+
+    def _finish(self, name: str, trained: Trained, right: NDArray[np.bool_], *, keep: bool) -> None:
+        left: dict[str, Tensor] = {"right": torch.from_numpy(right)}
+        if keep:
+            left["history"] = as_tensor([entry.model_dump() for entry in trained.history])
+            left |= {f"model.{key}": tensor for key, tensor in trained.model.state_dict().items()}
+        self.ledger.finish(name, left)
+
     def run(
         self, name: str, term: Term | None, weight: float, plan: Plan, *, keep: bool
     ) -> tuple[Trained | None, NDArray[np.bool_]]:
@@ -172,11 +247,7 @@ class Bench:
             name=name,
         )
         right = self.exam.right(trained.model)
-        left: dict[str, Tensor] = {"right": torch.from_numpy(right)}
-        if keep:
-            left["history"] = as_tensor([entry.model_dump() for entry in trained.history])
-            left |= {f"model.{key}": tensor for key, tensor in trained.model.state_dict().items()}
-        self.ledger.finish(name, left)
+        self._finish(name, trained, right, keep=keep)
         return (trained if keep else None), right
 
     def _rebuilt(self, known: dict[str, Tensor]) -> Trained:
@@ -185,6 +256,11 @@ class Bench:
         model.load_state_dict({key.removeprefix("model."): t for key, t in known.items() if key.startswith("model.")})
         model.eval()
         return Trained(model, [EpochMetrics.model_validate(entry) for entry in from_tensor(known["history"])])
+
+
+def _joint(names: list[list[str]]) -> str:
+    """The name of the state of several runs."""
+    return "+".join(name for titles in names for name in titles)
 
 
 def prepare(

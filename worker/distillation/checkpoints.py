@@ -22,7 +22,7 @@ from preceptor.contract.versions import stored_form
 
 from .request import Recipe, TeacherSignal, TrainingData
 
-_FORMAT: Final = "preceptor-distillation-1"
+_FORMAT: Final = "preceptor-distillation-2"
 """Raised when an equal recipe trains otherwise than before: a stopped run then begins again."""
 
 

@@ -2,13 +2,17 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal
+
+import numpy as np
 
 from .bench import FOLDS, Bench
 from .checkpoints import as_tensor, from_tensor
 from .evaluation import stratified_folds
 from .gate import WEIGHTS, GateDecision, choose_weight
+from .lockstep import Row
 from .losses import SpeakingTerm, Term
 from .names_gate import decide_by_names
 from .plan import Plan, plan_for
@@ -86,28 +90,92 @@ def choose(bench: Bench, plan: Plan) -> GateDecision:
     if not stratified_folds(bench.labels, FOLDS, seed):
         return decide_by_names(bench.teachers, bench.rows, bench.labels, seed)
     light, shorter = bench.blueprint.light, _shorter(bench, plan)
-    terms: dict[str, Term] = {}
+    weights, folds = (WEIGHTS, FOLDS) if light else (_HEAVY_WEIGHTS, _HEAVY_FOLDS)
     bench.progress.begin("choosing the weight of the teachers", arm="gate", epochs=False)
-
-    def fit(kept: Int64, left_out: Int64, weight: float) -> Float32:
-        fold = hashlib.sha256(kept.tobytes()).hexdigest()[:16]
-        if weight > 0 and fold not in terms:
-            terms[fold] = bench.term(bench.rows[kept])
-        term = terms[fold] if weight > 0 else None
-        rows, held = bench.rows[kept], bench.rows[left_out]
-        return bench.left_out(f"gate/{fold}/{weight:g}", rows, held, term, weight, shorter)
-
     whole = bench.term(bench.rows)
+    left_out = _LeftOut(bench, shorter, stratified_folds(bench.labels, folds, seed), weights, whole)
     decision = choose_weight(
         bench.labels,
-        fit,
+        left_out.logits,
         spoken=whole.left_out if isinstance(whole, SpeakingTerm) else (),
-        weights=WEIGHTS if light else _HEAVY_WEIGHTS,
-        folds=FOLDS if light else _HEAVY_FOLDS,
-        seed=bench.recipe.training.seed,
+        weights=weights,
+        folds=folds,
+        seed=seed,
     )
+    left_out.skip_untried()
     if not decision.in_full:
         return decision
     names = ", ".join(bench.teachers[number].name for number in sorted(decision.in_full))
     told = f"; heard in full, for telling more than the student alone even where less sure: {names}"
     return replace(decision, reason=decision.reason + told)
+
+
+class _LeftOut:
+    """The gate's students and what they answer for the fold that each did not see.
+
+    All folds are trained at once where the student allows it: without a teacher, and then with every weight.
+
+    Parameters
+    ----------
+    parts
+        The folds, as positions in the rows of the bench.
+    whole
+        The term of all rows: those of the folds are of its kind.
+    """
+
+    def __init__(self, bench: Bench, plan: Plan, parts: list[Int64], weights: Sequence[float], whole: Term) -> None:
+        self._bench, self._plan, self._parts, self._weights = bench, plan, parts, weights
+        self._together = bench.together(plan, [whole], len(parts) * len(weights))
+        self._terms: dict[str, Term] = {}
+        self._found: dict[tuple[str, float], Float32] = {}
+        self._untried = len(parts) * (1 + len(weights))
+
+    def logits(self, kept: Int64, left_out: Int64, weight: float) -> Float32:
+        """Logits on the rows left out, shape (h, S); see `gate.FitAndPredict`."""
+        fold = _digest(kept)
+        if self._together and (fold, weight) not in self._found:
+            self._train((0.0,) if weight == 0 else self._weights)
+        if not self._together:
+            rows, held = self._bench.rows[kept], self._bench.rows[left_out]
+            term = self._term(fold, rows) if weight > 0 else None
+            self._untried -= 1
+            return self._bench.left_out(_name(fold, weight), rows, held, term, weight, self._plan)
+        return self._found[fold, weight]
+
+    def skip_untried(self) -> None:
+        """Tell of the students that need no training after all."""
+        self._bench.progress.skip(self._untried * self._plan.steps)
+
+    def _train(self, weights: Sequence[float]) -> None:
+        bench, everything = self._bench, np.arange(len(self._bench.rows), dtype=np.int64)
+        kept = [np.setdiff1d(everything, held) for held in self._parts]
+        folds = [_digest(positions) for positions in kept]
+        taught = any(weight > 0 for weight in weights)
+        rows = [
+            Row(
+                bench.rows[positions],
+                self._term(fold, bench.rows[positions]) if taught else None,
+                self._plan.seed,
+            )
+            for fold, positions in zip(folds, kept, strict=True)
+        ]
+        names = [[_name(fold, weight) for weight in weights] for fold in folds]
+        held = [bench.rows[part] for part in self._parts]
+        answers = bench.left_out_together(names, rows, held, weights, self._plan)
+        for fold, several in zip(folds, answers, strict=True):
+            for weight, logits in zip(weights, several, strict=True):
+                self._found[fold, weight] = logits
+        self._untried -= len(folds) * len(weights)
+
+    def _term(self, fold: str, rows: Int64) -> Term:
+        if fold not in self._terms:
+            self._terms[fold] = self._bench.term(rows)
+        return self._terms[fold]
+
+
+def _digest(kept: Int64) -> str:
+    return hashlib.sha256(kept.tobytes()).hexdigest()[:16]
+
+
+def _name(fold: str, weight: float) -> str:
+    return f"gate/{fold}/{weight:g}"

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from .evaluation import paired_gain
 from .export import Delivered, export
 from .gang import Gang
 from .gate import GateDecision
+from .lockstep import Row
+from .losses import Term
 from .machine import machine_for, mixed_precision
 from .outcome import Control, OnEvent, Outcome, ShouldStop
 from .plan import Plan
@@ -31,6 +34,9 @@ from .record import repeating_request, settings_of
 from .request import Recipe, TeacherSignal, TrainingData, check
 from .students import Blueprint, Surroundings, blueprint_of
 from .trainer import Trained, Trainer, train
+
+WITH: Final = "with teacher"
+WITHOUT: Final = "without teacher"
 
 
 def distill(
@@ -194,12 +200,13 @@ class _Job:
 
     def _arms(self, plan: Plan, seeds: list[int], gate: GateDecision, compared: bool) -> tuple[_Arm, _Arm | None]:
         if gate.weight > 0:
-            taught = self._arm(plan, seeds, gate.weight, "with teacher", in_full=gate.in_full)
-            return taught, self._arm(plan, seeds, 0.0, "without teacher") if compared else None
+            names = {gate.weight: WITH, 0.0: WITHOUT} if compared else {gate.weight: WITH}
+            taught, *plain = self._train(plan, seeds, names, in_full=gate.in_full)
+            return taught, plain[0] if plain else None
         # Nothing to compare: the arm with the teacher's weight at 0 is the arm without.
         if compared:
             self._bench.progress.skip(len(seeds) * plan.steps)
-        plain = self._arm(plan, seeds, 0.0, "without teacher")
+        (plain,) = self._train(plan, seeds, {0.0: WITHOUT})
         return plain, plain if compared else None
 
     def _controls(self, plan: Plan, seeds: list[int], weight: float, taught: _Arm) -> dict[str, Control]:
@@ -211,26 +218,60 @@ class _Job:
         smoothed = replace(plan, smoothing=SMOOTHING)
         untaught = replace(bench, teachers=random_teachers(bench))
         arms = {
-            LABEL_SMOOTHING: self._arm(smoothed, seeds, 0.0, LABEL_SMOOTHING),
-            RANDOM_WEIGHTS: self._arm(plan, seeds, weight, RANDOM_WEIGHTS, untaught),
+            LABEL_SMOOTHING: self._train(smoothed, seeds, {0.0: LABEL_SMOOTHING}),
+            RANDOM_WEIGHTS: self._train(plan, seeds, {weight: RANDOM_WEIGHTS}, untaught),
         }
         found: dict[str, Control] = {}
-        for name, arm in arms.items():
+        for name, (arm,) in arms.items():
             gain = paired_gain(taught.right, arm.right, seed=bench.recipe.training.seed)
             found[name] = Control(arm.accuracy, Gain(mean=gain.mean, low=gain.low, high=gain.high))
         return found
 
-    def _arm(
+    def _train(
         self,
         plan: Plan,
         seeds: list[int],
-        weight: float,
-        name: str,
+        names: dict[float, str],
         other: Bench | None = None,
         in_full: frozenset[int] = frozenset(),
-    ) -> _Arm:
+    ) -> list[_Arm]:
+        """An arm for each weight, in lockstep where the student allows it."""
         bench = other or self._bench
-        term = bench.term(bench.rows, in_full) if weight > 0 else None
+        term = bench.term(bench.rows, in_full) if any(weight > 0 for weight in names) else None
+        if bench.together(plan, [term], len(seeds) * len(names)):
+            return self._in_lockstep(bench, plan, seeds, names, term)
+        return [
+            self._arm(bench, plan, seeds, weight, name, term if weight > 0 else None) for weight, name in names.items()
+        ]
+
+    def _in_lockstep(
+        self, bench: Bench, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
+    ) -> list[_Arm]:
+        arms = list(names.values())
+        bench.progress.begin(f"{' and '.join(arms)}, {len(seeds)} seeds together", arm=arms[0], epochs=False)
+
+        def on_epoch(row: int, column: int, metrics: EpochMetrics) -> None:
+            self._on_event("epoch", {"arm": arms[column], **metrics.model_dump(mode="json")})
+
+        grid = bench.run_together(
+            [[f"{name}/{seed}" for name in arms] for seed in seeds],
+            [Row(bench.rows, term, seed) for seed in seeds],
+            list(names),
+            plan,
+            on_epoch=on_epoch,
+        )
+        found: list[_Arm] = []
+        for column, name in enumerate(arms):
+            right = np.stack([row[column][1] for row in grid])
+            for seed, correct in zip(seeds, right, strict=True):
+                self._on_event("run", {"arm": name, "seed": seed, "accuracy": float(correct.mean())})
+            first = grid[0][column][0]
+            assert first is not None
+            self._curves[name] = first.history
+            found.append(_Arm(first, right))
+        return found
+
+    def _arm(self, bench: Bench, plan: Plan, seeds: list[int], weight: float, name: str, term: Term | None) -> _Arm:
         first: Trained | None = None
         right: list[NDArray[np.bool_]] = []
         for number, seed in enumerate(seeds):

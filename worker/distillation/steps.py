@@ -224,7 +224,7 @@ class Course:
 def arranged(model: nn.Module) -> nn.Module:
     """The model with its weights in the order in which a processor convolves fastest: channels last."""
     if any(isinstance(module, nn.Conv2d) and module.weight.device.type == "cpu" for module in model.modules()):
-        return model.to(memory_format=torch.channels_last)
+        return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
     return model
 
 

@@ -233,7 +233,7 @@ class _Run:
         model = self._course.student
         if self._stop is not None:
             self._stop.put_best(model)
-        model.to(memory_format=torch.contiguous_format)
+        model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
         model.eval()
         self.trained.model = model
         return self.trained
