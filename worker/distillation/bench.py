@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -23,10 +23,12 @@ from .losses import FAMILIES, Evidence, TellingTerm, Term
 from .plan import Plan
 from .progress import Progress
 from .request import Float32, Int64, ItemSource, Recipe, TeacherSignal, TrainingData
+from .side_by_side import side_by_side
 from .steps import Material
 from .students import Blueprint
-from .trainer import Measures, Trained, Trainer, train
+from .trainer import Measures, Trained, Trainer, Watch, train
 
+T = TypeVar("T")
 HELD_OUT: Final = 0.25
 """Share of the labelled items that is measured on where no test items are given."""
 FOLDS: Final = 5
@@ -73,6 +75,8 @@ class Bench:
         The labelled items that may be trained on; those that an early stop watches.
     exam
         What is measured on.
+    abreast
+        How many runs may be trained side by side.
     train
         `trainer.train`, here or elsewhere.
     """
@@ -90,6 +94,7 @@ class Bench:
     train: Trainer
     progress: Progress
     ledger: Ledger
+    abreast: int = 1
 
     @property
     def labels(self) -> Int64:
@@ -120,6 +125,12 @@ class Bench:
             told = term.told[len(self.labelled) :].cpu().numpy()
             agreement = Agreement.over(self.transfer, told)
         return Measures(self.exam, watched, agreement)
+
+    def at_once(self, runs: Sequence[Callable[[], T]]) -> list[T]:
+        """Call several trainings, side by side where that is possible."""
+        if self.abreast == 1 or len(runs) == 1:
+            return [run() for run in runs]
+        return side_by_side(runs, min(self.abreast, len(runs)), self.progress.give_up)
 
     def left_out(self, name: str, rows: Int64, held: Int64, term: Term | None, weight: float, plan: Plan) -> Float32:
         """Train on `rows` and answer for `held`: logits, shape (h, S)."""
@@ -216,7 +227,7 @@ class Bench:
         self.ledger.finish(name, left)
 
     def run(
-        self, name: str, term: Term | None, weight: float, plan: Plan, *, keep: bool
+        self, name: str, term: Term | None, weight: float, plan: Plan, *, keep: bool, watch: Watch | None = None
     ) -> tuple[Trained | None, NDArray[np.bool_]]:
         """One whole training on all rows.
 
@@ -224,6 +235,8 @@ class Bench:
         ----------
         keep
             Whether the student itself is wanted, with its history.
+        watch
+            Told of steps and epochs; `progress` by default.
 
         Returns
         -------
@@ -241,7 +254,7 @@ class Bench:
             term,
             weight,
             plan,
-            watch=self.progress,
+            watch=watch or self.progress,
             measures=self.measures(term, reported=keep),
             ledger=self.ledger,
             name=name,
@@ -272,6 +285,7 @@ def prepare(
     progress: Progress,
     ledger: Ledger,
     trainer: Trainer = train,
+    abreast: int = 1,
 ) -> Bench:
     """Encode all items once, and hold test items out where none were given."""
     progress.say("reading the data")
@@ -302,6 +316,7 @@ def prepare(
         trainer,
         progress,
         ledger,
+        abreast,
     )
 
 

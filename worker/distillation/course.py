@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -113,7 +114,8 @@ def choose(bench: Bench, plan: Plan) -> GateDecision:
 class _LeftOut:
     """The gate's students and what they answer for the fold that each did not see.
 
-    All folds are trained at once where the student allows it: without a teacher, and then with every weight.
+    All folds are trained without a teacher, and then with every weight: in lockstep or side by side where the student
+    allows it.
 
     Parameters
     ----------
@@ -133,13 +135,8 @@ class _LeftOut:
     def logits(self, kept: Int64, left_out: Int64, weight: float) -> Float32:
         """Logits on the rows left out, shape (h, S); see `gate.FitAndPredict`."""
         fold = _digest(kept)
-        if self._together and (fold, weight) not in self._found:
+        if (fold, weight) not in self._found:
             self._train((0.0,) if weight == 0 else self._weights)
-        if not self._together:
-            rows, held = self._bench.rows[kept], self._bench.rows[left_out]
-            term = self._term(fold, rows) if weight > 0 else None
-            self._untried -= 1
-            return self._bench.left_out(_name(fold, weight), rows, held, term, weight, self._plan)
         return self._found[fold, weight]
 
     def skip_untried(self) -> None:
@@ -161,7 +158,16 @@ class _LeftOut:
         ]
         names = [[_name(fold, weight) for weight in weights] for fold in folds]
         held = [bench.rows[part] for part in self._parts]
-        answers = bench.left_out_together(names, rows, held, weights, self._plan)
+        if self._together:
+            answers = bench.left_out_together(names, rows, held, weights, self._plan)
+        else:
+            runs = [
+                partial(bench.left_out, name, row.rows, items, row.term if weight > 0 else None, weight, self._plan)
+                for titles, row, items in zip(names, rows, held, strict=True)
+                for name, weight in zip(titles, weights, strict=True)
+            ]
+            each = bench.at_once(runs)
+            answers = [each[first : first + len(weights)] for first in range(0, len(each), len(weights))]
         for fold, several in zip(folds, answers, strict=True):
             for weight, logits in zip(weights, several, strict=True):
                 self._found[fold, weight] = logits

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,12 +29,14 @@ from .losses import Term
 from .machine import machine_for, mixed_precision
 from .outcome import Control, OnEvent, Outcome, ShouldStop
 from .plan import Plan
-from .progress import Progress
+from .progress import Progress, RunWatch
 from .record import repeating_request, settings_of
 from .request import Recipe, TeacherSignal, TrainingData, check
 from .students import Blueprint, Surroundings, blueprint_of
 from .trainer import Trained, Trainer, train
 
+_MOST_WEIGHTS: Final = 1 << 25
+"""Of all students that are trained side by side; with gradients and two moments, half a gigabyte."""
 WITH: Final = "with teacher"
 WITHOUT: Final = "without teacher"
 
@@ -108,7 +110,9 @@ def distill(
         ledger = Ledger(checkpoint, fingerprint(request, data, teachers, device))
         progress = Progress(on_event, should_stop)
         with _trainer(request, blueprint, torch.device(device), processes) as trainer:
-            bench = prepare(request, data, teachers, blueprint, torch.device(device), progress, ledger, trainer)
+            on = torch.device(device)
+            abreast = _abreast(request, blueprint, on, processes)
+            bench = prepare(request, data, teachers, blueprint, on, progress, ledger, trainer, abreast)
             return _Job(bench, folder, on_event, started).outcome()
 
 
@@ -123,6 +127,16 @@ def _trainer(request: Recipe, blueprint: Blueprint, device: torch.device, proces
     mixed_precision(precision, device)  # Refuses what the device cannot do before anything is started.
     with closing(Gang(processes, device, precision, threads)) as gang:
         yield gang.train
+
+
+def _abreast(request: Recipe, blueprint: Blueprint, device: torch.device, processes: int) -> int:
+    """How many runs may be trained side by side: one a thread, where memory and the student allow it."""
+    plain = request.training.precision in ("auto", "fp32") and device.type == "cpu"
+    if blueprint.light or blueprint.draws or processes > 1 or not plain:
+        return 1
+    with torch.random.fork_rng():
+        weights = sum(parameter.numel() for parameter in blueprint.build().parameters())
+    return max(1, min(torch.get_num_threads(), _MOST_WEIGHTS // weights))
 
 
 def _given(weight: float) -> GateDecision:
@@ -240,9 +254,44 @@ class _Job:
         term = bench.term(bench.rows, in_full) if any(weight > 0 for weight in names) else None
         if bench.together(plan, [term], len(seeds) * len(names)):
             return self._in_lockstep(bench, plan, seeds, names, term)
+        if bench.abreast > 1:
+            return self._abreast(bench, plan, seeds, names, term)
         return [
             self._arm(bench, plan, seeds, weight, name, term if weight > 0 else None) for weight, name in names.items()
         ]
+
+    def _abreast(
+        self, bench: Bench, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
+    ) -> list[_Arm]:
+        arms, progress = list(names.values()), bench.progress
+        progress.begin(f"{' and '.join(arms)}, {len(seeds)} seeds", arm=arms[0], epochs=False)
+        runs = [
+            partial(
+                bench.run,
+                f"{name}/{seed}",
+                term if weight > 0 else None,
+                weight,
+                replace(plan, seed=seed),
+                keep=number == 0,
+                watch=RunWatch(progress, name if number == 0 else None),
+            )
+            for weight, name in names.items()
+            for number, seed in enumerate(seeds)
+        ]
+        done = bench.at_once(runs)
+        return [
+            self._as_arm(name, seeds, done[column * len(seeds) : (column + 1) * len(seeds)])
+            for column, name in enumerate(arms)
+        ]
+
+    def _as_arm(self, name: str, seeds: list[int], runs: Sequence[tuple[Trained | None, NDArray[np.bool_]]]) -> _Arm:
+        """The arm of runs that were trained at once, and its events."""
+        for seed, (_, correct) in zip(seeds, runs, strict=True):
+            self._on_event("run", {"arm": name, "seed": seed, "accuracy": float(correct.mean())})
+        first = runs[0][0]
+        assert first is not None
+        self._curves[name] = first.history
+        return _Arm(first, np.stack([correct for _, correct in runs]))
 
     def _in_lockstep(
         self, bench: Bench, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
@@ -251,7 +300,7 @@ class _Job:
         bench.progress.begin(f"{' and '.join(arms)}, {len(seeds)} seeds together", arm=arms[0], epochs=False)
 
         def on_epoch(row: int, column: int, metrics: EpochMetrics) -> None:
-            self._on_event("epoch", {"arm": arms[column], **metrics.model_dump(mode="json")})
+            bench.progress.epoch_of(arms[column], metrics)
 
         grid = bench.run_together(
             [[f"{name}/{seed}" for name in arms] for seed in seeds],
@@ -260,16 +309,7 @@ class _Job:
             plan,
             on_epoch=on_epoch,
         )
-        found: list[_Arm] = []
-        for column, name in enumerate(arms):
-            right = np.stack([row[column][1] for row in grid])
-            for seed, correct in zip(seeds, right, strict=True):
-                self._on_event("run", {"arm": name, "seed": seed, "accuracy": float(correct.mean())})
-            first = grid[0][column][0]
-            assert first is not None
-            self._curves[name] = first.history
-            found.append(_Arm(first, right))
-        return found
+        return [self._as_arm(name, seeds, [row[column] for row in grid]) for column, name in enumerate(arms)]
 
     def _arm(self, bench: Bench, plan: Plan, seeds: list[int], weight: float, name: str, term: Term | None) -> _Arm:
         first: Trained | None = None

@@ -44,7 +44,7 @@ MODEST: Final = 1.0
 AHEAD: Final = 4.0
 """Standard errors by which a teacher must be ahead of the student alone for the only weight to need no trial."""
 BEHIND: Final = 6.0
-FAR: Final = 0.6
+FAR: Final = 0.8
 """Standard errors, and nats an item, by which all teachers must be behind for no weight to need a trial."""
 
 _FLOOR: Final = 1e-9

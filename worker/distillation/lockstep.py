@@ -250,20 +250,25 @@ class _Grid:
         seconds = self._before + time.perf_counter() - self._began
         found: list[tuple[int, int, EpochMetrics]] = []
         for (row, column), asked in self._measures.items():
-            student = self.student(row, column)
             entropy, taught = (float(sums[row, column]) / self._steps for sums in (self._surprise, self._said))
             items = min(self._plan.batch_size, len(self._places[row]))
             if column in self._taught:
                 items += len(self._transfer(self._rows[row], step))
             history = self.histories[row, column]
+            student = None
+            if (
+                step + 1 == self._plan.steps
+                or (len(history) + 1) % asked.spacing(self._plan.steps_per_epoch * items) == 0
+            ):
+                student = self.student(row, column)
             history.append(
                 EpochMetrics(
                     epoch=len(history) + 1,
                     loss=entropy + taught,
                     cross_entropy=entropy,
                     transport=taught,
-                    accuracy=float(asked.test.right(student).mean()) if asked.test else None,
-                    agreement=asked.agreement.share(student) if asked.agreement else None,
+                    accuracy=float(asked.test.right(student).mean()) if student and asked.test else None,
+                    agreement=asked.agreement.share(student) if student and asked.agreement else None,
                     watched=None,
                     learning_rate=self._plan.rate(step),
                     items_per_second=round(self._steps * items / max(seconds, 1e-9), 1),

@@ -58,13 +58,23 @@ class Course:
         The student, new.
     term
         The teachers' part; None without.
+    draws
+        See `Blueprint`.
     """
 
     def __init__(
-        self, model: nn.Module, material: Material, term: Term | None, weight: float, plan: Plan, machine: Machine
+        self,
+        model: nn.Module,
+        material: Material,
+        term: Term | None,
+        weight: float,
+        plan: Plan,
+        machine: Machine,
+        *,
+        draws: bool = True,
     ) -> None:
         self._model, self._material, self._term, self._weight = model, material, term, weight
-        self._plan, self._machine = plan, machine
+        self._plan, self._machine, self._draws = plan, machine, draws
         self._device = next(model.parameters()).device
         self._labels = torch.from_numpy(material.labels)
         self._rows = torch.from_numpy(np.asarray(material.rows, dtype=np.int64))
@@ -139,7 +149,8 @@ class Course:
             if kept:
                 self._plain.state[parameter] = {
                     # AdamW counts steps on the CPU, wherever the weights are.
-                    key: tensor.clone() if key == "step" else tensor.to(self._device, copy=True)
+                    # Moments lie in memory as their weights do: the fused optimiser walks over both at once.
+                    key: tensor.clone() if key == "step" else torch.empty_like(parameter).copy_(tensor)
                     for key, tensor in kept.items()
                 }
 
@@ -152,8 +163,9 @@ class Course:
         augmentation = None
         if material.augmentation != "none":
             augmentation = Augmentation(torch.Generator().manual_seed(seed), material.augmentation == "mirror")
-        # Dropout inside a model draws from the global generator.
-        _seed_global(seed, self._device)
+        if self._draws:
+            # Dropout inside a model draws from the global generator.
+            _seed_global(seed, self._device)
         self._model.train()
         labelled = self._rows[chosen(len(self._rows), number, plan.batch_size, plan.seed, stream=LABELLED)]
         transfer = labelled[:0]
