@@ -13,9 +13,8 @@ and without it. So there is a second way in: the left-out labels are no less lik
 than under what the student without it says, and no weight was seen to hurt. A student can learn what its teacher knows;
 unlabelled items take it there. A teacher of noise or of other things says far less than the student does.
 
-Where that comparison leaves no doubt it is the verdict, and the students with a teacher are not trained: a teacher far
-behind the student alone is refused, and one far ahead is taken where there is one weight to choose. On the benchmark's
-cells every such verdict was the one that the trials came to (docs/research/distillation.md).
+Where that comparison leaves no doubt there is less to train. Teachers far behind the student alone are refused without
+a trial; a teacher far ahead has to show on one fold only that it does no harm, where there is one weight to choose.
 """
 
 import math
@@ -42,7 +41,7 @@ MODEST: Final = 1.0
 """The weight that is taken unless another one is better by more than a standard error."""
 
 AHEAD: Final = 4.0
-"""Standard errors by which a teacher must be ahead of the student alone for the only weight to need no trial."""
+"""Standard errors by which a teacher must be ahead of the student alone for one fold to be enough."""
 BEHIND: Final = 6.0
 FAR: Final = 0.8
 """Standard errors, and nats an item, by which all teachers must be behind for no weight to need a trial."""
@@ -122,28 +121,34 @@ def choose_weight(
     everything = np.arange(len(labels), dtype=np.int64)
     order = np.concatenate(parts)
 
-    def likelihood(weight: float) -> Float64:
-        logits = [fit(np.setdiff1d(everything, held), held, weight) for held in parts]
-        return tempered_likelihood(np.concatenate(logits), labels[order])
+    def logits(weight: float, among: Sequence[Int64]) -> Float32:
+        return np.concatenate([fit(np.setdiff1d(everything, held), held, weight) for held in among])
 
-    likely = {0.0: likelihood(0.0)}
+    plain = logits(0.0, parts)
     alone = np.empty(len(labels))
-    alone[order] = likely[0.0]
-    clear = _clear(labels, alone, spoken, weights)
-    if clear is not None:
-        return clear
-    for weight in weights:
-        likely[weight] = likelihood(weight)
-    scores = {weight: float(values.mean()) for weight, values in likely.items()}
+    alone[order] = tempered_likelihood(plain, labels[order])
+    scores = {0.0: float(alone.mean())}
+    advantage = _advantage(labels, alone, spoken)
+    refused = _far_behind(labels, alone, spoken, scores, advantage)
+    if refused is not None:
+        return refused
+    # Where the teacher is clearly ahead there is nothing to show but that it does no harm, and nothing to choose from.
+    tried = parts[:1] if len(weights) == 1 and _ahead(labels, alone, spoken) else parts
+    items = order[: sum(map(len, tried))]
+    without = tempered_likelihood(plain[: len(items)], labels[items])
     gains: dict[float, tuple[float, float]] = {}
     for weight in weights:
-        difference = likely[weight] - likely[0.0]
+        difference = tempered_likelihood(logits(weight, tried), labels[items]) - without
+        scores[weight] = scores[0.0] + float(difference.mean())
         gains[weight] = (
             float(difference.mean()),
             float(difference.std(ddof=1) / math.sqrt(len(difference))),
         )
-    decision = _decide(scores, gains, margin, _advantage(labels, alone, spoken))
-    return decision if decision.weight == 0 else _heard_in_full(decision, labels, alone, spoken)
+    decision = _decide(scores, gains, margin, advantage)
+    if decision.weight == 0:
+        return decision
+    in_full = frozenset(number for number, one in enumerate(spoken) if knows_when_unsure(one, labels, alone))
+    return replace(decision, in_full=in_full)
 
 
 def _advantage(labels: Int64, alone: Float64, spoken: Sequence[Float64]) -> float | None:
@@ -151,56 +156,40 @@ def _advantage(labels: Int64, alone: Float64, spoken: Sequence[Float64]) -> floa
     return max(heard) - float(alone.mean()) if heard else None
 
 
-def _heard_in_full(decision: GateDecision, labels: Int64, alone: Float64, spoken: Sequence[Float64]) -> GateDecision:
-    in_full = frozenset(number for number, one in enumerate(spoken) if knows_when_unsure(one, labels, alone))
-    return replace(decision, in_full=in_full)
-
-
 def _likely(one: Float64, labels: Int64) -> Float64:
     return np.log(one[np.arange(len(labels)), labels] + _FLOOR)
 
 
-def _clear(labels: Int64, alone: Float64, spoken: Sequence[Float64], weights: Sequence[float]) -> GateDecision | None:
-    """The verdict where the student alone and what the teachers say of left-out labels leave no doubt.
+def _ahead(labels: Int64, alone: Float64, spoken: Sequence[Float64]) -> bool:
+    """Whether some teacher's left-out answers are clearly likelier than those of the student alone."""
+    differences = [_likely(one, labels) - alone for one in spoken if informs(one, labels)]
+    return any(float(d.mean()) > max(SLACK, AHEAD * _error(d)) for d in differences)
 
-    Parameters
-    ----------
-    alone
-        Log-likelihood of each left-out label under the student without teachers, shape (n,), nats.
-    """
-    if not spoken:
+
+def _far_behind(
+    labels: Int64,
+    alone: Float64,
+    spoken: Sequence[Float64],
+    scores: dict[float, float],
+    advantage: float | None,
+) -> GateDecision | None:
+    """The refusal of teachers whose left-out answers are all far less likely than those of the student alone."""
+    differences = [_likely(one, labels) - alone for one in spoken]
+    if not differences or not all(float(d.mean()) < -max(FAR, BEHIND * _error(d)) for d in differences):
         return None
-    scores = {0.0: float(alone.mean())}
-    ahead: list[tuple[float, float]] = []
-    for one in spoken:
-        difference = _likely(one, labels) - alone
-        ahead.append((float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(len(difference)))))
-    mean, error = max(ahead)
-    if all(mean < -FAR and mean < -BEHIND * error for mean, error in ahead):
-        return GateDecision(
-            0.0,
-            scores,
-            {},
-            _advantage(labels, alone, spoken),
-            reason=f"left-out labels are far less likely under what the teacher says than under what the student alone "
-            f"says ({mean:+.3f} nats an item, standard error {error:.3f}), so no weight was tried",
-        )
-    clearly = [
-        mean
-        for one, (mean, error) in zip(spoken, ahead, strict=True)
-        if mean > AHEAD * error and mean > SLACK and informs(one, labels)
-    ]
-    if len(weights) != 1 or not clearly:
-        return None
-    decision = GateDecision(
-        weights[0],
+    best = max(differences, key=lambda d: float(d.mean()))
+    return GateDecision(
+        0.0,
         scores,
         {},
-        max(clearly),
-        reason=f"left-out labels are far likelier under what the teacher says than under what the student alone says "
-        f"({max(clearly):+.3f} nats an item), so weight {weights[0]:g} was taken without a trial",
+        advantage,
+        reason=f"no weight was tried: left-out labels are far less likely under what the teacher says than under what "
+        f"the student alone says ({best.mean():+.3f} nats an item, standard error {_error(best):.3f})",
     )
-    return _heard_in_full(decision, labels, alone, spoken)
+
+
+def _error(differences: Float64) -> float:
+    return float(differences.std(ddof=1)) / math.sqrt(len(differences))
 
 
 def informs(spoken: Float64, labels: Int64) -> bool:

@@ -256,10 +256,7 @@ class _Grid:
                 items += len(self._transfer(self._rows[row], step))
             history = self.histories[row, column]
             student = None
-            if (
-                step + 1 == self._plan.steps
-                or (len(history) + 1) % asked.spacing(self._plan.steps_per_epoch * items) == 0
-            ):
+            if step + 1 == self._plan.steps or len(history) % asked.spacing(self._plan.steps_per_epoch * items) == 0:
                 student = self.student(row, column)
             history.append(
                 EpochMetrics(

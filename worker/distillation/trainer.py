@@ -31,7 +31,7 @@ from .students.blueprint import Blueprint
 _BUILDING = threading.Lock()
 """A new model draws from torch's global generator, which runs side by side share."""
 _MEASURING: Final = 0.25
-"""Most that measuring may take of the time of training; the last epoch is always measured."""
+"""Most that measuring may take of the time of training; the first and the last epoch are always measured."""
 
 
 class TrainingStopped(Exception):
@@ -249,7 +249,7 @@ class _Run:
         if self._stop is not None or step + 1 == self._plan.steps:
             return True
         trained = self._plan.steps_per_epoch * self._course.items_per_step
-        return (len(self.trained.history) + 1) % self._measures.spacing(trained) == 0
+        return len(self.trained.history) % self._measures.spacing(trained) == 0
 
     def finished(self) -> Trained:
         """The student as it is delivered."""
