@@ -136,16 +136,18 @@ class _LeftOut:
         """Logits on the rows left out, shape (h, S); see `gate.FitAndPredict`."""
         fold = _digest(kept)
         if (fold, weight) not in self._found:
-            self._train((0.0,) if weight == 0 else self._weights)
+            # One after another only those are trained that are asked for: the gate may be content with one fold.
+            single = not self._together and self._bench.abreast == 1
+            self._train((0.0,) if weight == 0 else self._weights, [left_out] if single else self._parts)
         return self._found[fold, weight]
 
     def skip_untried(self) -> None:
         """Tell of the students that need no training after all."""
         self._bench.progress.skip(self._untried * self._plan.steps)
 
-    def _train(self, weights: Sequence[float]) -> None:
+    def _train(self, weights: Sequence[float], parts: list[Int64]) -> None:
         bench, everything = self._bench, np.arange(len(self._bench.rows), dtype=np.int64)
-        kept = [np.setdiff1d(everything, held) for held in self._parts]
+        kept = [np.setdiff1d(everything, held) for held in parts]
         folds = [_digest(positions) for positions in kept]
         taught = any(weight > 0 for weight in weights)
         rows = [
@@ -157,7 +159,7 @@ class _LeftOut:
             for fold, positions in zip(folds, kept, strict=True)
         ]
         names = [[_name(fold, weight) for weight in weights] for fold in folds]
-        held = [bench.rows[part] for part in self._parts]
+        held = [bench.rows[part] for part in parts]
         if self._together:
             answers = bench.left_out_together(names, rows, held, weights, self._plan)
         else:
