@@ -5,7 +5,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -44,6 +44,9 @@ from .context import JobContext
 from .encoders import Encoders
 from .handing_over import hand_over
 from .tracked import Tracked
+
+_TELL_EVERY: Final = 2.0
+"""Seconds between two events of one teacher's answers: whoever waits sees that the job moves."""
 
 
 @dataclass(frozen=True)
@@ -170,14 +173,23 @@ class Distiller:
         space: LabelSpace,
         number: int,
     ) -> TeacherSignal:
-        context.progress(0.0, f"asking {teacher.name} ({number + 1} of {len(inputs.teachers)})")
+        asking = f"asking {teacher.name} ({number + 1} of {len(inputs.teachers)})"
+        context.progress(0.0, asking)
+        told = time.perf_counter()
+
+        def on_batch(done: int) -> None:
+            nonlocal told
+            if time.perf_counter() - told >= _TELL_EVERY:
+                told = time.perf_counter()
+                context.progress(0.0, f"{asking}, {done} items answered")
+
         folder, on_data, on_transfer = inputs.folders[teacher.id]
         body = inputs.body
         try:
-            labelled, _ = outputs.over(teacher, folder, on_data, body.data, inputs.data)
+            labelled, _ = outputs.over(teacher, folder, on_data, body.data, inputs.data, on_batch)
             spoken = None
             if inputs.transfer is not None:
-                spoken, _ = outputs.over(teacher, folder, on_transfer, str(body.transfer), inputs.transfer)
+                spoken, _ = outputs.over(teacher, folder, on_transfer, str(body.transfer), inputs.transfer, on_batch)
         except TeacherUnusable as error:
             context.teacher_failures.append("unusable")
             raise JobFailed(f"{teacher.name} ({teacher.id}) cannot teach this student: {error.detail}") from error
