@@ -196,6 +196,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)  # Nothing is left running, whoever ends the demo.
     # One job at a time: the workers share the processor with nobody, so each takes all of it.
     os.environ.setdefault("PRECEPTOR_THREADS", str(len(os.sched_getaffinity(0))))
+    # Threads that wait by spinning take the processor from each other where other programs run, too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         Demo(arguments.folder, arguments.seeds).run()
     except (StackError, PreceptorError) as error:

@@ -80,6 +80,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(demo, "Client", Client)
     monkeypatch.setattr("sys.argv", ["demo", "--folder", str(tmp_path)])
     monkeypatch.setenv("PRECEPTOR_THREADS", "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     before = signal.getsignal(signal.SIGTERM)
     DONE.clear()
 
