@@ -1,5 +1,6 @@
 """The learning curve as a picture, drawn with Pillow: no plotting library is needed for two lines."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +24,7 @@ def draw_curve(history: list[EpochMetrics], path: Path) -> None:
     top = max([*losses, 1e-6])
     _line(draw, box, [metrics.loss for metrics in history], top, _COLOURS["loss"])
     _line(draw, box, [metrics.cross_entropy for metrics in history], top, _COLOURS["cross_entropy"])
-    accuracy = [metrics.accuracy for metrics in history if metrics.accuracy is not None]
-    if len(accuracy) == len(history):
-        _line(draw, box, accuracy, 1.0, _COLOURS["accuracy"])
+    _line(draw, box, [metrics.accuracy for metrics in history], 1.0, _COLOURS["accuracy"])
     draw.text((4, box[1]), f"{top:.2f}", fill="black")
     draw.text((4, box[3] - 8), "0", fill="black")
     draw.text((box[2] + 6, box[1]), "1.0", fill="black")
@@ -42,15 +41,17 @@ def draw_curve(history: list[EpochMetrics], path: Path) -> None:
 def _line(
     draw: ImageDraw.ImageDraw,
     box: tuple[int, int, int, int],
-    values: list[float],
+    values: Sequence[float | None],
     top: float,
     colour: tuple[int, int, int],
 ) -> None:
     left, upper, right, lower = box
+    # Not every epoch is measured; a line joins those that are.
     step = (right - left) / max(1, len(values) - 1)
     points = [
         (left + number * step, lower - (lower - upper) * min(1.0, max(0.0, value / top)))
         for number, value in enumerate(values)
+        if value is not None
     ]
     if len(points) > 1:
         draw.line(points, fill=colour, width=2)
