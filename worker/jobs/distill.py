@@ -40,7 +40,7 @@ from worker.ranking.estimators.registry import ESTIMATORS
 from worker.teachers.errors import TeacherUnusable
 
 from .context import JobContext, Stopped
-from .label_encoders import Encoders
+from .label_encoders import CheckedEncoder, Encoders
 from .mlflow import Tracked
 from .teacher_access import (
     ContextCache,
@@ -205,7 +205,7 @@ class Distiller:
     ) -> tuple[Outcome, CacheUse, float]:
         started = time.perf_counter()
         outputs = OutputsOf(context, self._kept)
-        space = LabelSpace(self._encoders.get(None), ContextCache(context, "cost"))
+        space = LabelSpace(CheckedEncoder(self._encoders.get(None), context.check), ContextCache(context, "cost"))
         signals = [
             self._signal(context, inputs, teacher, outputs, space, number)
             for number, teacher in enumerate(inputs.teachers)

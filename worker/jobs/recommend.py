@@ -42,7 +42,7 @@ from worker.teachers.errors import TeacherUnusable
 
 from .candidates import Lineup, line_up, nobody_ranked
 from .context import JobContext
-from .label_encoders import Encoders
+from .label_encoders import CheckedEncoder, Encoders
 from .teacher_access import ContextCache, LoadedTeachers, OutputsOf, outputs_input, probe_data, student_targets
 from .zoo_index import Roster
 
@@ -83,7 +83,7 @@ class Recommender:
         method = _method(body, data, student)
         pairs = {(pair.teacher, pair.student): pair.cost for pair in body.pairs or []}
         encoder = await context.compute(self._encoders.get, body.encoder)
-        space = LabelSpace(encoder, ContextCache(context, "cost"), pairs)
+        space = LabelSpace(CheckedEncoder(encoder, context.check), ContextCache(context, "cost"), pairs)
         # Before any teacher is asked: names that mean nothing to the encoder are the student's fault alone, and a fault
         # only where nothing but names speaks.
         run_on = None if method == "label_transport" else data
