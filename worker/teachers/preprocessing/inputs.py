@@ -117,36 +117,3 @@ class Preparation:
         if batch.features is None:
             raise TeacherUnusable("the teacher takes feature vectors; use a probe of modality 'features'")
         return prepare_vectors(batch.features, how)
-
-
-def as_logits(values: Float32, output: str) -> Float32:
-    """A model's output as logits.
-
-    Probabilities become their natural logarithms (at least log 1e-12), so that softmax gives them back.
-
-    Parameters
-    ----------
-    values
-        Shape (B, K), float32.
-    output
-        "logits" or "probabilities", as registered.
-
-    Raises
-    ------
-    TeacherUnusable
-        The output is not a matrix with one row an item, or is said to be probabilities and is not.
-    """
-    if values.ndim != 2:
-        raise TeacherUnusable(
-            f"the model's output has the shape {values.shape}; it must be one row of class scores an item"
-        )
-    if output == "logits":
-        return np.ascontiguousarray(values, dtype=np.float32)
-    sums = values.sum(axis=1, dtype=np.float64)
-    if values.size and (values.min() < -1e-6 or np.abs(sums - 1).max() > 1e-3):
-        raise TeacherUnusable(
-            f"the output is registered as probabilities, but a row sums to "
-            f"{sums[np.abs(sums - 1).argmax()]:.4g} and "
-            f"the smallest value is {values.min():.4g}; register output 'logits', or add a softmax to the model"
-        )
-    return np.log(np.maximum(values, np.float32(1e-12)), dtype=np.float32)
