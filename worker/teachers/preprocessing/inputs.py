@@ -65,7 +65,7 @@ class Preparation:
     def __init__(self, how: Preprocessing, folder: Path) -> None:
         self.how = how
         if isinstance(how, ImagePreprocessing):
-            depth = 3 if how.channels == "rgb" else 1
+            depth = 1 if how.channels == "gray" else 3
             for name, values in (("mean", how.mean), ("std", how.std)):
                 if len(values) not in (1, depth):
                     raise TeacherUnusable(
@@ -89,7 +89,7 @@ class Preparation:
     def item_shape(self) -> tuple[int | None, ...]:
         """Shape of one item of each array, without the batch; None stands for the length of a text."""
         if isinstance(self.how, ImagePreprocessing):
-            depth = 3 if self.how.channels == "rgb" else 1
+            depth = 1 if self.how.channels == "gray" else 3
             return (depth, *self.how.size) if self.how.layout == "NCHW" else (*self.how.size, depth)
         if isinstance(self.how, TextPreprocessing):
             return (None,)

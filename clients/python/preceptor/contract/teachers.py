@@ -36,9 +36,12 @@ class ImagePreprocessing(Body):
 
     modality: Literal["image"] = "image"
     size: tuple[Side, Side] = Field(description="Height and width of the model's input, pixels")
-    resize: Literal["shortest_edge", "exact"] = "shortest_edge"
+    resize: Literal["shortest_edge", "longest_edge", "exact"] = Field(
+        default="shortest_edge",
+        description="Cover size / crop_fraction, fit into it on a ground of the mean colour, or stretch to it",
+    )
     crop_fraction: Annotated[Number, Field(gt=0, le=1)] | None = Field(
-        default=None, description="The shortest edge becomes size / crop_fraction, then the centre is cut out"
+        default=None, description="The picture is resized to size / crop_fraction, then the centre is cut out"
     )
     interpolation: Interpolation = Field(
         default="bilinear",
