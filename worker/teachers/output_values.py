@@ -176,6 +176,8 @@ def recognise(values: Float32, registered: OutputKind, *, labels: int, name: str
     if _in_unit_range(values):
         if activation == "sigmoid" or called:
             return Finding("independent_probabilities", _INDEPENDENT)
+        if _CALLED_LOGITS.search(name):
+            return Finding("logits")
         return Finding("logits", f"all outputs lie between 0 and 1, and were taken for logits. {_ASK}")
     if called:
         return Finding(

@@ -47,6 +47,8 @@ def _varied_pictures(size: tuple[int, int] | None) -> tuple[bytes, ...]:
     found: list[NDArray[np.uint8]] = []
     for number in range(12):
         ground, shape = draw.integers(0, 256, (2, 3))
+        if number < 2:  # Black and white: the ends of the range.
+            ground, shape = np.full(3, 255 * number), np.full(3, 255 * (1 - number))
         noise = draw.normal(0, (2, 25, 60)[number % 3], (64, 64, 3))
         if number % 4 == 0:
             mask = disc

@@ -55,7 +55,7 @@ def test_a_window_is_a_part_of_what_pillow_makes(
 ) -> None:
     for depth in (1, 3):
         image = noise(*given, depth)
-        whole = np.atleast_3d(np.asarray(image.resize(wanted[::-1], resample)))
+        whole = np.atleast_3d(np.asarray(image.resize((wanted[1], wanted[0]), resample)))
         height, width = min(wanted[0], 40), min(wanted[1], 30)
         for top, left in ((0, 0), ((wanted[0] - height) // 2, (wanted[1] - width) // 2)):
             pixels = np.atleast_3d(np.asarray(image))

@@ -65,10 +65,12 @@ def _bounded(kind: type) -> type:
     from transformers.image_processing_backends import PilBackend
 
     class Bounded(PilBackend):
-        def resize(self, image: Any, size: Any, resample: Any = None, **kwargs: Any) -> Any:
+        def resize(
+            self, image: Any, size: Any, resample: Any = None, reducing_gap: int | None = None, **kwargs: Any
+        ) -> Any:
             wanted = _resized_shape(image, size)
             if wanted is None or wanted[0] * wanted[1] <= MOST_PIXELS:
-                return super().resize(image, size, resample=resample, **kwargs)
+                return super().resize(image, size, resample=resample, reducing_gap=reducing_gap, **kwargs)
             chosen = Image.Resampling.BILINEAR if resample is None else int(resample)
             if image.dtype != np.uint8 or not supports(chosen):
                 raise too_large(*wanted)
