@@ -1,6 +1,7 @@
 """Runs a recommendation: load the contenders, rank them, explain."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ from worker.ranking.scoring import (
 )
 from worker.ranking.team import choose_team, class_losses
 from worker.teachers.errors import TeacherUnusable
+from worker.teachers.fingerprint import probe_warnings
 
 from .candidates import Lineup, line_up, nobody_ranked
 from .context import JobContext
@@ -48,6 +50,7 @@ from .zoo_index import Roster
 
 NEAR: Final = 0.55
 """Ground cost up to which a teacher class counts as near (docs/research/label_encoder.md)."""
+_MOST_CONCERNS: Final = 20
 
 
 class Recommender:
@@ -117,6 +120,8 @@ class Recommender:
     ) -> RecommendationResult:
         started, embedded = time.perf_counter(), space.encoding_seconds
         outputs = OutputsOf(context, self._kept)
+        concerns: list[str] = []
+        classes = None if data is None or data.labels is None else len(np.unique(data.labels))
 
         def outputs_of(contender: Contender) -> ProbeOutputs:
             found = inputs[str(contender.id)]
@@ -125,6 +130,10 @@ class Recommender:
             assert data is not None
             teacher = lineup.teachers[str(contender.id)]
             given, hit = outputs.over(teacher, *found, str(body.probe), data)
+            concerns.extend(
+                f"{contender.name}: {concern}"
+                for concern in probe_warnings(given.logits, teacher.labels or [], classes)
+            )
             return ProbeOutputs(given.probabilities(body.temperature), given.logits, given.features, hit)
 
         estimator, targets = None, None
@@ -181,6 +190,7 @@ class Recommender:
             targets=targets,
             weights=estimator.asked([row.members for row in scored]) if isinstance(estimator, Auto) else None,
             sure=sure,
+            concerns=concerns,
             timings=Timings(
                 stages={
                     "embed": round(space.encoding_seconds, 6),
@@ -208,6 +218,7 @@ def _answer(
     targets: NDArray[np.int64] | None = None,
     weights: dict[str, float] | None = None,
     sure: list[Certainty] | None = None,
+    concerns: Sequence[str] = (),
 ) -> RecommendationResult:
     """The ranked and explained answer; adds the stage `explain`."""
     started = time.perf_counter()
@@ -254,6 +265,9 @@ def _answer(
                 "on this probe no teacher is clearly better than one that answers at random: add teachers, send more "
                 "labelled items, or train without a teacher"
             )
+    warnings.extend(concerns[:_MOST_CONCERNS])
+    if len(concerns) > _MOST_CONCERNS:
+        warnings.append(f"{len(concerns) - _MOST_CONCERNS} more teachers have conspicuous outputs on this probe")
     timings.stages["explain"] = round(time.perf_counter() - started, 6)
     return RecommendationResult(
         method=method,

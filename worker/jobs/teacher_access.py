@@ -23,6 +23,7 @@ from service.core.state import State
 from service.core.storage import object_keys
 from service.core.storage.probe_file import ProbeData, open_probe
 from worker.teachers.child_limits import fork_server
+from worker.teachers.digest import REVISION
 from worker.teachers.errors import TeacherUnusable
 from worker.teachers.interface import LoadedTeacher
 from worker.teachers.loading import load_teacher
@@ -202,7 +203,7 @@ class OutputsOf:
             return TeacherOutputs(np.log(np.maximum(known, np.finfo(np.float32).tiny))), False
         if teacher.modality != data.modality:
             raise TeacherUnusable(f"it takes {teacher.modality}, and the probe holds {data.modality}")
-        key = [teacher.digest or teacher.id, probe]
+        key = [teacher.digest or teacher.id, str(REVISION), probe]
         cached = self._cache.get(key)
         if cached is not None:
             try:

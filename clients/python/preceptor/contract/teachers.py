@@ -24,20 +24,40 @@ Side = Annotated[int, Strict(), Field(ge=1, le=2048), BeforeValidator(whole)]
 """Pixels."""
 
 
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+"""Pillow's filters."""
+
+
+# Fields that sources gained later are left out of a document at their defaults: older clients and workers refuse
+# unknown ones.
 class ImagePreprocessing(Body):
-    """How a picture becomes the model's input: resize, crop, `(pixel - mean) / std` on 0..255 values."""
+    """How a picture becomes the model's input: resize, crop, `(rescale_factor * pixel - mean) / std`, pixels 0..255."""
 
     model_config = tagged("modality")
 
     modality: Literal["image"] = "image"
     size: tuple[Side, Side] = Field(description="Height and width of the model's input, pixels")
-    resize: Literal["shortest_edge", "exact"] = "shortest_edge"
+    resize: Literal["shortest_edge", "longest_edge", "exact"] = Field(
+        default="shortest_edge",
+        description="Cover size / crop_fraction, fit into it on a ground of the mean colour, or stretch to it",
+    )
     crop_fraction: Annotated[Number, Field(gt=0, le=1)] | None = Field(
-        default=None, description="The shortest edge becomes size / crop_fraction, then the centre is cut out"
+        default=None, description="The picture is resized to size / crop_fraction, then the centre is cut out"
+    )
+    interpolation: Interpolation = Field(
+        default="bilinear",
+        exclude_if=lambda value: value == "bilinear",
+        description="Filter of the resize; all but nearest are antialiased, as in Pillow",
+    )
+    rescale_factor: Annotated[Number, Field(gt=0, le=255)] | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Factor on 0..255 pixels before mean and std. Unset: 1, or 1/255 if mean and std are clearly meant "
+        "for pixels of 0..1 (mean 0..1, std 0.05..1, both below 1); a warning of the teacher reports it",
     )
     mean: list[Number] = Field(default_factory=lambda: [0.0], min_length=1, max_length=4)
     std: list[Annotated[Number, Field(gt=0)]] = Field(default_factory=lambda: [1.0], min_length=1, max_length=4)
-    channels: Literal["rgb", "gray"] = "rgb"
+    channels: Literal["rgb", "bgr", "gray"] = "rgb"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
 
 
@@ -78,6 +98,11 @@ class TransformersSource(Body):
     kind: Literal["transformers"] = "transformers"
 
 
+OutputName = Annotated[str, Field(min_length=1, max_length=200)]
+OutputKind = Literal["logits", "probabilities", "independent_probabilities"]
+"""`probabilities` sum to 1 over the labels; `independent_probabilities` are one sigmoid per label."""
+
+
 class OnnxSource(Body):
     """An ONNX model, `model.onnx`, run by onnxruntime."""
 
@@ -85,7 +110,16 @@ class OnnxSource(Body):
 
     kind: Literal["onnx"] = "onnx"
     preprocessing: Preprocessing
-    output: Literal["logits", "probabilities"] = "logits"
+    output: Literal["logits", "probabilities"] = Field(
+        default="logits",
+        description="What the model returns. A final softmax or sigmoid is recognised: the teacher's `output` reports "
+        "what its outputs were taken for",
+    )
+    output_name: OutputName | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="The output with the class scores; needed if the model has several that fit",
+    )
 
 
 class TorchExportSource(Body):
@@ -95,7 +129,16 @@ class TorchExportSource(Body):
 
     kind: Literal["torch_export"] = "torch_export"
     preprocessing: Preprocessing
-    output: Literal["logits", "probabilities"] = "logits"
+    output: Literal["logits", "probabilities"] = Field(
+        default="logits",
+        description="What the model returns. A final softmax or sigmoid is recognised: the teacher's `output` reports "
+        "what its outputs were taken for",
+    )
+    output_name: OutputName | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="The output with the class scores; needed if the model has several that fit",
+    )
 
 
 class TimmSource(Body):
@@ -184,6 +227,27 @@ class StoredFile(Answer):
     sha256: str
 
 
+class TeacherFingerprint(Answer):
+    """What the teacher received and returned on the sample of its validation."""
+
+    items: int = Field(description="Number of sample items")
+    input_min: float | None = Field(default=None, description="Smallest value that reached the model")
+    input_max: float | None = Field(default=None, description="Largest value that reached the model")
+    constant_inputs: float | None = Field(
+        default=None, description="Share of items without contrast after preprocessing, although they had some before"
+    )
+    saturated_inputs: float | None = Field(
+        default=None, description="Share of items with at least 95 % of their values at the two ends of the input range"
+    )
+    output_min: float | None = Field(default=None, description="Smallest logit")
+    output_max: float | None = Field(default=None, description="Largest logit")
+    predicted_classes: int | None = Field(default=None, description="Number of distinct predictions")
+    top_class_share: float | None = Field(default=None, description="Share of the most frequent prediction")
+    entropy: float | None = Field(
+        default=None, description="Mean entropy of the predictions; 0 is certain, 1 is uniform over the labels"
+    )
+
+
 class Teacher(Answer):
     """A registered teacher."""
 
@@ -199,6 +263,13 @@ class Teacher(Answer):
     tags: list[str] = Field(default_factory=list[str])
     accuracy: float | None = None
     parameters: int | None = Field(default=None, description="Number of weights")
+    output: OutputKind | None = Field(
+        default=None, description="What the model's outputs were taken for; None before its validation"
+    )
+    warnings: list[str] = Field(
+        default_factory=list[str], description="What may be wrong with the teacher, although it can be used"
+    )
+    fingerprint: TeacherFingerprint | None = None
     digest: str | None = Field(default=None, description="SHA-256 over the model's files; part of every cache key")
     files: list[StoredFile] = Field(default_factory=list[StoredFile])
     validation: str | None = Field(default=None, description="The job that validates it")
