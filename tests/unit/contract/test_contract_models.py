@@ -105,6 +105,24 @@ def test_pickles_and_code_are_refused_with_the_way_out(kind: str, name: str) -> 
     assert "safetensors" in reason
 
 
+@pytest.mark.parametrize("kind", ["transformers", "onnx", "timm"])
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"])
+def test_files_of_an_adapter_are_refused_as_such(kind: str, name: str) -> None:
+    reason = files.refusal(kind, name)
+    assert reason is not None
+    assert "adapter" in reason
+    assert "merge_and_unload().save_pretrained(FOLDER)" in reason
+
+
+def test_an_adapter_is_known_by_its_files_and_by_its_weights() -> None:
+    assert files.adapter(["config.json", "tokenizer.json"]) is None
+    assert files.adapter(["adapter_config.json", "model.safetensors"]) is None
+    assert "belongs to an adapter" in (files.adapter(["adapter_config.json", "config.json"]) or "")
+    assert files.adapter_weights(["bert.encoder.layer.0.attention.self.query.weight", "classifier.weight"]) is None
+    for name in ("base_model.model.bert.query.lora_A.weight", "x.lora_B.default.weight", "x.lora_embedding_A"):
+        assert name in (files.adapter_weights(["classifier.weight", name]) or "")
+
+
 def test_missing_files_are_named() -> None:
     assert files.missing("transformers", {"tokenizer.json"}) == ["config.json", "model.safetensors"]
     assert files.missing("transformers", {"config.json", "model-00001-of-00001.safetensors"}) == []

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from preceptor.contract.files import missing
+from preceptor.contract.files import adapter_weights, missing
 from preceptor.contract.labels import MAX_LABELS
 from preceptor.contract.teachers import Modality, Teacher
 from service.core.errors import InvalidProbe
@@ -71,7 +71,12 @@ def load(teacher: Teacher, folder: Path, *, device: str, threads: int | None) ->
         )
     if labels is None and teacher.labels is None:
         raise TeacherUnusable("config.json names no classes; give `labels`, or write id2label into config.json")
-    return TransformersTeacher(teacher, folder, labels, shapes, device, threads)
+    try:
+        return TransformersTeacher(teacher, folder, labels, shapes, device, threads)
+    except TeacherUnusable:
+        if reason := adapter_weights(shapes):
+            raise TeacherUnusable(reason) from None
+        raise
 
 
 def check_config(config: dict[str, Any]) -> list[str] | None:

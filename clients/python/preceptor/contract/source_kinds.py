@@ -10,7 +10,7 @@ _TOKENIZER: Final = (
     r"tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.txt|vocab\.json|"
     r"merges\.txt|spiece\.model|sentencepiece\.bpe\.model"
 )
-_SAFETENSORS: Final = r"model\.safetensors|model-\d{5}-of-\d{5}\.safetensors|model\.safetensors\.index\.json"
+SAFETENSORS: Final = r"model\.safetensors|model-\d{5}-of-\d{5}\.safetensors|model\.safetensors\.index\.json"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class SourceKind:
 
 SOURCE_KINDS: Final[dict[str, SourceKind]] = {
     "transformers": SourceKind(
-        files=rf"config\.json|{_SAFETENSORS}|preprocessor_config\.json|processor_config\.json|{_TOKENIZER}",
+        files=rf"config\.json|{SAFETENSORS}|preprocessor_config\.json|processor_config\.json|{_TOKENIZER}",
         needed=("config.json",),
         takes="config.json, model.safetensors, and the preprocessor's or tokenizer's JSON files",
         carries_labels=True,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ..contract.files import missing, refusal
+from ..contract.files import adapter, missing, refusal
 from ..contract.source_kinds import SOURCE_KINDS
 from ..contract.teachers import MAX_NAME_LENGTH, TeacherBody
 from ..errors import InvalidRequestError, TeacherFolderError
@@ -35,7 +35,7 @@ class TeacherFolder:
     files
         The files that are uploaded.
     skipped
-        Names of model files that are not uploaded, and why (a pickle beside safetensors, say).
+        Names of model files that are not uploaded, and why (a pickle or an adapter beside safetensors, say).
     """
 
     path: Path
@@ -92,6 +92,8 @@ class TeacherFolder:
 def _described(folder: Path, names: list[str]) -> dict[str, Any]:
     if MANIFEST in names:
         return _manifest(folder / MANIFEST)
+    if reason := adapter(names):
+        raise TeacherFolderError(f"{str(folder)!r} is no whole model: {reason}")
     if "config.json" in names and any(name.endswith(".safetensors") for name in names):
         return _transformers(folder, names)
     pickles = [name for name in names if _PICKLE.search(name)]
@@ -152,6 +154,8 @@ def _transformers(folder: Path, names: list[str]) -> dict[str, Any]:
 def _sorted_out(folder: Path, kind: str, names: list[str]) -> dict[str, Any]:
     files = [name for name in names if refusal(kind, name) is None]
     pickles = [name for name in names if name not in files and _PICKLE.search(name)]
+    if reason := adapter(names):
+        raise TeacherFolderError(f"{str(folder)!r} is no whole model: {reason}")
     if lacking := missing(kind, set(files)):
         text = f"{str(folder)!r} lacks {', '.join(lacking)}, which a source of kind {kind!r} needs"
         if pickles:
@@ -161,5 +165,5 @@ def _sorted_out(folder: Path, kind: str, names: list[str]) -> dict[str, Any]:
         raise TeacherFolderError(f"{folder / empty[0]} is empty; was it written completely?")
     return {
         "files": tuple(folder / name for name in files),
-        "skipped": {name: str(refusal(kind, name)) for name in pickles},
+        "skipped": {name: str(refusal(kind, name)) for name in names if name in pickles or adapter([name])},
     }
