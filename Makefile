@@ -30,7 +30,7 @@ up: install ## Run the whole stack; Ctrl-C drains it
 	@$(BIN)/preceptor-server dev
 
 test: install ## All tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 check: lint types imports ## Lint, types, import rules
 

@@ -27,25 +27,11 @@ from service.network.egress import Egress
 from service.network.host_names import Hosts
 from service.oidc.optional import tokens_of
 from service.readiness import Readiness
-from service.routes import (
-    audit,
-    distillations,
-    docs,
-    health,
-    jobs,
-    label_sets,
-    probes,
-    recommendations,
-    students,
-    teachers,
-    webhooks,
-)
+from service.routes import modules
 from service.webhooks.dispatcher import Dispatcher
 from service.webhooks.sender import Post
 
 log = structlog.stdlib.get_logger(__name__)
-_ROUTERS = (recommendations, jobs, distillations, label_sets, teachers, probes, students, audit, webhooks, health, docs)
-"""Tried one after the other: what is asked for most comes first."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -60,11 +46,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with State(settings) as state, Post(Egress.of(settings.egress_allow)) as post, tokens or nullcontext():
+        async with (
+            State(settings, limited=True) as state,
+            Post(Egress.of(settings.egress_allow)) as post,
+            tokens or nullcontext(),
+        ):
             app.state.preceptor = state
-            state.teachers.most = settings.max_teachers
-            state.probes.most = settings.max_probes
-            state.label_sets.most = settings.max_label_sets
             app.state.readiness = Readiness(state)
             app.state.tokens = tokens
             app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)
@@ -90,14 +77,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.streams = Streams(settings.max_streams, settings.max_streams_per_caller)
     app.state.event_streams = EventStreams()
-    routers = [module.router for module in _ROUTERS]
+    routers = [module.router for module in modules()]
     for router in routers:
         app.include_router(router)
     methods = Methods(routers)
     methods.answer_head(app)
     problems.install(app, methods)
     openapi.install(app)
-    app.add_middleware(Finished, routes=[route for module in _ROUTERS for route in module.router.routes])
+    app.add_middleware(Finished, routes=[route for router in routers for route in router.routes])
     app.add_middleware(Admission)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(BodyPace, seconds=settings.body_seconds, rate=settings.body_rate)

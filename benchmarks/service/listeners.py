@@ -64,7 +64,7 @@ async def _running(state: State, stack: Stack) -> AsyncIterator[tuple[str, int]]
     worker = stack.process("worker-distill")
     worker.send_signal(signal.SIGSTOP)  # Else it would take the job before we do.
     await state.jobs.submit(id, "distillation", body)
-    taken = await state.jobs.take(id, "benchmark")
+    taken = await state.jobs.leases.take(id, "benchmark")
     worker.send_signal(signal.SIGCONT)
     assert taken.code == "taken", taken
     yield id, taken.fence
@@ -75,18 +75,18 @@ async def _burden(stack: Stack, settings: Settings) -> tuple[list[float], list[f
     async with State(settings) as state:
         async with _running(state, stack) as (id, fence):
             alone = await _requests_while_busy(stack.url, state, id, fence)
-            await state.jobs.end_canceled(id, fence)
+            await state.jobs.leases.end_canceled(id, fence)
         async with _running(state, stack) as (id, fence):
             command = [sys.executable, "-m", "benchmarks.service.crowd", stack.url, f"/v1/jobs/{id}/events"]
             crowd = await asyncio.create_subprocess_exec(*command, str(_CROWD), stdout=asyncio.subprocess.PIPE)
             assert crowd.stdout is not None
             ready = asyncio.create_task(crowd.stdout.readline())
             while not ready.done():
-                await state.jobs.renew(id, fence)
+                await state.jobs.leases.renew(id, fence)
                 await asyncio.wait({ready}, timeout=1)
             assert ready.result() == b"ready\n"
             crowded = await _requests_while_busy(stack.url, state, id, fence)
-            await state.jobs.end_canceled(id, fence)
+            await state.jobs.leases.end_canceled(id, fence)
             least, _ = map(int, (await asyncio.wait_for(crowd.stdout.readline(), 60)).split())
             await crowd.wait()
     return alone, crowded, least - 3  # `queued`, `running` and `canceled` beside what was emitted.
@@ -110,8 +110,8 @@ async def _requests_while_busy(url: str, state: State, id: str, fence: int) -> l
     asking = asyncio.create_task(others())
     begun = time.perf_counter()
     for number in range(_CROWD_EVENTS):
-        assert await state.jobs.emit(id, fence, "log", {"number": number, "message": "step"})
-        await state.jobs.renew(id, fence)
+        assert await state.jobs.leases.emit(id, fence, "log", {"number": number, "message": "step"})
+        await state.jobs.leases.renew(id, fence)
         await asyncio.sleep(max(begun + (number + 1) * _CROWD_SECONDS - time.perf_counter(), 0))
     emitting = False
     await asking
@@ -149,13 +149,13 @@ async def _listen(stack: Stack, settings: Settings, service: int) -> tuple[list[
             for task in tasks:
                 if task.done():
                     task.result()
-            await state.jobs.renew(id, fence)
+            await state.jobs.leases.renew(id, fence)
         joined = time.perf_counter() - started
         for number in range(_EVENTS):
-            assert await state.jobs.emit(id, fence, "log", {"number": number, "at": time.time()})
+            assert await state.jobs.leases.emit(id, fence, "log", {"number": number, "at": time.time()})
             await asyncio.sleep(0.5)
-            await state.jobs.renew(id, fence)
+            await state.jobs.leases.renew(id, fence)
         after = resident(service)
-        await state.jobs.end_canceled(id, fence)
+        await state.jobs.leases.end_canceled(id, fence)
         await asyncio.wait_for(asyncio.gather(*tasks), 60)
     return delays, complete, joined, after

@@ -41,14 +41,14 @@ class Running:
     async def of(cls, state: State) -> "Running":
         id = new_id(RECOMMENDATION)
         await state.jobs.submit(id, "recommendation", REQUEST)
-        return cls(state, id, (await state.jobs.take(id, "w")).fence)
+        return cls(state, id, (await state.jobs.leases.take(id, "w")).fence)
 
     async def log(self, first: int, end: int, **more: Any) -> None:
         for number in range(first, end):
-            assert await self.state.jobs.emit(self.id, self.fence, "log", {"number": number, **more})
+            assert await self.state.jobs.leases.emit(self.id, self.fence, "log", {"number": number, **more})
 
     async def end(self) -> None:
-        assert await self.state.jobs.succeed(self.id, self.fence, Answer(value=1))
+        assert await self.state.jobs.leases.succeed(self.id, self.fence, Answer(value=1))
 
 
 @pytest.fixture
