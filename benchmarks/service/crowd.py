@@ -44,7 +44,9 @@ async def _listen(url: str, path: str, count: int) -> None:
     loop = asyncio.get_running_loop()
     listeners: list[_Listener] = []
     for _ in range(count):
-        _, listener = await loop.create_connection(lambda: _Listener(request), parts.hostname, parts.port)
+        _, listener = await loop.create_connection(
+            lambda: _Listener(request), str(parts.hostname), int(parts.port or 80)
+        )
         listeners.append(listener)
         if len(listeners) % 50 == 0:  # Not more than the queue of new connections holds.
             await listener.begun.wait()
