@@ -40,12 +40,14 @@ async def add(
     try:
         ingested = await while_wanted(_ingested(state, staged, filename, format, labels, target), gone)
         id = digest_id(PROBE, ingested.digest)
-        existing = await state.probes.get(id)
-        if existing is not None:
-            return existing, False
-        await state.probes.require_room()
-        await state.store.adopt(object_keys.probe_items(id), target)
-        return await state.probes.create(Probe.model_validate({**ingested.description, "id": id, "created_at": now()}))
+        async with state.probes.lock(id):  # A removal meanwhile would take the items of the new one.
+            existing = await state.probes.get(id)
+            if existing is not None:
+                return existing, False
+            await state.probes.require_room()
+            await state.store.adopt(object_keys.probe_items(id), target)
+            probe = Probe.model_validate({**ingested.description, "id": id, "created_at": now()})
+            return await state.probes.create(probe)
     finally:
         target.unlink(missing_ok=True)
 
@@ -118,5 +120,6 @@ async def remove(state: State, id: str) -> None:
     ------
     NotFound
     """
-    await get(state, id)
-    await state.probes.delete(id)
+    async with state.probes.lock(id):
+        await get(state, id)
+        await state.probes.delete(id)

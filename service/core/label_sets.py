@@ -11,7 +11,24 @@ from .state import State
 async def register(state: State, body: LabelSetBody) -> tuple[LabelSet, bool]:
     """Store a label set under its content id. False where it was there."""
     document = _document(body) if body.embeddings is None else await aside(_document, body)
-    return await state.label_sets.create(document)
+    existing = await state.label_sets.get(document.id)
+    if existing is not None:
+        return existing, False
+    async with state.label_sets.lock(document.id):  # A removal meanwhile would take the new one with it.
+        return await state.label_sets.create(document)
+
+
+async def remove(state: State, id: str) -> None:
+    """Remove a label set. Jobs and teachers keep their own copy of the names.
+
+    Raises
+    ------
+    NotFound
+    """
+    async with state.label_sets.lock(id):
+        if await state.label_sets.get(id) is None:
+            raise NotFound(f"There is no label set {id}")
+        await state.label_sets.delete(id)
 
 
 def _document(body: LabelSetBody) -> LabelSet:

@@ -12,9 +12,10 @@ from redis.commands.core import AsyncScript
 
 from preceptor.contract.base import Moment
 
-from ..errors import Conflict, InvalidRequest, StateUnavailable
+from ..errors import Conflict, InvalidRequest
 from ..redis import keys as redis_keys
 from ..redis.client import RedisClient, translated
+from ..redis.locks import exclusive
 from .damaged_objects import readable
 from .object_store import Store
 
@@ -335,21 +336,28 @@ class Records(Generic[DocumentT]):
         pipeline.eval(_CHANGED, 2, redis_keys.revision(self.collection), redis_keys.changes(self.collection), id)
 
     @asynccontextmanager
-    async def lock(self, id: str) -> AsyncGenerator[None]:
-        """Exclude other writers of one document, for a read-modify-write of a few round trips."""
-        lock = self._client.lock(
-            redis_keys.record_lock(self.collection, id), timeout=30, blocking_timeout=15, sleep=0.02
-        )
-        with translated():
-            acquired = await lock.acquire()
-        if not acquired:
-            raise StateUnavailable(f"{id} is being changed by another request; try again", headers={"Retry-After": "1"})
-        try:
+    async def lock(self, id: str, part: str = "") -> AsyncGenerator[None]:
+        """Exclude other writers of one document, or of what belongs to it.
+
+        Parameters
+        ----------
+        part
+            What of it, where that is changed apart from the document itself; another part is another lock.
+
+        Raises
+        ------
+        StateUnavailable
+            Another has held it for 15 seconds.
+        """
+        async with exclusive(
+            self._client,
+            redis_keys.record_lock(self.collection, f"{id}/{part}" if part else id),
+            seconds=30,
+            wait=15,
+            busy=f"{id} is being changed by another request; try again",
+            poll=0.02,
+        ):
             yield
-        finally:
-            with translated():
-                if await lock.owned():
-                    await lock.release()
 
     async def reindex(self) -> int:
         """Read every document from the store into the index. Returns how many there were."""
