@@ -88,6 +88,9 @@ class MalformedRequestError(StatusError):
 class AuthenticationError(StatusError):
     """401: no key was given, or a wrong one."""
 
+    def __str__(self) -> str:
+        return f"{super().__str__()}. The key is read from api_key, --api-key or PRECEPTOR_API_KEY"
+
 
 class PermissionDeniedError(StatusError):
     """403: this key may not do that."""

@@ -71,6 +71,16 @@ def delete(session: Session, webhook: Annotated[list[str], typer.Argument(metava
         session.out.print(f"Removed {', '.join(webhook)}")
 
 
+@command(group, "enable")
+def enable(session: Session, webhook: Id) -> None:
+    """Send to a webhook again that was disabled."""
+    found = session.client.webhooks.enable(webhook)
+    if session.as_json:
+        session.emit(found)
+    else:
+        session.out.print(f"{found.id} is {_status(found)}")
+
+
 @command(group, "test")
 def send_once_more(
     session: Session,
