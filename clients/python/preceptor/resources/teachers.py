@@ -386,8 +386,8 @@ class AsyncTeachers:
         job = await self._driver.send(teachers.validate(await self._id(teacher)))
         return AsyncValidationJob(self._driver, job)
 
-    async def get(self, teacher: str) -> Teacher:
-        """One teacher."""
+    async def get(self, teacher: Teacher | str) -> Teacher:
+        """One teacher, by id or exact name."""
         return await self._driver.send(teachers.get(await self._id(teacher)))
 
     def list(
