@@ -334,7 +334,7 @@ def test_a_folder_is_checked_in_one_screen(cli: Any, onnx: Path, service: SmallS
     (onnx / "notes.txt").write_text("x")
     as_json = printed(cli("teachers", "check", onnx, "--json"))
     assert as_json["teacher"]["status"] == "ready"
-    assert as_json["assumed"] == ["not uploaded, because a source of kind 'onnx' does not use them: notes.txt"]
+    assert as_json["notes"] == ["not uploaded, because a source of kind 'onnx' does not use them: notes.txt"]
     assert set(as_json["skipped"]) == {"optimizer.pt"}
     service.verdict = ValidationResult(status=TeacherStatus.REJECTED, reason="labels repeat", seconds=0.1)
     rejected = cli("teachers", "check", onnx)

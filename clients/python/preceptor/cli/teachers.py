@@ -85,13 +85,13 @@ def check(
         session.emit(
             {
                 "teacher": teacher.model_dump(mode="json"),
-                "assumed": list(prepared.notes),
+                "notes": list(prepared.notes),
                 "skipped": dict(prepared.skipped),
             }
         )
     else:
         show_checked_teacher(session, teacher)
-        remarks(session, "Assumed", prepared.notes)
+        remarks(session, "Note", prepared.notes)
         remarks(session, "Not uploaded", prepared.skipped.values())
         verdict = f"Rejected: {teacher.reason}" if rejected else "It can be used"
         session.out.print(f"{plain(verdict)}. Nothing was registered." if not rejected else plain(verdict))
@@ -109,7 +109,7 @@ def _labels(session: Session, labels: str | None, file: Path | None) -> list[str
 def _announce(session: Session, folder: TeacherFolder) -> None:
     """Say before an upload what was assumed and what stays behind."""
     for note in folder.notes:
-        session.note(f"Assumed: {note}")
+        session.note(f"Note: {note}")
     for reason in folder.skipped.values():
         session.note(f"Not uploaded: {reason}")
     session.note(f"{folder.body.name}: uploading {_files(len(folder.files))}, {size(folder.size)}")

@@ -148,8 +148,7 @@ def _in_order(file: TextFile, pairs: list[tuple[int, str]]) -> list[str]:
     if numbers != list(range(len(pairs))):
         wrong = next(number for place, number in enumerate(numbers) if number != place)
         raise LabelFileError(
-            f"{file.path}: the {len(pairs)} classes must be numbered from 0 to {len(pairs) - 1}, each once; "
-            f"{wrong} is out of place"
+            f"{file.path} has {len(pairs)} names; expected the numbers 0 to {len(pairs) - 1}, each once, found {wrong}"
         )
     return [name.strip() for _, name in pairs]
 

@@ -108,12 +108,15 @@ class TeacherFolder:
             notes.append(f"name {values['name']!r}: that of the folder")
         if "modality" not in values:
             raise TeacherFolderError(
-                f"{str(folder)!r}: nothing says whether this model reads images, texts or features; give modality"
+                f"{str(folder)!r}: nothing states whether this model reads images, texts or features; give `modality` "
+                f"in {MANIFEST}, or --modality"
             )
         try:
             wanted = body(TeacherBody, values)
         except InvalidRequestError as error:
-            raise TeacherFolderError(f"{folder / MANIFEST} does not describe a teacher: {error}") from error
+            what = f"{folder / MANIFEST}" if MANIFEST in names else f"{str(folder)!r}"
+            with_what = ", with what was given beside it," if given else ""
+            raise TeacherFolderError(f"{what}{with_what} does not describe a teacher: {error}") from error
         kind = wanted.source.kind
         if kind in _WITHOUT_FILES:
             if others := [name for name in names if name != MANIFEST]:

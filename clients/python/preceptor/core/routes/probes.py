@@ -84,6 +84,8 @@ def file_of(source: Any, what: str) -> Path:
         raise invalid(f"{text!r} is a folder. Give a file, for example a zip of the folder")
     if not path.is_file():
         raise invalid(f"{text!r} does not exist. Give the path of a file")
+    if path.stat().st_size == 0:
+        raise invalid(f"{text!r} is empty. Was it written completely?")
     return path
 
 
