@@ -8,6 +8,7 @@ from preceptor.contract.ids import VALIDATION, new_id
 from preceptor.contract.jobs import JobSummary
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.probes import Probe
+from preceptor.contract.source_kinds import SOURCE_KINDS
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody, TeacherPatch, TeacherStatus
 from preceptor.contract.validations import ValidationBody
 from service.core import label_sets
@@ -46,7 +47,7 @@ async def register(
         **body.model_dump(),
     )
     teacher, _ = await state.teachers.create(teacher)
-    if teacher.status == TeacherStatus.AWAITING_FILES and body.source.kind in ("hub", "predictions"):
+    if teacher.status == TeacherStatus.AWAITING_FILES and not SOURCE_KINDS[body.source.kind].takes_files:
         try:
             await start_validation(state, teacher.id, new_id(VALIDATION))
         except (QueueFull, QuotaReached):
@@ -207,7 +208,7 @@ async def add_predictions(
     NotFound, Conflict, InvalidProbe
     """
     teacher = await get(state, id)
-    if teacher.source.kind != "predictions":
+    if SOURCE_KINDS[teacher.source.kind].runs_model:
         raise Conflict(f"{id} is a {teacher.source.kind!r} teacher and runs by itself; it takes no predictions")
     probe = await state.probes.get(probe_id)
     if probe is None:

@@ -44,7 +44,7 @@ async def validate(context: JobContext, request: dict[str, Any], settings: Setti
             raise NotFound(f"The teacher {id} was deleted during its validation")
         if teacher.files != files:
             raise JobFailed(f"The files of {id} were changed while they were validated. Validate it again")
-        if await state.jobs.renew(context.job_id, context.fence) == "lost":
+        if await state.jobs.leases.renew(context.job_id, context.fence) == "lost":
             raise Stopped("lost")
         judged = teacher.model_copy(
             update={

@@ -65,7 +65,6 @@ class Portions:
 
 
 Collection = Literal["teachers", "probes", "label-sets", "students", "audits", "webhooks"]
-COLLECTIONS: Final[tuple[Collection, ...]] = ("teachers", "probes", "label-sets", "students", "audits", "webhooks")
 
 _SCAN: Final = 200
 """Documents read at once while a filter is applied."""
@@ -135,11 +134,8 @@ class Records(Generic[DocumentT]):
         The pydantic model of a document; it has `id` and `created_at`.
     ensure_index
         Called before a missing document is reported: rebuilds a lost index.
-
-    Attributes
-    ----------
     most
-        Documents that there may be; 0 for no limit. Who creates them sets it.
+        Documents that there may be; 0 for no limit.
     """
 
     def __init__(
@@ -149,6 +145,8 @@ class Records(Generic[DocumentT]):
         store: Store,
         client: RedisClient,
         ensure_index: Callable[[], Awaitable[None]],
+        *,
+        most: int = 0,
     ) -> None:
         self.collection: Collection = collection
         self._model = model
@@ -156,7 +154,7 @@ class Records(Generic[DocumentT]):
         self._client = client
         self._ensure_index = ensure_index
         self._portions = Portions(client, redis_keys.record(collection))
-        self.most = 0
+        self.most = most
         self._unasked = 0  # How many more may be created before they are counted again.
 
     def folder(self, id: str) -> str:

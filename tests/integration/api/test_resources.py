@@ -177,7 +177,7 @@ def test_readiness_says_what_is_missing(http: httpx2.Client) -> None:
     assert ready.status_code == 503
     checks = ready.json()["checks"]
     assert checks["redis"]["status"] == checks["store"]["status"] == "ok"
-    assert "python -m worker --lane recommend" in checks["worker:recommend"]["detail"]
+    assert "preceptor-server worker --lane recommend" in checks["worker:recommend"]["detail"]
     assert http.get("/version").json()["api"] == "v1"
     assert "preceptor_lane_waiting_jobs" in http.get("/metrics").text
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from ..contract.files import missing, refusal
+from ..contract.source_kinds import SOURCE_KINDS
 from ..contract.teachers import MAX_NAME_LENGTH, TeacherBody
 from ..errors import InvalidRequestError, TeacherFolderError, TextFileError
 from .bodies import body, kind_of
@@ -19,7 +20,6 @@ from .text_files import TextFile
 MANIFEST: Final = "teacher.json"
 _INFORMATIVE: Final = frozenset({"licence", "license", "origin"})
 """Keys of a manifest that tell a reader where the model comes from; the service does not store them."""
-_WITHOUT_FILES: Final = frozenset({"hub", "predictions"})
 _PICKLE: Final = re.compile(r"\.(bin|pt|pth|pkl|pickle|ckpt|joblib|dill)$", re.IGNORECASE)
 _TASKS: Final = {
     "ForImageClassification": "image",
@@ -118,7 +118,7 @@ class TeacherFolder:
             with_what = ", with what was given beside it," if given else ""
             raise TeacherFolderError(f"{what}{with_what} does not describe a teacher: {error}") from error
         kind = wanted.source.kind
-        if kind in _WITHOUT_FILES:
+        if kind in SOURCE_KINDS and not SOURCE_KINDS[kind].takes_files:
             if others := [name for name in names if name != MANIFEST]:
                 notes.append(f"not uploaded, because a source of kind {kind!r} takes no files: {_some(others)}")
             return cls(path=folder, body=wanted, files=(), notes=tuple(notes))
