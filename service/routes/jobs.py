@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from preceptor.contract.ids import REQUEST, JobId
 from preceptor.contract.jobs import Job, JobEvent, JobKind, JobStatus, JobSummary
 from preceptor.contract.page import Page
+from preceptor.contract.validation_messages import EVENT_ID_PATTERN
 from service.core.errors import NotFound, StateUnavailable
 from service.core.jobs.events import BATCH, ends
 from service.core.state import State
@@ -20,7 +21,6 @@ from service.http.problems import problems
 from service.http.responses import Cursor, IfNoneMatch, Limit, conditional, document, page
 from service.http.stream_limit import StreamOf
 from service.http.strict_route import StrictRoute
-from service.http.validation_messages import EVENT_ID_PATTERN
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 

@@ -433,3 +433,11 @@ def test_a_missing_key_is_named(cli: Any, service: SmallService) -> None:
     service.fail("GET", "/v1/teachers", Fault(401))
     assert "PRECEPTOR_API_KEY" in cli("teachers", "list").stderr
     assert "preceptor-server keys" in " ".join(cli("--help").stdout.split())
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://x:99999", "http://x:y", "nonsense", "ftp://x", "http://x/?a"])
+def test_an_address_that_is_none(cli: Any, url: str) -> None:
+    refused = cli("teachers", "list", "--url", url)
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("Error: ")
+    assert "it looks like http://127.0.0.1:8321" in refused.stderr

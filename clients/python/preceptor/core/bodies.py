@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..contract.ids import LABEL_SET, is_id
 from ..contract.labels import LabelSet, LabelSetBody
+from ..contract.validation_messages import said
 from ..errors import invalid
 from .class_names import require_visible
 
@@ -28,7 +29,7 @@ def body(kind: type[M], values: Mapping[str, Any]) -> M:
     except ValidationError as error:
         fields: dict[str, str] = {}
         for entry in error.errors(include_url=False):
-            fields.setdefault(_pointer(entry["loc"], plain), entry["msg"].removeprefix("Value error, "))
+            fields.setdefault(_pointer(entry["loc"], plain), said(entry))
         whole = fields.pop("", None)
         spelled = "; ".join(f"{pointer}: {text}" for pointer, text in list(fields.items())[:3])
         raise invalid(whole or spelled, fields) from None
