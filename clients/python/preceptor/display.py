@@ -118,7 +118,7 @@ def duration(seconds: float) -> str:
 def epoch_line(data: dict[str, object]) -> str:
     """One epoch in words."""
     parts = [f"epoch {data.get('epoch', '?')}"]
-    if run := data.get("run"):
+    if run := data.get("arm"):
         parts.insert(0, str(run))
     for name in ("loss", "accuracy"):
         value = data.get(name)

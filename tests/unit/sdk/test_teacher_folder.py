@@ -118,7 +118,7 @@ def test_what_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
         (write(tmp_path / "lacks", onnx(preprocessing=PREPROCESSING)), "lacks model.onnx"),
         (write(tmp_path / "blank", onnx(preprocessing=PREPROCESSING), model__onnx=b""), "is empty"),
         (write(tmp_path / "typo", onnx(preprocessing=PREPROCESSING, lables=["a"])), "/lables"),
-        (write(tmp_path / "prep", onnx()), "/source/preprocessing: Field required"),
+        (write(tmp_path / "prep", onnx()), "/source/preprocessing: it is missing"),
         (write(tmp_path / "list", None, teacher__json=b"[]"), "must hold a JSON object"),
         (write(tmp_path / "cut", None, teacher__json=b"{"), "is not JSON"),
         (
