@@ -22,7 +22,7 @@ async def add(
     labels: list[str] | None,
     gone: Gone | None = None,
 ) -> tuple[Probe, bool]:
-    """Turn an upload into a probe. False where the same content was there before.
+    """Turn an upload into a probe. False where the same content was there before; its notes are this upload's.
 
     Parameters
     ----------
@@ -42,10 +42,11 @@ async def add(
         id = digest_id(PROBE, ingested.digest)
         existing = await state.probes.get(id)
         if existing is not None:
-            return existing, False
+            return Probe.model_validate({**existing.model_dump(), **ingested.notes}), False
         await state.probes.require_room()
         await state.store.adopt(object_keys.probe_items(id), target)
-        return await state.probes.create(Probe.model_validate({**ingested.description, "id": id, "created_at": now()}))
+        described = {**ingested.description, **ingested.notes, "id": id, "created_at": now()}
+        return await state.probes.create(Probe.model_validate(described))
     finally:
         target.unlink(missing_ok=True)
 

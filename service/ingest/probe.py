@@ -1,8 +1,8 @@
 """From an upload to a canonical file: the labels are read once for their names, then the items, one by one."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,9 +12,12 @@ from service.core.settings import Settings
 from service.core.storage.probe_file import ProbeWriter
 
 from .images import check_picture
-from .items import MAX_RATIO, Item, Stream, expands_too_far
-from .labels import classes_of
+from .items import Item, Stream, check_expansion, shown
+from .labels import Classes, classes_of
 from .readers.formats import READERS, found_format
+
+_SOME: Final = 20
+"""Items from which it is odd that most have a class to themselves."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,15 @@ class IngestedProbe:
     digest
         SHA-256 of the content, in hex; equal for equal content in any format.
     description
-        The fields of `preceptor.contract.probes.Probe` but for its id and time.
+        The fields of `preceptor.contract.probes.Probe` that describe the content.
+    notes
+        Those that describe the upload: `columns` and `warnings`.
     """
 
     digest: str
     description: dict[str, Any]
     path: Path
+    notes: dict[str, Any]
 
 
 def ingest(
@@ -81,11 +87,7 @@ def ingest(
                     f"the items expand to more than {settings.max_probe_expanded_bytes:,} bytes ({item.where}); send a "
                     "smaller sample"
                 )
-            if expands_too_far(uploaded, size):
-                raise TooLarge(
-                    f"{item.where}: up to here {uploaded:,} bytes expand to {size:,}, which is more than "
-                    f"{MAX_RATIO}-fold. Send the items themselves, each once, and not how to make them"
-                )
+            check_expansion(uploaded, size, f"{item.where} and the items before it")
             writer.add(item.content, classes.numbers[item.label] if classes.labelled else None)
         if writer.count == 0:
             raise InvalidProbe("the file has no items; a probe needs at least one")
@@ -107,7 +109,25 @@ def ingest(
             "size": target.stat().st_size,
         },
         target,
+        {
+            "columns": None if stream.columns is None else asdict(stream.columns),
+            "warnings": _warnings(stream, classes, writer.count),
+        },
     )
+
+
+def _warnings(stream: Stream, classes: Classes, items: int) -> list[str]:
+    """What may be wrong with an upload that was read."""
+    found = (
+        [] if stream.columns is None else stream.columns.warnings(stream.label_names is not None or classes.labelled)
+    )
+    found += classes.warnings
+    if not stream.folders and stream.label_names is None and items >= _SOME and len(classes.numbers) > items / 2:
+        where = "" if stream.columns is None else f" in column {shown(stream.columns.label)}"
+        found.append(
+            f"{items:,} items have {len(classes.numbers):,} different labels{where}. Is it the column of labels?"
+        )
+    return [*found, *stream.warnings]
 
 
 def _checked(item: Item, stream: Stream, settings: Settings) -> int:

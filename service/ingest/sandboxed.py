@@ -65,7 +65,7 @@ async def ingest_apart(
     """
     arguments = {"filename": filename, "format": format, "labels": labels}
     made = await _made(processes, "probe", source, target, arguments, settings)
-    return IngestedProbe(made["digest"], made["description"], target)
+    return IngestedProbe(made["digest"], made["description"], target, made["notes"])
 
 
 async def ingest_predictions_apart(
@@ -216,7 +216,7 @@ def _refused(error: PreceptorError) -> dict[str, Any]:
 
 def _probe(question: dict[str, Any], settings: Settings) -> dict[str, Any]:
     made = ingest(Path(question["source"]), **question["arguments"], settings=settings, target=Path(question["target"]))
-    return {"digest": made.digest, "description": made.description}
+    return {"digest": made.digest, "description": made.description, "notes": made.notes}
 
 
 def _predictions(question: dict[str, Any], settings: Settings) -> dict[str, Any]:
