@@ -27,10 +27,10 @@ demo: install ## The main job on real models: rank a zoo, explain, distil (about
 	@$(BIN)/python -m examples.demo
 
 up: install ## Run the whole stack; Ctrl-C drains it
-	@$(BIN)/python -m service.cli.dev_stack
+	@$(BIN)/preceptor-server dev
 
 test: install ## All tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 check: lint types imports ## Lint, types, import rules
 

@@ -1,51 +1,12 @@
-"""`python -m service`: the HTTP frontend alone."""
+"""`python -m service`: the same as `preceptor-server serve`."""
 
-import asyncio
-import sys
-from typing import Final
-
-import uvicorn
-
-from service.app import create_app
-from service.cli.exit import leave
-from service.core.api_keys import ApiKeys
-from service.core.logging_config import configure
-from service.core.private_files import close_to_others
-from service.core.settings import Settings
-from service.core.storage.object_store import Store
-from service.core.tracing_export import TelemetryMissing, switch_on
-from service.middleware.authentication import UnsafeAddress, keys_are_asked_for
-from service.oidc.optional import LibraryMissing
-from service.server import protocol
-
-_MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
+from service.cli.configuration import settings_from
+from service.cli.serve import run
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
-    settings = Settings()
-    configure(settings, process="service")
-    close_to_others()
-    store = Store(settings.store_url, settings.data.absolute() / "scratch")
-    try:
-        asyncio.run(keys_are_asked_for(settings, ApiKeys(store)))
-        app = create_app(settings)
-        end_traces = switch_on("service")
-    except (UnsafeAddress, LibraryMissing, TelemetryMissing) as error:
-        print(error, file=sys.stderr)
-        leave(_MISCONFIGURED)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http=protocol(settings.head_seconds, settings.max_connections),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=10,
-        server_header=False,
-    )
-    end_traces()
+    run(settings_from())
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from service.http import problems
 from service.http.route_methods import Methods
 from service.http.stream_limit import Streams
 from service.middleware.authentication import Authenticated, keys_are_asked_for
-from service.middleware.body_limits import BodyLimit, BodyPace
+from service.middleware.body_limits import BodyLimit, BodyPace, Framing
 from service.middleware.ended_jobs import Finished
 from service.middleware.host_check import KnownHosts
 from service.middleware.overload import Admission
@@ -26,25 +26,11 @@ from service.network.egress import Egress
 from service.network.host_names import Hosts
 from service.oidc.optional import tokens_of
 from service.readiness import Readiness
-from service.routes import (
-    audit,
-    distillations,
-    docs,
-    health,
-    jobs,
-    label_sets,
-    probes,
-    recommendations,
-    students,
-    teachers,
-    webhooks,
-)
+from service.routes import modules
 from service.webhooks.dispatcher import Dispatcher
 from service.webhooks.sender import Post
 
 log = structlog.stdlib.get_logger(__name__)
-_ROUTERS = (recommendations, jobs, distillations, label_sets, teachers, probes, students, audit, webhooks, health, docs)
-"""Tried one after the other: what is asked for most comes first."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -59,11 +45,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with State(settings) as state, Post(Egress.of(settings.egress_allow)) as post, tokens or nullcontext():
+        async with (
+            State(settings, limited=True) as state,
+            Post(Egress.of(settings.egress_allow)) as post,
+            tokens or nullcontext(),
+        ):
             app.state.preceptor = state
-            state.teachers.most = settings.max_teachers
-            state.probes.most = settings.max_probes
-            state.label_sets.most = settings.max_label_sets
             app.state.readiness = Readiness(state)
             app.state.tokens = tokens
             app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)
@@ -88,19 +75,20 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.streams = Streams(settings.max_streams, settings.max_streams_per_caller)
-    routers = [module.router for module in _ROUTERS]
+    routers = [module.router for module in modules()]
     for router in routers:
         app.include_router(router)
     methods = Methods(routers)
     methods.answer_head(app)
     problems.install(app, methods)
     openapi.install(app)
-    app.add_middleware(Finished, routes=[route for module in _ROUTERS for route in module.router.routes])
+    app.add_middleware(Finished, routes=[route for router in routers for route in router.routes])
     app.add_middleware(Admission)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
-    app.add_middleware(BodyPace, seconds=settings.body_seconds)
+    app.add_middleware(BodyPace, seconds=settings.body_seconds, rate=settings.body_rate)
     app.add_middleware(Authenticated)
     app.add_middleware(KnownHosts, hosts=Hosts.of(settings.hosts, settings.host, settings.published_at))
+    app.add_middleware(Framing)
     app.add_middleware(Observed)
     return app
 

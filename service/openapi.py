@@ -25,8 +25,8 @@ TAGS: Final = [
     {"name": "health", "description": "For operators: liveness, readiness, metrics, versions"},
 ]
 _SECURITY: Final = (
-    "An API key, minted by `python -m service.cli.keys`, or a token of the issuer that the operator has set; where the "
-    "service asks for one"
+    "An API key, created by `preceptor-server keys create`, or a token of the issuer that the operator has set; where "
+    "the service asks for one"
 )
 _UNKNOWN_HOST: Final = "`Host` is no name of this service; only while it asks for no API keys"
 _CROSS_SITE: Final = "a page of another web site asks for a change; only while no API keys are asked for"

@@ -72,7 +72,7 @@ class Readiness:
         if count := await self._state.lane_workers(lane):
             return Check(status="ok", detail=f"{count} alive")
         return Check(
-            status="failing", detail=f"no worker on this lane: start one with `python -m worker --lane {lane}`"
+            status="failing", detail=f"no worker on this lane: start one with `preceptor-server worker --lane {lane}`"
         )
 
 

@@ -13,6 +13,14 @@ from service.core.settings import Settings
 from service.core.state import State
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file, and all that share the whole stack, in one process when several run (`make test`)."""
+    for item in items:
+        file = item.path.relative_to(item.config.rootpath)
+        item.add_marker(pytest.mark.xdist_group("stack" if file.is_relative_to("tests/e2e") else str(file)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_outer_configuration() -> Iterator[None]:
     """Tests must not see the caller's configuration, least of all a real REDIS_URL."""

@@ -1,4 +1,4 @@
-"""`python -m worker --lane recommend`: one worker process on one lane."""
+"""`python -m worker --lane recommend`: one worker process on one lane. `preceptor-server worker` becomes this."""
 
 import argparse
 import asyncio
@@ -9,15 +9,11 @@ from typing import Final
 
 from service.core.lanes import LANES, Lane
 from service.core.logging_config import configure
-from service.core.settings import Settings
+from service.core.settings import Misconfigured, Settings, read_settings
 from service.core.state import State
 from service.core.tracing_export import TelemetryMissing, switch_on
 
 _MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
-
-
-class Misconfigured(Exception):
-    """The worker cannot start with these settings."""
 
 
 async def _serve(settings: Settings, lane: Lane) -> None:
@@ -43,11 +39,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument("--lane", choices=LANES, required=True, help="which queue to work on")
     arguments = parser.parse_args()
-    settings = Settings()
-    configure(settings, process=f"worker-{arguments.lane}")
     try:
+        settings = read_settings()
+        configure(settings, process=f"worker-{arguments.lane}")
         end_traces = switch_on(f"worker-{arguments.lane}")
-    except TelemetryMissing as error:
+    except (Misconfigured, TelemetryMissing) as error:
         print(error, file=sys.stderr)
         return _MISCONFIGURED
     try:

@@ -79,6 +79,26 @@ _LONGEST: Final = 512  # tokens; also keeps inside the position tables that star
 _SHORTEST: Final = 1e-6
 
 
+class UnknownLabels(InvalidRequest):
+    """Labels that hold no word the encoder knows.
+
+    Attributes
+    ----------
+    positions
+        Where they stand among the labels that were to be encoded.
+    """
+
+    def __init__(self, positions: Sequence[int], labels: Sequence[str], encoder: str) -> None:
+        self.positions = list(positions)
+        first, more = labels[self.positions[0]], len(self.positions) - 1
+        super().__init__(
+            f"the label encoder {encoder!r} knows no word of the label {first!r}"
+            + (f" and {more} other{'s' if more > 1 else ''}, so they" if more else ", so it")
+            + " cannot be compared; give the label a description in English, use a multilingual "
+            "sentence-transformers model, or give embeddings"
+        )
+
+
 class LabelEncoder(Protocol):
     """Maps texts to directions. Safe to call again and again; the same text gives the same row, to the bit.
 
@@ -110,7 +130,7 @@ class LabelEncoder(Protocol):
 
         Raises
         ------
-        InvalidRequest
+        UnknownLabels
             A text that holds no word the encoder knows: it would have no direction, or the same as any other
             unknown text.
         """
@@ -196,17 +216,9 @@ def _identity(name: str, dim: int, files: Sequence[Path]) -> str:
 
 def _unit(rows: Float32, labels: Sequence[str], name: str) -> Float32:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    for label, length in zip(labels, lengths[:, 0], strict=True):
-        if not length > _SHORTEST:
-            raise _unknown(label, name)
+    if len(unknown := np.flatnonzero(~(lengths[:, 0] > _SHORTEST))):
+        raise UnknownLabels(unknown.tolist(), labels, name)
     return (rows / lengths).astype(np.float32)
-
-
-def _unknown(label: str, name: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"the label encoder {name!r} knows no word of the label {label!r}, so it cannot be compared; give the "
-        f"label a description in English, use a multilingual sentence-transformers model, or give embeddings"
-    )
 
 
 def _read_json(path: Path) -> Any:
@@ -296,14 +308,17 @@ class _SentenceEncoder:
 
         read = self._tokenizer.encode_batch([readable(label) for label in labels])
         by_length: dict[int, list[int]] = {}
+        unknown: list[int] = []
         for position, tokens in enumerate(read):
             words = [
                 token for token, special in zip(tokens.ids, tokens.special_tokens_mask, strict=True) if not special
             ]
             # An unknown word is one token for all of them: two such labels would be one and the same.
             if all(token == self._unknown for token in words):
-                raise _unknown(labels[position], self._name)
+                unknown.append(position)
             by_length.setdefault(len(tokens.ids), []).append(position)
+        if unknown:
+            raise UnknownLabels(unknown, labels, self._name)
         rows = np.zeros((len(labels), self.dim), dtype=np.float32)
         with torch.inference_mode():
             for _, positions in sorted(by_length.items()):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import CacheUse
-from worker.label_encoder import LabelEncoder
+from worker.label_encoder import LabelEncoder, UnknownLabels
 from worker.transport.ground_cost import cosine_cost
 
 Float32 = NDArray[np.float32]
+
+UNKNOWN: Final = 1.0
+"""Ground cost of a label without a vector: that of labels that have nothing to do with each other."""
 
 
 class BytesCache(Protocol):
@@ -55,15 +58,44 @@ class LabelSpace:
         if labels.embeddings is not None:
             own = np.asarray(labels.embeddings, dtype=np.float32)
             return own / np.linalg.norm(own, axis=1, keepdims=True)
-        described = labels.descriptions or {}
-        texts = [described.get(label, label) for label in labels.labels]
+        return self._encoded(_texts(labels))
+
+    def _encoded(self, texts: list[str]) -> Float32:
         started = time.perf_counter()
-        rows = self.encoder.encode(texts)
-        self.encoding_seconds += time.perf_counter() - started
+        try:
+            return self.encoder.encode(texts)
+        finally:
+            self.encoding_seconds += time.perf_counter() - started
+
+    def embed_known(self, labels: LabelSetBody) -> Float32:
+        """As `embed`, with a row of zeros for every label of which the encoder knows no word."""
+        try:
+            return self.embed(labels)
+        except UnknownLabels as error:
+            unknown = set(error.positions)
+        texts = _texts(labels)
+        known = [place for place in range(len(texts)) if place not in unknown]
+        rows = np.zeros((len(texts), self.encoder.dim), dtype=np.float32)
+        if known:
+            rows[known] = self._encoded([texts[place] for place in known])
         return rows
 
     def cost(self, teacher: LabelSetBody, student: LabelSetBody) -> tuple[Float32, bool]:
-        """Ground cost C = 1 - cos, shape (K, S), with the pairs set by hand; and whether it came from the cache."""
+        """Ground cost C = 1 - cos, shape (K, S), with the pairs set by hand; and whether it came from the cache.
+
+        Raises
+        ------
+        UnknownLabels
+            A pair has no cost, since the encoder knows no word of one of its labels.
+        """
+        cost, hit = self.known_cost(teacher, student)
+        if np.isnan(cost).any():
+            self.embed(student)
+            self.embed(teacher)
+        return cost, hit
+
+    def known_cost(self, teacher: LabelSetBody, student: LabelSetBody) -> tuple[Float32, bool]:
+        """As `cost`, with NaN for every pair without a cost."""
         cost, hit = self._encoded_cost(teacher, student)
         if not self._pairs:
             return cost, hit
@@ -83,6 +115,28 @@ class LabelSpace:
             self.use.hits += 1
             return np.frombuffer(data, dtype=np.float32).reshape(shape), True
         self.use.misses += 1
-        cost = cosine_cost(torch.from_numpy(self.embed(teacher)), torch.from_numpy(self.embed(student))).numpy()
+        rows, columns = self.embed_known(teacher), self.embed_known(student)
+        known = np.ix_(rows.any(axis=1), columns.any(axis=1))
+        cost = np.full(shape, np.nan, dtype=np.float32)
+        if cost[known].size:
+            vectors = (torch.from_numpy(side[side.any(axis=1)]) for side in (rows, columns))
+            cost[known] = cosine_cost(*vectors).numpy()
+        if np.isnan(cost).any():
+            # The same name means the same, also where the encoder has no vector for it.
+            places = {text: column for column, text in enumerate(_texts(student))}
+            for row, text in enumerate(_texts(teacher)):
+                if text in places and np.isnan(cost[row, places[text]]):
+                    cost[row, places[text]] = 0
         self._costs.put(key, np.ascontiguousarray(cost, dtype=np.float32).tobytes())
         return cost, False
+
+
+def without_gaps(cost: Float32) -> Float32:
+    """A cost of `LabelSpace.known_cost` with `UNKNOWN` for every pair that has none."""
+    gaps = np.isnan(cost)
+    return np.where(gaps, np.float32(UNKNOWN), cost) if gaps.any() else cost
+
+
+def _texts(labels: LabelSetBody) -> list[str]:
+    described = labels.descriptions or {}
+    return [described.get(label, label) for label in labels.labels]

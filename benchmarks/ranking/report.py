@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import weightedtau
 
-from benchmarks.ranking import blend, coverage
+from benchmarks.ranking import accuracy as expected, blend, coverage
 from benchmarks.ranking.grid import Grid, Measured, collect
 from benchmarks.ranking.metrics import NAMES, interval, mean, metrics
 from benchmarks.ranking.scores import Scores
@@ -60,6 +60,7 @@ def report(grid: Grid, kept: Path, path: Path, *, fit: bool) -> bool:
             for which in grid.seeds:
                 _table(out, f"{name}, {each} a class, truth: {which}", found[name, each, which])
     _targets(out, tasks, loss, found)
+    expected.measure(out, tasks, loss, grid.sizes)
     coverage.measure(out, [(task.world, task.target) for task in tasks][::2], 12)
     if fit:
         _write_weights(tasks, loss, grid, found)

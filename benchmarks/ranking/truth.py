@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.distill.arms import Arm, Trial
+from benchmarks.distill.cell import Course
 from benchmarks.ranking.world import Target, World, drawn, name_cost
 from preceptor.contract.losses import Loss, NoLoss, RidgeMapLoss, TransportLoss
 from worker.distillation.inputs import TeacherSignal, TrainingData
@@ -57,7 +58,7 @@ def measure(world: World, target: Target, loss: str, seed: int, folder: Path) ->
         return
     began = time.process_time()
     signals, data = _prepared(world, target, seed)
-    trial = Trial(data, world.steps, seed)
+    trial = Trial(data, Course(world.steps), seed)
     alone = trial.measure(Arm(ALONE, [], NoLoss()))["accuracy"]
     accuracy = {signal.name: trial.measure(Arm(signal.name, [signal], LOSSES[loss]))["accuracy"] for signal in signals}
     row: dict[str, Any] = {

@@ -42,7 +42,7 @@ async def _listen(stack: Stack, settings: Settings, service: int) -> tuple[list[
         worker = stack.process("worker-distill")
         worker.send_signal(signal.SIGSTOP)  # Else it would take the job before we do.
         await state.jobs.submit(id, "distillation", body)
-        taken = await state.jobs.take(id, "benchmark")
+        taken = await state.jobs.leases.take(id, "benchmark")
         worker.send_signal(signal.SIGCONT)
         assert taken.code == "taken", taken
         delays: list[float] = []
@@ -73,13 +73,13 @@ async def _listen(stack: Stack, settings: Settings, service: int) -> tuple[list[
             for task in tasks:
                 if task.done():
                     task.result()
-            await state.jobs.renew(id, taken.fence)
+            await state.jobs.leases.renew(id, taken.fence)
         joined = time.perf_counter() - started
         for number in range(_EVENTS):
-            assert await state.jobs.emit(id, taken.fence, "log", {"number": number, "at": time.time()})
+            assert await state.jobs.leases.emit(id, taken.fence, "log", {"number": number, "at": time.time()})
             await asyncio.sleep(0.5)
-            await state.jobs.renew(id, taken.fence)
+            await state.jobs.leases.renew(id, taken.fence)
         after = resident(service)
-        await state.jobs.end_canceled(id, taken.fence)
+        await state.jobs.leases.end_canceled(id, taken.fence)
         await asyncio.wait_for(asyncio.gather(*tasks), 60)
     return delays, complete, joined, after

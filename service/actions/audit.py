@@ -3,9 +3,9 @@
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from preceptor.contract.audit import Audit, AuditEntry, EstimatorAudit
+from preceptor.contract.audit import Audit, AuditEntry, EstimatorAudit, TeamAudit
 from preceptor.contract.base import now
 from preceptor.contract.distillations import DistillationBody
 from preceptor.contract.recommendations import RecommendationResult
@@ -47,18 +47,19 @@ _READ: Final = 5000
 """The newest entries, which the audit is of: those of years ago are about another zoo, and all have to be read."""
 
 
-async def note(state: State, id: str, body: DistillationBody, ranking: RecommendationResult) -> None:
-    """Remember what was said of the one teacher that a distillation takes from a recommendation.
+async def note(state: State, id: str, body: DistillationBody, ranking: RecommendationResult, chosen: list[str]) -> None:
+    """Record the scores of the teacher, or of the first teacher of a team, that a recommendation chose.
 
     Parameters
     ----------
     id
         Of the distillation.
+    chosen
+        Ids of the teachers that it is distilled from, the best first.
     """
-    rows = [row for row in ranking.ranking if row.teacher is not None]
-    if body.recommendation is None or body.team > 1 or not rows:
+    row = next((row for row in ranking.ranking if row.teacher == chosen[0]), None)
+    if body.recommendation is None or row is None:
         return
-    row = rows[0]
     assert row.teacher is not None
     scores = {**(row.scores or {}), row.method: row.cost if row.score is None else row.score}
     await state.audits.create(  # Where the request is repeated, what is there may be complete already.
@@ -69,6 +70,7 @@ async def note(state: State, id: str, body: DistillationBody, ranking: Recommend
             data=body.data,
             teacher=row.teacher,
             name=row.name,
+            team=len(chosen),
             rank=row.rank,
             of=ranking.considered,
             scores=scores,
@@ -89,18 +91,28 @@ async def audit(state: State) -> Audit:
 
 def summed_up(entries: Sequence[AuditEntry]) -> Audit:
     """What entries with a gain, newest first, say of the estimators."""
+    teams = [entry for entry in entries if entry.team > 1]
+    entries = [entry for entry in entries if entry.team == 1]
     names = sorted({name for entry in entries for name in entry.scores})
     estimators = [_estimator(name, entries) for name in names]
-    gains = [entry.gain for entry in entries if entry.gain is not None]
     return Audit(
-        entries=len(entries),
+        **_gains(entries),
         probes=len({entry.data for entry in entries}),
-        helped=sum(gain.low > 0 for gain in gains),
-        hurt=sum(gain.high < 0 for gain in gains),
-        mean_gain=round(sum(gain.mean for gain in gains) / len(gains), 6) if gains else None,
         estimators=sorted(estimators, key=lambda row: (-(row.kendall or 0), -row.pairs, row.estimator)),
-        latest=list(entries[:_SHOWN]),
+        teams=TeamAudit(**_gains(teams)),
     )
+
+
+def _gains(entries: Sequence[AuditEntry]) -> dict[str, Any]:
+    """What a list of entries gained, and the newest of them."""
+    gains = [entry.gain for entry in entries if entry.gain is not None]
+    return {
+        "entries": len(entries),
+        "helped": sum(gain.low > 0 for gain in gains),
+        "hurt": sum(gain.high < 0 for gain in gains),
+        "mean_gain": round(sum(gain.mean for gain in gains) / len(gains), 6) if gains else None,
+        "latest": list(entries[:_SHOWN]),
+    }
 
 
 def _estimator(name: str, entries: Sequence[AuditEntry]) -> EstimatorAudit:

@@ -6,6 +6,7 @@ from preceptor.contract.distillations import DistillationBody, RegisteredStudent
 from preceptor.contract.jobs import JobStatus, JobSummary
 from preceptor.contract.probes import Probe
 from preceptor.contract.recommendations import RecommendationResult
+from preceptor.contract.source_kinds import SOURCE_KINDS
 from preceptor.contract.teachers import TeacherStatus
 from service.core import label_sets
 from service.core.errors import Conflict, InvalidRequest, NotFound, StateUnavailable, StoreFull, StoreUnavailable
@@ -45,7 +46,7 @@ async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
         summary = await state.jobs.submit(id, "distillation", resolved)
     if ranking is not None:
         try:
-            await audit.note(state, id, body, ranking)
+            await audit.note(state, id, body, ranking, chosen)
         except (StateUnavailable, StoreUnavailable, StoreFull) as error:
             # The job is accepted: an error would say that it is not.
             log.warning("a distillation is not in the audit", job=id, reason=error.detail)
@@ -56,7 +57,7 @@ async def _ranking(state: State, recommendation: str) -> RecommendationResult:
     summary = await state.jobs.get(recommendation)
     if summary is None:
         raise NotFound(f"There is no recommendation {recommendation}")
-    text = await state.jobs.result(recommendation)
+    text = await state.jobs.records.result(recommendation)
     if summary.status != JobStatus.SUCCEEDED or text is None:
         raise Conflict(f"{recommendation} is {summary.status.value}; it must have succeeded before it can be used")
     return RecommendationResult.model_validate_json(text)
@@ -91,7 +92,7 @@ async def _require_ready(state: State, teacher_id: str, data: Probe) -> None:
     teacher = await teachers.get(state, teacher_id)
     if teacher.status != TeacherStatus.READY:
         raise Conflict(f"{teacher_id} ({teacher.name}) is {teacher.status.value}: {teacher.reason or 'not usable yet'}")
-    if teacher.modality != data.modality and teacher.source.kind != "predictions":
+    if teacher.modality != data.modality and SOURCE_KINDS[teacher.source.kind].runs_model:
         raise InvalidRequest(
             f"{teacher_id} ({teacher.name}) takes {teacher.modality}, and {data.id} holds {data.modality}"
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from preceptor.contract.base import now
 from preceptor.contract.ids import PROBE, digest_id
-from preceptor.contract.probes import Probe, ProbeFormat
+from preceptor.contract.probes import Probe, ProbeCheck, ProbeFormat
 from service.core.errors import NotFound
 from service.core.state import State
 from service.core.storage import object_keys
@@ -51,6 +51,32 @@ async def add(
         target.unlink(missing_ok=True)
 
 
+async def check(
+    state: State,
+    staged: Staged,
+    filename: str | None,
+    format: ProbeFormat | None,
+    labels: list[str] | None,
+    gone: Gone | None = None,
+) -> ProbeCheck:
+    """Read an upload as `add` does, and store nothing.
+
+    Raises
+    ------
+    InvalidProbe, TooLarge, UnsupportedType
+    """
+    target = staged.path.with_suffix(".parquet")
+    try:
+        reading = _ingested(state, staged, filename, format, labels, target, check=True)
+        ingested = await while_wanted(reading, gone)
+    finally:
+        target.unlink(missing_ok=True)
+    id = digest_id(PROBE, ingested.digest)
+    stored = await state.probes.get(id) is not None
+    described = {**ingested.description, **ingested.notes, "id": id, "stored": stored, "created_at": now()}
+    return ProbeCheck.model_validate(described)
+
+
 async def _ingested(
     state: State,
     staged: Staged,
@@ -58,6 +84,8 @@ async def _ingested(
     format: ProbeFormat | None,
     labels: list[str] | None,
     target: Path,
+    *,
+    check: bool = False,
 ) -> IngestedProbe:
     async with state.ingesting:
         return await ingest_apart(
@@ -68,6 +96,7 @@ async def _ingested(
             labels=labels,
             settings=state.settings,
             target=target,
+            check=check,
         )
 
 

@@ -42,6 +42,18 @@ async def artifact(state: State, id: str, name: str) -> StoredFile:
     raise NotFound(f"{id} has no artifact {name!r}; it has {names}")
 
 
+async def remove(state: State, id: str) -> None:
+    """Remove a student and its files. A teacher that it was promoted to has its own copy of the files and stays.
+
+    Raises
+    ------
+    NotFound
+    """
+    async with state.students.lock(id):
+        await get(state, id)
+        await state.students.delete(id)
+
+
 async def promote(state: State, id: str, teacher_id: str, name: str | None) -> tuple[Teacher, bool]:
     """Register a student as a teacher, with its files, and start its validation. False where it was one already.
 
@@ -75,5 +87,7 @@ async def promote(state: State, id: str, teacher_id: str, name: str | None) -> t
         await state.teachers.delete(teacher_id)  # The answer says that nothing was accepted.
         raise
     async with state.students.lock(id):
-        await state.students.put(student.model_copy(update={"promoted_to": teacher_id}))
+        present = await state.students.get(id)
+        if present is not None:  # It may have been removed meanwhile.
+            await state.students.put(present.model_copy(update={"promoted_to": teacher_id}))
     return await teachers.get(state, teacher_id), True

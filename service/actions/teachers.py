@@ -8,23 +8,33 @@ from preceptor.contract.ids import VALIDATION, new_id
 from preceptor.contract.jobs import JobSummary
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.probes import Probe
+from preceptor.contract.source_kinds import SOURCE_KINDS
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody, TeacherPatch, TeacherStatus
 from preceptor.contract.validations import ValidationBody
 from service.core import label_sets
 from service.core.errors import Conflict, NotFound, PreconditionFailed, QueueFull, QuotaReached, UnsupportedType
 from service.core.state import State
 from service.core.storage import object_keys
+from service.core.teacher_checks import expiry
 from service.http.entity_tags import entity_tag, passes_if_match
 from service.ingest.sandboxed import ingest_predictions_apart
 
 from .uploads import Gone, Staged, while_wanted
 
 
-async def register(state: State, body: TeacherBody, id: str, promoted_from: str | None = None) -> Teacher:
-    """Register a teacher. One that needs no files is validated at once."""
+async def register(
+    state: State, body: TeacherBody, id: str, promoted_from: str | None = None, *, check: bool = False
+) -> Teacher:
+    """Register a teacher. One that needs no files is validated at once.
+
+    Parameters
+    ----------
+    check
+        Whether the teacher is only checked: it is never listed or ranked, and removed when its lifetime is over.
+    """
     moment = now()
     label_set = None
-    if body.labels is not None:
+    if body.labels is not None and not check:
         label_set = (await label_sets.register(state, LabelSetBody(labels=body.labels)))[0].id
     teacher = Teacher(
         id=id,
@@ -33,10 +43,11 @@ async def register(state: State, body: TeacherBody, id: str, promoted_from: str 
         created_at=moment,
         updated_at=moment,
         promoted_from=promoted_from,
+        expires_at=expiry() if check else None,
         **body.model_dump(),
     )
     teacher, _ = await state.teachers.create(teacher)
-    if teacher.status == TeacherStatus.AWAITING_FILES and body.source.kind in ("hub", "predictions"):
+    if teacher.status == TeacherStatus.AWAITING_FILES and not SOURCE_KINDS[body.source.kind].takes_files:
         try:
             await start_validation(state, teacher.id, new_id(VALIDATION))
         except (QueueFull, QuotaReached):
@@ -97,6 +108,7 @@ async def add_file(state: State, id: str, name: str, staged: Staged) -> tuple[St
                         "files": others,
                         "status": TeacherStatus.AWAITING_FILES,
                         "reason": None,
+                        "expires_at": expiry(teacher),
                         "updated_at": now(),
                     }
                 )
@@ -112,6 +124,7 @@ async def add_file(state: State, id: str, name: str, staged: Staged) -> tuple[St
                     "files": sorted([*others, entry], key=lambda file: file.name),
                     "status": TeacherStatus.AWAITING_FILES,
                     "reason": None,
+                    "expires_at": expiry(teacher),
                     "updated_at": now(),
                 }
             )
@@ -140,7 +153,12 @@ async def start_validation(state: State, id: str, job_id: str) -> JobSummary:
         if teacher.validation != job_id and not job.status.terminal:
             await state.teachers.put(
                 teacher.model_copy(
-                    update={"status": TeacherStatus.VALIDATING, "validation": job_id, "updated_at": now()}
+                    update={
+                        "status": TeacherStatus.VALIDATING,
+                        "validation": job_id,
+                        "expires_at": expiry(teacher),
+                        "updated_at": now(),
+                    }
                 )
             )
     return job
@@ -190,7 +208,7 @@ async def add_predictions(
     NotFound, Conflict, InvalidProbe
     """
     teacher = await get(state, id)
-    if teacher.source.kind != "predictions":
+    if SOURCE_KINDS[teacher.source.kind].runs_model:
         raise Conflict(f"{id} is a {teacher.source.kind!r} teacher and runs by itself; it takes no predictions")
     probe = await state.probes.get(probe_id)
     if probe is None:

@@ -1,4 +1,5 @@
-"""The operator's commands: serve, run a development stack, manage API keys.
+"""The operator's command `preceptor-server`: serve, run a worker, run a development stack, manage API keys.
 
-Called from the command line alone; nothing else imports it.
+`root` holds the command, one module each subcommand. Called from the command line; only tests, benchmarks and the demo
+import a part of it (`dev_stack.Stack`).
 """

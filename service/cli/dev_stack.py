@@ -1,42 +1,55 @@
-"""`python -m service.cli.dev_stack`: the whole stack on one machine: Redis, the service, a worker on each lane.
+"""The whole stack on one machine: Redis, the service, a worker on each lane (`preceptor-server dev`, `make up`).
 
 For trying it out and for tests. Production runs the same processes under its own supervisor.
 """
 
+import errno
+import fcntl
+import http.client
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Final, Self
 
 from service.core.errors import StateUnavailable
 from service.core.lanes import LANES
-from service.core.private_files import private_folder
+from service.core.private_files import FolderUnusable, make_usable
 from service.core.redis.embedded import EmbeddedRedis
 from service.core.settings import Settings
+
+from .configuration import settings_from
 
 _START_SECONDS: Final = 90.0
 _STOP_SECONDS: Final = 40.0
 _RESTART_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.2
 
 
 class StackError(Exception):
     """The stack did not come up; the message says which part and shows the end of its log."""
 
 
+class StackStopped(StackError):
+    """The stack was asked to stop before it was ready."""
+
+
 class Stack:
-    """The processes of one stack, restarted when they die, stopped together.
+    """The processes of one stack, restarted when they end, stopped together.
 
     Parameters
     ----------
     settings
-        `settings.data` holds everything; `settings.port` 0 takes a free port.
+        `settings.data` holds everything, for one stack at a time; `settings.port` 0 takes a free port.
     logs
         Folder for one log file a process; standard error where None.
     """
@@ -49,6 +62,8 @@ class Stack:
         self._files: list[IO[bytes]] = []
         self.embedded = EmbeddedRedis(settings.data / "redis") if settings.redis_url is None else None
         self._owns_redis = False
+        self._stopping = threading.Event()
+        self._folder = _FolderLock(settings.data / "stack.lock")
 
     @property
     def url(self) -> str:
@@ -72,18 +87,37 @@ class Stack:
         StackError
             A process died or the service did not become ready.
         """
-        private_folder(self._settings.data)
-        if self.embedded is not None:
-            self._owns_redis = not self.embedded.alive()
-            self.embedded.ensure()
-        self.start_process("service", ["-m", "service"])
-        for lane in LANES:
-            self.start_process(f"worker-{lane}", ["-m", "worker", "--lane", lane])
         try:
+            make_usable(self._settings.data)
+            redis_left = self._folder.take()
+            self._refuse_taken_port()
+            if self.embedded is not None:
+                # Ours, too, if the stack that started it was killed.
+                self._owns_redis = not self.embedded.alive() or self.embedded.pid() == redis_left
+                self.embedded.ensure()
+                if self._owns_redis:
+                    self._folder.record(redis=self.embedded.pid())
+            for name, arguments in (
+                ("service", ["-m", "service"]),
+                *((f"worker-{lane}", ["-m", "worker", "--lane", lane]) for lane in LANES),
+            ):
+                self._go_on()
+                self.start_process(name, arguments)
             self._wait_ready()
+        except (FolderUnusable, StateUnavailable, OSError) as error:
+            self.stop()
+            raise StackError(str(error)) from error
         except BaseException:
             self.stop()
             raise
+
+    def request_stop(self) -> None:
+        """Have `start` or `supervise` return soon. For signal handlers."""
+        self._stopping.set()
+
+    def _go_on(self) -> None:
+        if self._stopping.is_set():
+            raise StackStopped("Stopped before it was ready")
 
     def start_process(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
         """Start one Python process of the stack under a name."""
@@ -110,28 +144,31 @@ class Stack:
         return self._children[name]
 
     def supervise(self) -> None:
-        """Restart what dies. Returns after SIGINT or SIGTERM."""
-        stopping = False
+        """Restart what ends, until `request_stop`.
 
-        def stop(number: int, frame: FrameType | None) -> None:
-            nonlocal stopping
-            stopping = True
-
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)
-        while not stopping:
-            time.sleep(0.2)
+        Raises
+        ------
+        StackError
+            The service cannot be started again: another program has taken its port.
+        """
+        while not self._stopping.wait(_LOOK_SECONDS):
             if self.embedded is not None and self.embedded.gone():
                 print("redis ended; starting it again", file=sys.stderr)
                 try:
                     self.embedded.ensure()
                 except StateUnavailable as error:
                     print(f"{error}. Trying again", file=sys.stderr)
+                else:
+                    if self._owns_redis:
+                        self._folder.record(redis=self.embedded.pid())
             for name, child in list(self._children.items()):
-                if child.poll() is not None and not stopping:
+                if child.poll() is not None:
                     print(f"{name} ended with code {child.returncode}; starting it again", file=sys.stderr)
-                    time.sleep(_RESTART_SECONDS)
-                    self.start_process(name, [str(argument) for argument in _arguments(child)])
+                    if self._stopping.wait(_RESTART_SECONDS):
+                        return
+                    if name == "service":
+                        self._refuse_taken_port()
+                    self.start_process(name, _arguments(child))
 
     def stop(self) -> None:
         """Drain the workers, stop the service, then Redis if this stack started it."""
@@ -153,11 +190,24 @@ class Stack:
         self._files.clear()
         if self.embedded is not None and self._owns_redis:
             self.embedded.stop()
+            self._owns_redis = False
+        self._folder.release()
+
+    def _refuse_taken_port(self) -> None:
+        """Raise StackError if another program listens where the service is to."""
+        if _can_listen(self._settings.host, self._port):
+            return
+        other = "a Preceptor" if _is_preceptor(self.url) else "another program"
+        raise StackError(
+            f"Port {self._port} on {self._settings.host} is in use by {other}. Stop that one, or choose another port "
+            "with PRECEPTOR_PORT"
+        )
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
         reason = "it did not answer"
         while time.monotonic() < deadline:
+            self._go_on()
             for name, child in self._children.items():
                 if child.poll() is not None:
                     raise StackError(f"{name} ended with code {child.returncode}. {self._log_tail(name)}")
@@ -168,7 +218,7 @@ class Stack:
                 reason = error.read().decode(errors="replace")
             except OSError as error:
                 reason = str(error)
-            time.sleep(0.1)
+            self._stopping.wait(0.1)
         raise StackError(f"The service at {self.url} was not ready after {_START_SECONDS:.0f} s: {reason}")
 
     def _log_tail(self, name: str) -> str:
@@ -183,30 +233,107 @@ def _arguments(child: subprocess.Popen[bytes]) -> list[str]:
     return [str(part) for part in command[1:]]
 
 
+class _FolderLock:
+    """Held by the one stack of a data folder, however that ends; it names the stack's process and its Redis."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+
+    def take(self) -> int | None:
+        """Take the lock. Returns the process id of the Redis that the last stack has started, if it was killed.
+
+        Raises
+        ------
+        StackError
+            Another stack holds it.
+        """
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        noted: dict[str, int] = {}
+        with suppress(ValueError):
+            noted = json.loads(os.pread(self._file, 4096, 0))
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            self._file = None
+            raise StackError(
+                f"Another stack (process {noted.get('stack', 'unknown')}) uses the folder "
+                f"{self._path.parent.absolute()}. Stop it, or choose another folder with PRECEPTOR_DATA"
+            ) from error
+        self.record()
+        return noted.get("redis")
+
+    def record(self, redis: int | None = None) -> None:
+        """Write down who holds the lock, and which Redis is to end with it."""
+        assert self._file is not None
+        noted = {"stack": os.getpid()} | ({} if redis is None else {"redis": redis})
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, json.dumps(noted).encode(), 0)
+
+    def release(self) -> None:
+        """Give it back, if it is held."""
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
+            self._file = None
+
+
+def _can_listen(host: str, port: int) -> bool:
+    """Whether a server could listen there, by the options that it would use. True if the address itself is wrong."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE
+    return True
+
+
+def _is_preceptor(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health/live", timeout=2) as answer:  # noqa: S310 - our own address
+            return answer.headers.get("x-request-id") is not None and b'"status"' in answer.read(1000)
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+
+
 def _free_port(host: str) -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
-def main() -> int:
-    """Run the stack until Ctrl-C."""
-    settings = Settings()
-    stack = Stack(settings)
+def run(settings: Settings) -> int:
+    """Run the stack until SIGINT, SIGTERM or the end of the terminal. The exit status."""
+    try:
+        stack = Stack(settings)
+    except OSError as error:
+        print(f"PRECEPTOR_HOST: {settings.host}: {error.strerror or error}", file=sys.stderr)
+        return 1
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stack.request_stop()
+
+    # Before the first process starts: what has started by the time a signal comes is stopped in order.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
     try:
         stack.start()
+        print(f"\nPreceptor is ready at {stack.url}  (documentation: {stack.url}/docs)", flush=True)
+        print(f"Data: {settings.data.absolute()}    Stop: Ctrl-C", flush=True)
+        stack.supervise()
+        print("Stopping: running jobs are handed back to the queue", flush=True)
+    except StackStopped as error:
+        print(error, flush=True)
     except StackError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"\nPreceptor is ready at {stack.url}  (documentation: {stack.url}/docs)", flush=True)
-    print(f"Data: {settings.data.absolute()}    Stop: Ctrl-C", flush=True)
-    try:
-        stack.supervise()
-        print("Stopping: running jobs are handed back to the queue", flush=True)
     finally:
         stack.stop()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(settings_from()))

@@ -56,8 +56,21 @@ _FRESH_SECONDS: Final = 5.0
 _REMEMBERED: Final = 4096
 
 
+_NAME_LENGTH: Final = 200
+
+
+class InvalidKey(Exception):
+    """A key cannot be created as asked; the message says why and what to do."""
+
+
 class ApiKey(BaseModel):
-    """A key as it is stored: without its secret."""
+    """A key as it is stored: without its secret.
+
+    Attributes
+    ----------
+    replaced_by
+        Id of the key that was created in its place.
+    """
 
     id: str
     name: str
@@ -66,6 +79,7 @@ class ApiKey(BaseModel):
     created_at: Moment
     expires_at: Moment | None = None
     max_jobs: int = 0
+    replaced_by: str | None = None
 
     def allows(self, scope: Scope) -> bool:
         """Whether the key may do what needs this scope."""
@@ -87,7 +101,17 @@ class ApiKeys:
     async def mint(
         self, name: str, scope: Scope, *, lifetime: timedelta | None = None, max_jobs: int = 0
     ) -> tuple[ApiKey, str]:
-        """A new key, and the text that its owner sends. The text is kept nowhere."""
+        """A new key, and the text that its owner sends. The text is kept nowhere.
+
+        Raises
+        ------
+        InvalidKey
+            The name is empty, too long, or cannot be shown on one line.
+        """
+        _check(name)
+        return await self._create(name, scope, lifetime, max_jobs)
+
+    async def _create(self, name: str, scope: Scope, lifetime: timedelta | None, max_jobs: int) -> tuple[ApiKey, str]:
         secret = secrets.token_urlsafe(32)
         moment = now()
         key = ApiKey(
@@ -104,15 +128,27 @@ class ApiKeys:
         return key, f"{key.id}.{secret}"
 
     async def rotate(self, id: str, grace: timedelta) -> tuple[ApiKey, str] | None:
-        """A new key in the place of one, which goes on for the time of grace. None where there is no such key."""
+        """A new key in the place of one, which stays valid for the time of grace. None where there is no such key.
+
+        Raises
+        ------
+        InvalidKey
+            It has expired or was replaced already: a new key would have what is left of its lifetime.
+        """
         old = await self._read(id)
         if old is None:
             return None
+        if old.replaced_by is not None:
+            raise InvalidKey(f"The key {id} was replaced by {old.replaced_by} already; rotate that one")
+        if old.expired:
+            raise InvalidKey(f"The key {id} has expired; create a new one")
         lifetime = None if old.expires_at is None else old.expires_at - old.created_at
-        made = await self.mint(old.name, old.scope, lifetime=lifetime, max_jobs=old.max_jobs)
+        made = await self._create(old.name, old.scope, lifetime, old.max_jobs)
         until = now() + grace
-        if old.expires_at is None or until < old.expires_at:
-            await self._store.put(_place(id), old.model_copy(update={"expires_at": until}).model_dump_json().encode())
+        if old.expires_at is not None:
+            until = min(until, old.expires_at)
+        replaced = old.model_copy(update={"expires_at": until, "replaced_by": made[0].id})
+        await self._store.put(_place(id), replaced.model_dump_json().encode())
         return made
 
     async def revoke(self, id: str) -> bool:
@@ -178,6 +214,17 @@ class ApiKeys:
         if not is_id(PREFIX, id):
             return None
         return readable(ApiKey, _place(id), await self._store.get(_place(id)))
+
+
+def _check(name: str) -> None:
+    if not name.strip():
+        raise InvalidKey("The name is empty; name whom the key is for")
+    if len(name) > _NAME_LENGTH:
+        raise InvalidKey(f"The name has {len(name):,} characters; give at most {_NAME_LENGTH}")
+    if not name.isprintable():
+        raise InvalidKey(
+            f"The name {name!a} holds a line break or another character that cannot be shown; leave it out"
+        )
 
 
 def _place(id: str) -> str:

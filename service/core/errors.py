@@ -94,12 +94,6 @@ class BodyStalled(PreceptorError):
     slug, title, status = "body-stalled", "The body did not come to its end", 408
 
 
-class NotAcceptable(PreceptorError):
-    """The resource cannot be had in the wanted form."""
-
-    slug, title, status = "not-acceptable", "Not acceptable", 406
-
-
 class Conflict(PreceptorError):
     """The resource is in a state that does not allow this."""
 

@@ -28,6 +28,29 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
+class FolderUnusable(Exception):
+    """A folder cannot be made or written to; the message names it and the reason."""
+
+
+def make_usable(folder: Path) -> None:
+    """Make a private folder where it is missing, and see that this process can write to it.
+
+    Raises
+    ------
+    FolderUnusable
+        It cannot.
+    """
+    folder = folder.absolute()
+    try:
+        private_folder(folder)
+    except OSError as error:
+        raise FolderUnusable(f"the folder {folder} cannot be made: {error.strerror or error}") from error
+    except ValueError as error:  # A null byte.
+        raise FolderUnusable(f"{str(folder)!r} is not the name of a folder: {error}") from error
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise FolderUnusable(f"this process cannot write to the folder {folder}")
+
+
 _LOCK: Final = ".lock"
 
 

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.network.egress import Egress, unprotected
 from service.network.host_names import Hosts
+
+from .private_files import FolderUnusable, make_usable
 
 MiB = 2**20
 GiB = 2**30
@@ -174,6 +176,12 @@ class Settings(BaseSettings):
     body_seconds: float = Field(
         default=60.0, gt=0, description="Longest silence in the middle of a body; beyond it 408"
     )
+    body_rate: int = Field(
+        default=1024,
+        ge=0,
+        description="Least bytes a second at which a body comes, on average after the first 30 s of waiting; a slower "
+        "one gets 408. 0 for no limit",
+    )
 
     lease_seconds: float = Field(default=10.0, gt=0, description="A worker silent for so long has lost its job")
     delivery_limit: int = Field(default=3, ge=1, description="A job taken so often without an end has failed")
@@ -251,3 +259,36 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The store's URL, with the default filled in."""
         return self.store or (self.data.absolute() / "store").as_uri()
+
+
+class Misconfigured(Exception):
+    """A setting or the data folder cannot be used; the message has one line for each fault."""
+
+
+def read_settings() -> Settings:
+    """The settings of this process's environment, with the data folder made.
+
+    Raises
+    ------
+    Misconfigured
+        A value is not valid, or the data folder cannot be made or written to.
+    """
+    try:
+        settings = Settings()
+        make_usable(settings.data)
+    except ValidationError as error:
+        raise Misconfigured(_described(error)) from error
+    except FolderUnusable as error:
+        raise Misconfigured(f"PRECEPTOR_DATA: {error}. Set it to a folder that this user can write to") from error
+    return settings
+
+
+def _described(error: ValidationError) -> str:
+    lines: list[str] = []
+    for fault in error.errors(include_url=False, include_input=False):
+        message = fault["msg"].removeprefix("Value error, ")
+        name = str(fault["loc"][0]) if fault["loc"] else ""
+        if name and not name.isupper():
+            name = f"PRECEPTOR_{name.upper()}"
+        lines.append(f"{name}: {message}" if name else message)
+    return "\n".join(lines)

@@ -39,8 +39,9 @@ from .redis.counters import Figures
 from .redis.embedded import EmbeddedRedis
 from .redis.server_info import RedisServer
 from .settings import Settings
-from .storage.documents import Records
+from .storage.documents import Collection, DocumentT, Records
 from .storage.object_store import Store
+from .teacher_checks import remove_expired_checks
 from .webhooks.webhooks import Webhooks
 
 # KEYS: expiring. ARGV: how many at most.
@@ -81,21 +82,28 @@ class State:
     ----------
     settings
         Where no `redis_url` is set, the embedded server in the data folder is started or attached to.
+    limited
+        Whether the settings' limits of documents hold. Not for workers: they create what an accepted job needs.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, limited: bool = False) -> None:
         self.settings = settings
+        limits = settings if limited else None
         self.embedded = EmbeddedRedis(settings.data / "redis") if settings.redis_url is None else None
         self.redis_url = self.embedded.ensure() if self.embedded else str(settings.redis_url)
         self.client = connect(self.redis_url, decode=True)
         self._binary = connect(self.redis_url, decode=False)
         self.store = Store(settings.store_url, settings.data.absolute() / "scratch", settings.scratch_bytes)
         self.lanes = Lanes(self.redis_url)
-        self.teachers = Records("teachers", Teacher, self.store, self.client, self.ensure_index)
-        self.probes = Records("probes", Probe, self.store, self.client, self.ensure_index)
-        self.label_sets = Records("label-sets", LabelSet, self.store, self.client, self.ensure_index)
-        self.students = Records("students", Student, self.store, self.client, self.ensure_index)
-        self.audits = Records("audits", AuditEntry, self.store, self.client, self.ensure_index)
+
+        def records(collection: Collection, model: type[DocumentT], most: int = 0) -> Records[DocumentT]:
+            return Records(collection, model, self.store, self.client, self.ensure_index, most=most)
+
+        self.teachers = records("teachers", Teacher, limits.max_teachers if limits else 0)
+        self.probes = records("probes", Probe, limits.max_probes if limits else 0)
+        self.label_sets = records("label-sets", LabelSet, limits.max_label_sets if limits else 0)
+        self.students = records("students", Student)
+        self.audits = records("audits", AuditEntry)
         self._collections = (self.teachers, self.probes, self.label_sets, self.students, self.audits)
         self.jobs = Jobs(self.store, self.client, self.lanes, settings, self.ensure_index, self.students.delete)
         verdicts = Verdicts(self.jobs, self.teachers)
@@ -156,7 +164,7 @@ class State:
             for records in self._collections:
                 counts[records.collection] = await records.reindex()
             counts["webhooks"] = await self.webhooks.restore()
-            counts["ended_jobs"], counts["requeued_jobs"] = await self.jobs.restore()
+            counts["ended_jobs"], counts["requeued_jobs"] = await self.jobs.recovery.restore()
             with translated():
                 whole = await self._rebuilt(keys=[keys.REBUILDING, keys.MARKER], args=[mark])
             if not whole:  # A flush meanwhile took what was written before it.
@@ -182,7 +190,7 @@ class State:
             for records in self._collections:
                 await records.compare()
             await self.webhooks.restore()
-            ended, queued = await self.jobs.restore()
+            ended, queued = await self.jobs.recovery.restore()
             with translated():
                 await self.client.set(keys.SERVER, server)
             if known is not None:
@@ -261,12 +269,14 @@ class State:
         moment = time.monotonic()
         if moment - self._reaped > _GAP_SECONDS:
             self._trusted_from = moment + self.settings.lease_seconds
-        requeued = await self.jobs.reap(silent=moment >= self._trusted_from)
+        requeued = await self.jobs.recovery.reap(silent=moment >= self._trusted_from)
         if requeued:
             log.warning("jobs re-queued: their worker fell silent", jobs=requeued[:20], count=len(requeued))
         await self.webhooks.announce()  # Before they may be removed.
-        if expired := await self.jobs.expire():
+        if expired := await self.jobs.recovery.expire():
             log.info("ended jobs removed after their retention", jobs=expired)
+        if checks := await remove_expired_checks(self.teachers, self.jobs, int(await self.redis_time() * 1000)):
+            log.info("checked teachers removed that their clients have left", teachers=checks)
         with translated():
             await self._purge(keys=[keys.EXPIRING], args=[_EXPIRED_AT_ONCE])
         self._reaped = time.monotonic()

@@ -7,14 +7,13 @@ from typing import cast
 
 from starlette.responses import Response
 
+from preceptor.contract.job_kinds import JOB_KINDS
 from preceptor.contract.jobs import JobStatus, JobSummary
 from service.core.errors import NotFound, StateUnavailable, StoreUnavailable
 from service.core.state import State
 from service.http.entity_tags import entity_tag
 
 from .responses import document
-
-_PATHS = {"recommendation": "recommendations", "distillation": "distillations", "validation": "jobs"}
 
 
 async def whole(state: State, id: str) -> bytes:
@@ -34,9 +33,9 @@ async def whole(state: State, id: str) -> bytes:
 
 
 async def _whole(state: State, summary: JobSummary) -> bytes:
-    request = await state.jobs.request_text(summary.id)
+    request = await state.jobs.records.request_text(summary.id)
     # Only where this very summary says so: a job that ends at this moment must not be "running" with a result.
-    result = await state.jobs.result(summary.id) if summary.status == JobStatus.SUCCEEDED else None
+    result = await state.jobs.records.result(summary.id) if summary.status == JobStatus.SUCCEEDED else None
     # The result was validated when it was written; large ones are not parsed again.
     head = summary.model_dump_json()[:-1]
     document = b"".join([head.encode(), b',"request":', request or b"null", b',"result":', result or b"null", b"}"])
@@ -61,7 +60,7 @@ async def accepted(state: State, summary: JobSummary, wait: float) -> Response:
     """
     if wait > 0:
         summary = await _ended(state, summary, wait)
-    headers = {"Location": f"/v1/{_PATHS[summary.kind]}/{summary.id}"}
+    headers = {"Location": f"/v1/{JOB_KINDS[summary.kind].path}/{summary.id}"}
     if wait > 0:
         headers["Preference-Applied"] = f"wait={wait:.0f}"
     if summary.status.terminal:

@@ -26,6 +26,7 @@ from service.sandbox.child_process import cause_of_death
 from service.sandbox.fork_server import ForkServer
 from service.sandbox.limits import end_with, limit, limit_time, outlive
 
+from .examples import examples
 from .predictions import ingest_predictions
 from .probe import IngestedProbe, ingest
 
@@ -56,15 +57,21 @@ async def ingest_apart(
     labels: list[str] | None,
     settings: Settings,
     target: Path,
+    check: bool = False,
 ) -> IngestedProbe:
     """As `ingest`, in a process of its own. It is ended where this is cancelled.
+
+    Parameters
+    ----------
+    check
+        Whether the description has `examples`, too.
 
     Raises
     ------
     InvalidProbe, TooLarge, UnsupportedType, StoreFull, StoreUnavailable
     """
     arguments = {"filename": filename, "format": format, "labels": labels}
-    made = await _made(processes, "probe", source, target, arguments, settings)
+    made = await _made(processes, "probe check" if check else "probe", source, target, arguments, settings)
     return IngestedProbe(made["digest"], made["description"], target, made["notes"])
 
 
@@ -219,6 +226,12 @@ def _probe(question: dict[str, Any], settings: Settings) -> dict[str, Any]:
     return {"digest": made.digest, "description": made.description, "notes": made.notes}
 
 
+def _probe_check(question: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    made = _probe(question, settings)
+    made["description"]["examples"] = examples(Path(question["target"]))
+    return made
+
+
 def _predictions(question: dict[str, Any], settings: Settings) -> dict[str, Any]:
     ingest_predictions(
         Path(question["source"]), **question["arguments"], settings=settings, target=Path(question["target"])
@@ -228,5 +241,6 @@ def _predictions(question: dict[str, Any], settings: Settings) -> dict[str, Any]
 
 _WORK: Final[dict[str, Callable[[dict[str, Any], Settings], dict[str, Any]]]] = {
     "probe": _probe,
+    "probe check": _probe_check,
     "predictions": _predictions,
 }

@@ -56,8 +56,8 @@ async def keys_are_asked_for(settings: Settings, keys: ApiKeys) -> bool:
     if is_loopback(address):
         return False
     raise UnsafeAddress(
-        f"The service will not listen on {address}: other machines can reach it, and there is no API key. Mint "
-        "one with `python -m service.cli.keys mint --name <name> --scope admin`, or name an issuer of tokens in "
+        f"The service will not listen on {address}: other machines can reach it, and there is no API key. Create "
+        "one with `preceptor-server keys create --name <name> --scope admin`, or name an issuer of tokens in "
         "PRECEPTOR_OIDC_ISSUER, or set PRECEPTOR_AUTH=off where something else keeps strangers out"
     )
 

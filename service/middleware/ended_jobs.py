@@ -12,16 +12,16 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from preceptor.contract.ids import DISTILLATION, RECOMMENDATION
+from preceptor.contract.ids import JOB_PREFIXES
+from preceptor.contract.job_kinds import JOB_KINDS
 from service.core.state import State
 from service.http.responses import IF_NONE_MATCH_LENGTH, conditional
 
-_KINDS: Final = {
-    "/v1/recommendations": f"{RECOMMENDATION}_",
-    "/v1/distillations": f"{DISTILLATION}_",
+_BEGINNINGS: Final = {
+    **{f"/v1/{spec.path}": f"{JOB_PREFIXES[kind]}_" for kind, spec in JOB_KINDS.items()},
     "/v1/jobs": "",
 }
-"""The collections that show jobs, and how the ids of their jobs begin."""
+"""The collections that show jobs, and how the ids of their jobs begin: `/v1/jobs` shows all."""
 
 
 class Finished:
@@ -38,13 +38,13 @@ class Finished:
         shown = {
             route.path: route for route in routes if isinstance(route, APIRoute) and "GET" in (route.methods or ())
         }
-        self._routes = {collection: shown[f"{collection}/{{id}}"] for collection in _KINDS}
+        self._routes = {collection: shown[f"{collection}/{{id}}"] for collection in _BEGINNINGS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] == "http" and scope["method"] == "GET" and not scope["query_string"]:
             collection, _, id = scope["path"].rpartition("/")
-            begin = _KINDS.get(collection)
+            begin = _BEGINNINGS.get(collection)
             if begin is not None and id.startswith(begin):
                 recent = _state(scope["app"]).recent
                 known = recent.get(id)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from preceptor.contract.ids import PROBE, ProbeId
 from preceptor.contract.labels import Label
 from preceptor.contract.page import Page
-from preceptor.contract.probes import Probe, ProbeFormat
+from preceptor.contract.probes import Probe, ProbeCheck, ProbeFormat
 from service.actions import probes as actions
 from service.actions.uploads import staged
 from service.http.bodies import RAW, caller_gone, raw_body
@@ -20,6 +20,11 @@ from service.http.responses import Cursor, IfNoneMatch, Limit, conditional, docu
 from service.http.strict_route import StrictRoute
 
 router = APIRouter(prefix="/v1/probes", tags=["probes"], route_class=StrictRoute)
+FileNameOf = Annotated[str | None, Query(max_length=255, description="Its ending tells the format")]
+FormatOf = Annotated[ProbeFormat | None, Query(description="The format, where no file name tells it")]
+LabelsOf = Annotated[
+    list[Label] | None, Query(max_length=2000, description="Class names in label order; repeat the parameter")
+]
 
 
 @router.post(
@@ -33,11 +38,9 @@ async def upload_probe(
     request: Request,
     state: StateOf,
     once: OnceOf,
-    filename: Annotated[str | None, Query(max_length=255, description="Its ending tells the format")] = None,
-    format: Annotated[ProbeFormat | None, Query(description="The format, where no file name tells it")] = None,
-    labels: Annotated[
-        list[Label] | None, Query(max_length=2000, description="Class names in label order; repeat the parameter")
-    ] = None,
+    filename: FileNameOf = None,
+    format: FormatOf = None,
+    labels: LabelsOf = None,
 ) -> Response:
     """Upload a probe: the raw bytes of an `.npz`, Parquet, zip, JSONL or CSV file are the body."""
     limit = state.settings.max_probe_bytes
@@ -55,6 +58,26 @@ async def upload_probe(
             return json.dumps([upload.sha256, filename, format, labels])
 
         return await once.run(state, PROBE, content, act, remake)
+
+
+@router.post("/check", response_model=ProbeCheck, responses=problems(409, 415, 507), openapi_extra=RAW)
+async def check_probe(
+    request: Request,
+    state: StateOf,
+    once: OnceOf,
+    filename: FileNameOf = None,
+    format: FormatOf = None,
+    labels: LabelsOf = None,
+) -> Response:
+    """Read a file as an upload does and show the probe that it would become, with examples. Nothing is stored."""
+    limit = state.settings.max_probe_bytes
+    async with staged(state.store, raw_body(request, limit, "the probe"), limit, "the probe") as upload:
+        gone = partial(caller_gone, request)
+
+        async def act(_: str) -> Response:
+            return document(await actions.check(state, upload, filename, format, labels, gone))
+
+        return await once.run(state, PROBE, lambda: json.dumps([upload.sha256, filename, format, labels]), act)
 
 
 @router.get("", response_model=Page[Probe], responses=problems())

@@ -44,6 +44,13 @@ async def get_student(id: StudentId, state: StateOf, if_none_match: IfNoneMatch 
     return conditional(await actions.get(state, id), if_none_match)
 
 
+@router.delete("/{id}", status_code=204, response_model=None, responses=problems(404))
+async def delete_student(id: StudentId, state: StateOf) -> Response:
+    """Remove a student and its files. A teacher that it was promoted to keeps its own copy."""
+    await actions.remove(state, id)
+    return Response(status_code=204)
+
+
 @router.get(
     "/{id}/artifacts/{name}",
     response_class=StreamingResponse,

@@ -31,11 +31,23 @@ router = APIRouter(prefix="/v1/teachers", tags=["teachers"], route_class=StrictR
 
 
 @router.post("", status_code=201, response_model=Teacher, responses=problems(409, 415, 429, 507))
-async def register_teacher(body: TeacherBody, state: StateOf, once: OnceOf) -> Response:
+async def register_teacher(
+    body: TeacherBody,
+    state: StateOf,
+    once: OnceOf,
+    check: Annotated[
+        bool,
+        Query(
+            description="Only check the model: it is uploaded and validated as usual, but never listed or ranked. The "
+            "result of its validation holds the teacher that a registration would have made. Delete it then; two hours "
+            "after its last upload it is removed anyway"
+        ),
+    ] = False,
+) -> Response:
     """Register a teacher. Upload its files next, then validate it; it is used once it is `ready`."""
 
     async def act(id: str) -> Response:
-        teacher = await actions.register(state, body, id)
+        teacher = await actions.register(state, body, id, check=check)
         return document(teacher, status=201, headers={"Location": f"/v1/teachers/{teacher.id}"})
 
     async def remake(id: str) -> Response:

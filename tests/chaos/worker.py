@@ -55,11 +55,11 @@ def _say_what_runs(number: int, frame: FrameType | None) -> None:
 
 
 def _note_saves(path: Path) -> None:
-    from service.core.jobs.leases import Deliveries
+    from service.core.jobs.leases import Leases
 
-    save = Deliveries.save_checkpoint
+    save = Leases.save_checkpoint
 
-    async def noted(self: Deliveries, id: str, fence: int, state: bytes) -> bool:
+    async def noted(self: Leases, id: str, fence: int, state: bytes) -> bool:
         begun = time.monotonic_ns()  # One clock for all processes of a machine.
         kept = await save(self, id, fence, state)
         line = f"{id} {fence} {begun} {time.monotonic_ns()} {'kept' if kept else 'refused'}\n"
@@ -67,7 +67,7 @@ def _note_saves(path: Path) -> None:
             file.write(line)
         return kept
 
-    Deliveries.save_checkpoint = noted
+    Leases.save_checkpoint = noted
 
 
 if __name__ == "__main__":

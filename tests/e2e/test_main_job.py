@@ -55,6 +55,8 @@ def test_the_main_job(client: Client, zoo: dict[str, Teacher], tmp_path: Path) -
         assert row.certainty is not None
         assert row.score is not None
         assert row.certainty.low <= row.score <= row.certainty.high
+        assert row.expected_accuracy is not None
+        assert 0 <= row.expected_accuracy_low <= row.expected_accuracy <= row.expected_accuracy_high <= 100
         assert row.scores is not None
         assert set(row.scores) == set(result.blend)
     assert sum(row.certainty.best for row in result.ranking if row.certainty) == pytest.approx(1, abs=1e-3)

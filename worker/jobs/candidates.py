@@ -13,7 +13,7 @@ from preceptor.contract.teachers import Teacher
 from service.core.errors import JobFailed
 from service.core.state import State
 from service.core.storage.probe_file import ProbeData
-from worker.label_space import LabelSpace
+from worker.label_space import Float32, LabelSpace
 from worker.ranking.scoring import Contender
 from worker.transport.search import TopK, top_k
 
@@ -86,15 +86,23 @@ async def line_up(
     keep = body.top_k if data is None else body.shortlist
     # Under a budget the nearest by names are asked first.
     search = data is None or len(entries) > keep or body.budget_seconds is not None
+    chosen, failed = [entry.id for entry in entries], list[SkippedTeacher]()
     if search and _in_index(body, student, data):
         known = {entry.key: entry for entry in entries if entry.problem is None}
-        failed = [SkippedTeacher(teacher=e.id, name=e.name, reason=e.problem) for e in entries if e.problem]
-        if not known:
-            raise JobFailed(nobody_ranked(failed))
-        found = await context.compute(_nearest, roster, body, student, space, list(known), keep)
-        chosen = [known[key].id for key in found.ids]
-    else:
-        chosen, failed = [entry.id for entry in entries], []
+        unknown = [entry for entry in entries if entry.problem is not None]
+        if data is None:
+            failed = [SkippedTeacher(teacher=e.id, name=e.name, reason=str(e.problem)) for e in unknown]
+            unknown = []
+            if not known:
+                raise JobFailed(nobody_ranked(failed))
+        # Names cannot place those that the encoder does not know: they get their share of the shortlist.
+        places = -(-keep * len(unknown) // len(entries))
+        embeddings = await context.compute(space.embed_known if data is not None else space.embed, student)
+        chosen = []
+        if known and keep > places and embeddings.any():
+            found = await context.compute(_nearest, roster, body, student, embeddings, list(known), keep - places)
+            chosen = [known[key].id for key in found.ids]
+        chosen += [entry.id for entry in (unknown if embeddings.any() else entries)[: keep - len(chosen)]]
     seconds = time.perf_counter() - began
     teachers = {teacher.id: teacher async for teacher in _read(context.state, chosen)}
     contenders = [
@@ -122,10 +130,13 @@ def _in_index(body: RecommendationBody, student: LabelSetBody, data: ProbeData |
 
 
 def _nearest(
-    roster: Roster, body: RecommendationBody, student: LabelSetBody, space: LabelSpace, among: list[str], keep: int
+    roster: Roster, body: RecommendationBody, student: LabelSetBody, embeddings: Float32, among: list[str], keep: int
 ) -> TopK:
-    embeddings, prior = space.embed(student), np.asarray(student.normalised_prior())
-    return top_k(roster.index, embeddings, prior, keep, mode=body.mode, among=among)
+    """The nearest by the names that the encoder knows; rows of zeros stand for the others."""
+    known = embeddings.any(axis=1)
+    prior = np.asarray(student.normalised_prior())[known]
+    prior = prior / prior.sum() if prior.sum() > 0 else np.full(len(prior), 1 / len(prior))
+    return top_k(roster.index, embeddings[known], prior, keep, mode=body.mode, among=among)
 
 
 async def _read(state: State, ids: list[str]) -> AsyncIterator[Teacher]:

@@ -161,12 +161,12 @@ class Consumer:
         if self._draining.is_set():
             return  # Stays queued in its record; the reaper hands it to another worker.
         owner = f"{self.name}-{uuid.uuid4().hex[:8]}"
-        job_id, taken = await self.state.jobs.take_next(self.lane, message, owner)
+        job_id, taken = await self.state.jobs.leases.take_next(self.lane, message, owner)
         if taken.code == "newer":  # Leaves the next messages to others for a while, and looks what else there is.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._draining.wait(), _NEWER_PAUSE)
                 return
-            job_id, taken = await self.state.jobs.take_next(self.lane, message, owner)
+            job_id, taken = await self.state.jobs.leases.take_next(self.lane, message, owner)
         if taken.code in ("held", "delayed", "newer", "ended", "unknown"):
             log.info("job not taken", job=job_id, because=taken.code)
             return
@@ -178,7 +178,9 @@ class Consumer:
             async with traced_delivery(context, taken.deliveries, self.lane):
                 log.info("job taken", delivery=taken.deliveries)
                 if taken.code == "canceling":
-                    await self._persist(context, "canceled", lambda: self.state.jobs.end_canceled(job_id, taken.fence))
+                    await self._persist(
+                        context, "canceled", lambda: self.state.jobs.leases.end_canceled(job_id, taken.fence)
+                    )
                 elif taken.code == "exhausted":
                     await self._fail(context, _lost(self.state.settings.delivery_limit))
                 else:
@@ -201,7 +203,7 @@ class Consumer:
 
     async def _count(self, context: JobContext, by: Literal[1, -1]) -> None:
         with suppress(StateUnavailable):
-            await self.state.jobs.count(context.job_id, context.fence, by)
+            await self.state.jobs.leases.count(context.job_id, context.fence, by)
 
     async def _attempt(self, context: JobContext) -> None:
         started, started_ns = time.perf_counter(), time.time_ns()
@@ -210,16 +212,16 @@ class Consumer:
         try:
             context.check()
             summary = await jobs.get(id)
-            stored = await jobs.stored(id)
+            stored = await jobs.records.stored(id)
             if summary is None:
                 return
             if stored is None:
                 log.warning("the job's request was withdrawn; its record is removed")
-                await jobs.withdraw(id)
+                await jobs.recovery.withdraw(id)
                 return
             if stored.contract > CONTRACT:  # The record does not say so: an older service has restored it.
                 log.info("job handed back: it needs a newer worker", contract=stored.contract, ours=CONTRACT)
-                await self._persist(context, "handed back", lambda: jobs.release(id, fence, stored.contract))
+                await self._persist(context, "handed back", lambda: jobs.leases.release(id, fence, stored.contract))
                 return
             if stored.request_id:
                 structlog.contextvars.bind_contextvars(request_id=stored.request_id)
@@ -229,7 +231,7 @@ class Consumer:
                 self._figures.count_failures(summary.kind, context.teacher_failures)
             trace_stages(result, started_ns)
             await context.close()
-            if await self._persist(context, "succeeded", lambda: jobs.succeed(id, fence, result)):
+            if await self._persist(context, "succeeded", lambda: jobs.leases.succeed(id, fence, result)):
                 self._figures.count(summary.kind, result)
             log.info("job done", seconds=round(time.perf_counter() - started, 3))
         except Stopped as stopped:
@@ -253,9 +255,9 @@ class Consumer:
         log.info("job stopped", reason=stopped.reason)
         await context.close()
         if stopped.reason == "canceled":
-            await self._persist(context, "canceled", lambda: jobs.end_canceled(id, fence))
+            await self._persist(context, "canceled", lambda: jobs.leases.end_canceled(id, fence))
         elif stopped.reason == "drain":
-            await self._persist(context, "handed back", lambda: jobs.release(id, fence))
+            await self._persist(context, "handed back", lambda: jobs.leases.release(id, fence))
         elif stopped.reason == "timeout":
             await self._fail(context, self._too_long())
         else:
@@ -270,7 +272,7 @@ class Consumer:
 
         async def hand_back() -> bool:
             nonlocal exhausted
-            delay = await jobs.retry(id, fence)
+            delay = await jobs.leases.retry(id, fence)
             exhausted = delay is None
             log.warning("job interrupted; it is tried again", reason=error.detail, after_seconds=delay)
             return delay != 0
@@ -284,7 +286,9 @@ class Consumer:
         await context.close()
         problem = error.problem(context.job_id)
         context.problem = error.slug
-        await self._persist(context, "failed", lambda: self.state.jobs.fail(context.job_id, context.fence, problem))
+        await self._persist(
+            context, "failed", lambda: self.state.jobs.leases.fail(context.job_id, context.fence, problem)
+        )
 
     async def _persist(self, context: JobContext, outcome: Outcome, write: Callable[[], Awaitable[bool]]) -> bool:
         """Write the end of a job. Through an outage of Redis or the store it waits: the work is done already.
@@ -314,7 +318,7 @@ class Consumer:
     async def _leave_nothing(self, context: JobContext) -> None:
         """Remove what a delivery has written that has not ended its job."""
         with suppress(*PASSING):
-            await self.state.jobs.abandon(context.job_id, context.fence)
+            await self.state.jobs.leases.abandon(context.job_id, context.fence)
 
     async def _keep_lease(self, context: JobContext) -> None:
         # Runs in the event loop, the job in a thread of its own: a long step delays no renewal.
@@ -326,7 +330,7 @@ class Consumer:
             if context.stopping_for > settings.stop_seconds and context.computing:
                 await self._give_up(context)
             try:
-                status = await self.state.jobs.renew(context.job_id, context.fence)
+                status = await self.state.jobs.leases.renew(context.job_id, context.fence)
             except StateUnavailable:
                 continue
             if status == "canceling":
@@ -340,16 +344,16 @@ class Consumer:
         log.error("a job did not stop; the worker ends itself", job=id, reason=context.reason)
         with suppress(*PASSING):
             if context.reason == "canceled":
-                await jobs.end_canceled(id, fence)
+                await jobs.leases.end_canceled(id, fence)
             elif context.reason == "timeout":
-                await jobs.fail(id, fence, self._too_long().problem(id))
+                await jobs.leases.fail(id, fence, self._too_long().problem(id))
         await self._hand_all_back()
         self._end_process(_STUCK)
 
     async def _hand_all_back(self) -> None:
         for context in self._running.values():
             with suppress(*PASSING):
-                await self.state.jobs.release(context.job_id, context.fence)
+                await self.state.jobs.leases.release(context.job_id, context.fence)
 
     def _too_long(self) -> TimeLimit:
         limit = self.state.settings.job_timeout_seconds

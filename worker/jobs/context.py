@@ -137,12 +137,12 @@ class JobContext:
 
     def load(self) -> bytes | None:
         """The state in which an earlier delivery has left the job, or None. Call from the job's thread only."""
-        return self._wait(self.state.jobs.load_checkpoint(self.job_id, self.fence), _STORE_SECONDS)
+        return self._wait(self.state.jobs.leases.load_checkpoint(self.job_id, self.fence), _STORE_SECONDS)
 
     def save(self, state: bytes) -> None:
         """Keep the job's state for a later delivery. Call from the job's thread only."""
         try:
-            self._wait(self.state.jobs.save_checkpoint(self.job_id, self.fence, state), _STORE_SECONDS)
+            self._wait(self.state.jobs.leases.save_checkpoint(self.job_id, self.fence, state), _STORE_SECONDS)
         except (StateUnavailable, StoreUnavailable, StoreFull, TimeoutError) as error:
             log.warning("a checkpoint was not kept; the job goes on", job=self.job_id, reason=str(error))
 
@@ -178,7 +178,7 @@ class JobContext:
         while (entry := await self._events.get()) is not None:
             while True:
                 try:
-                    await self.state.jobs.emit(self.job_id, self.fence, *entry)
+                    await self.state.jobs.leases.emit(self.job_id, self.fence, *entry)
                     break
                 except StateUnavailable:
                     if self._stop in ("drain", "lost"):

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from preceptor.contract.distillations import (
 )
 from preceptor.contract.ids import STUDENT, new_id
 from preceptor.contract.labels import LabelSetBody
+from preceptor.contract.losses import TransportLoss
 from preceptor.contract.recommendations import CacheUse, Timings
 from preceptor.contract.teachers import StoredFile, Teacher
 from service.core.errors import JobFailed, NotFound, StateUnavailable, StoreFull, StoreUnavailable
@@ -34,7 +35,7 @@ from worker.distillation.distill import distill
 from worker.distillation.inputs import Recipe, TeacherSignal, TrainingData
 from worker.distillation.result import Outcome
 from worker.distillation.training.trainer import TrainingStopped
-from worker.label_space import LabelSpace
+from worker.label_space import LabelSpace, without_gaps
 from worker.ranking.estimators.registry import ESTIMATORS
 from worker.teachers.errors import TeacherUnusable
 
@@ -66,13 +67,21 @@ async def hand_over(context: JobContext, name: str, labels: list[str], outcome: 
         Another worker has taken the job over.
     """
     state, id = context.state, new_id(STUDENT)
-    await state.jobs.note_student(context.job_id, context.fence, id)
+    await state.jobs.leases.note_student(context.job_id, context.fence, id)
     try:
         artifacts = await _keep(state, id, outcome, folder)
         # Asked before and after it is written: who has taken the job over may have swept in between.
         await _require_own(context)
         student = Student(
-            id=id, distillation=context.job_id, name=name, labels=labels, artifacts=artifacts, created_at=now()
+            id=id,
+            distillation=context.job_id,
+            name=name,
+            labels=labels,
+            artifacts=artifacts,
+            accuracy=outcome.with_teacher.mean,
+            gain=outcome.gain,
+            verdict=outcome.verdict,
+            created_at=now(),
         )
         await state.students.put(student)
         await _require_own(context)
@@ -85,7 +94,7 @@ async def hand_over(context: JobContext, name: str, labels: list[str], outcome: 
 
 
 async def _require_own(context: JobContext) -> None:
-    if await context.state.jobs.renew(context.job_id, context.fence) == "lost":
+    if await context.state.jobs.leases.renew(context.job_id, context.fence) == "lost":
         raise Stopped("lost")
 
 
@@ -180,7 +189,7 @@ class Distiller:
             artifacts=student.artifacts,
             settings=outcome.settings,
             timings=Timings(
-                queued=await state.jobs.waited(context.job_id),
+                queued=await state.jobs.records.waited(context.job_id),
                 total=round(time.perf_counter() - started, 6),
                 stages={"load": round(loaded - started, 6), "teachers": round(asked, 6), **outcome.stages},
                 caches={"outputs": use},
@@ -254,17 +263,38 @@ class Distiller:
             context.teacher_failures.append("unusable")
             raise JobFailed(f"{teacher.name} ({teacher.id}) cannot teach this student: {error.detail}") from error
         names = LabelSetBody(labels=teacher.labels or [])
-        cost, _ = space.cost(names, inputs.labels)
+        cost = self._name_cost(context, teacher, names, inputs, space)
         return TeacherSignal(
             name=teacher.name,
             labels=names.labels,
             labelled_logits=labelled.logits,
-            name_cost=cast(NDArray[np.float32], cost),
+            name_cost=cost,
             transfer_logits=None if spoken is None else spoken.logits,
             labelled_features=labelled.features,
             transfer_features=None if spoken is None else spoken.features,
             digest=teacher.digest or "",
         )
+
+    def _name_cost(
+        self, context: JobContext, teacher: Teacher, names: LabelSetBody, inputs: _Inputs, space: LabelSpace
+    ) -> NDArray[np.float32]:
+        """Ground cost by names. Unknown names are near to no class, and an event says so; alone they cannot teach."""
+        loss = inputs.body.loss
+        if isinstance(loss, TransportLoss) and loss.ground_cost == "names":
+            return space.cost(names, inputs.labels)[0]
+        known, _ = space.known_cost(names, inputs.labels)
+        gaps = np.isnan(known)
+        if gaps.any():
+            unknown = [label for column, label in enumerate(inputs.labels.labels) if gaps[:, column].all()]
+            if not gaps.all():
+                unknown += [label for row, label in enumerate(names.labels) if gaps[row].all()]
+            message = (
+                f"{teacher.name}: the label encoder knows no word of {', '.join(dict.fromkeys(unknown[:8]))}"
+                f"{' and others' if len(unknown) > 8 else ''}, or of the other side: by name nothing is near there, "
+                "and the labelled items decide"
+            )
+            context.emit("log", {"message": message})
+        return without_gaps(known)
 
 
 async def _load(state: State, body: DistillationBody) -> _Inputs:

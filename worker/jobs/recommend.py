@@ -84,9 +84,10 @@ class Recommender:
         pairs = {(pair.teacher, pair.student): pair.cost for pair in body.pairs or []}
         encoder = await context.compute(self._encoders.get, body.encoder)
         space = LabelSpace(encoder, ContextCache(context, "cost"), pairs)
-        # Before any teacher is asked: names that mean nothing to the encoder are the student's fault alone.
-        await context.compute(space.embed, student)
+        # Before any teacher is asked: names that mean nothing to the encoder are the student's fault alone, and a fault
+        # only where nothing but names speaks.
         run_on = None if method == "label_transport" else data
+        await context.compute(space.embed if run_on is None else space.embed_known, student)
         lineup = await line_up(context, self._roster, body, student, run_on, space)
         inputs: dict[str, tuple[Path, Path | None] | str] = {}
         if run_on is not None:
@@ -100,7 +101,7 @@ class Recommender:
         load = {"load": round(loaded - started - lineup.seconds, 6)}
         result.timings.stages = {**load, **result.timings.stages}  # In the order of time: traces lay them end to end.
         result.timings.total = round(time.perf_counter() - started, 6)
-        result.timings.queued = await context.state.jobs.waited(context.job_id)
+        result.timings.queued = await context.state.jobs.records.waited(context.job_id)
         return result
 
     def _rank(
@@ -178,7 +179,7 @@ class Recommender:
             failed,
             higher_is_better=estimator is not None and estimator.higher_is_better,
             targets=targets,
-            weights=estimator.weights if isinstance(estimator, Auto) else None,
+            weights=estimator.asked([row.members for row in scored]) if isinstance(estimator, Auto) else None,
             sure=sure,
             timings=Timings(
                 stages={
@@ -222,7 +223,7 @@ def _answer(
     )
     uncovered = uncovered_by_all(rows, student)
     warnings: list[str] = []
-    if uncovered:
+    if uncovered and any(row.evidence is None or row.evidence.text_cost is not None for row in scored):
         warnings.append(
             f"no ranked teacher has a class near {', '.join(uncovered[:8])}"
             + (" and others" if len(uncovered) > 8 else "")
@@ -232,6 +233,13 @@ def _answer(
         warnings.append(
             f"of {lineup.considered} teachers, the {body.shortlist} nearest by names were run on the probe; "
             "`shortlist` sets how many"
+        )
+    warnings.extend(_without_names(scored, student))
+    if constant := [row.contender.name for row in scored if row.constant]:
+        warnings.append(
+            f"{_some(constant)} "
+            f"{'gives' if len(constant) == 1 else 'give'} every item of the probe the same answer, which tells nothing "
+            "apart: ranked last"
         )
     if sure is None:
         nothing = len(uncovered) == len(student.labels)
@@ -264,6 +272,41 @@ def _answer(
         warnings=warnings,
         timings=timings,
     )
+
+
+def _without_names(scored: list[Scored], student: LabelSetBody) -> list[str]:
+    """What names could not say, since the encoder knows no word of them."""
+    gaps = [(row.contender, row.gaps) for row in scored if row.gaps is not None]
+    nameless = [contender for contender, gap in gaps if gap.all()]
+    if gaps and len(nameless) == len(gaps):
+        return [
+            f"the label encoder knows no word of {_some(student.labels)} or none of the teachers' classes: the ranking "
+            "rests on the teachers' answers alone, and costs of 1 say nothing; give descriptions in English, or use a "
+            "multilingual encoder"
+        ]
+    notes: list[str] = []
+    if nameless:
+        notes.append(
+            f"the label encoder knows no word of the classes of {_some([one.name for one in nameless])}: estimators "
+            "that need names are left out there, which counts as average"
+        )
+    named = [(contender, gap) for contender, gap in gaps if not gap.all()]
+    labels = [label for place, label in enumerate(student.labels) if all(gap[:, place].all() for _, gap in named)]
+    labels += [
+        label
+        for contender, gap in named
+        for label, unknown in zip(contender.labels.labels, np.all(gap, axis=1).tolist(), strict=True)
+        if unknown
+    ]
+    if named and labels:
+        notes.append(
+            f"the label encoder knows no word of {_some(list(dict.fromkeys(labels)))}: by name no class is near"
+        )
+    return notes
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
 
 
 def _used_up(body: RecommendationBody, targets: NDArray[np.int64] | None, started: float) -> bool:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from preceptor.contract.recommendations import CacheUse
+from preceptor.contract.source_kinds import SOURCE_KINDS
 from preceptor.contract.teachers import Teacher
 from service.core.errors import JobFailed, NotFound
 from service.core.private_files import private_folder
@@ -28,7 +29,6 @@ from worker.teachers.loading import load_teacher
 from worker.teachers.outputs import RunStopped, TeacherOutputs, decode_outputs, encode_outputs, run_teacher
 from worker.teachers.predictions import read_predictions
 from worker.teachers.sandboxed import TeacherApart
-from worker.teachers.validation import ISOLATED_KINDS
 
 from .context import JobContext
 
@@ -48,7 +48,7 @@ async def teacher_folder(state: State, teacher: Teacher) -> Path:
     NotFound
         The teacher was deleted meanwhile.
     """
-    if teacher.source.kind == "hub":
+    if SOURCE_KINDS[teacher.source.kind].downloads:
         return private_folder(state.store.copies.use("hub", teacher.id))  # Filled when the model is loaded.
     names = [file.name for file in teacher.files]
     return await state.store.local_folder(object_keys.teacher_files(teacher.id), names)
@@ -124,7 +124,7 @@ class LoadedTeachers:
             self._keep(key, found)
 
     def _load(self, teacher: Teacher, folder: Path) -> LoadedTeacher:
-        if teacher.source.kind in ISOLATED_KINDS:
+        if SOURCE_KINDS[teacher.source.kind].sandboxed:
             return TeacherApart(self._processes, teacher, folder, device=self._device, threads=self._threads)
         return load_teacher(teacher, folder, device=self._device, threads=self._threads)
 
@@ -175,7 +175,7 @@ class OutputsOf:
     def _over(
         self, teacher: Teacher, folder: Path, predictions: Path | None, probe: str, data: ProbeData
     ) -> tuple[TeacherOutputs, bool]:
-        if teacher.source.kind == "predictions":
+        if not SOURCE_KINDS[teacher.source.kind].runs_model:
             if predictions is None:
                 raise TeacherUnusable(
                     "its predictions over this probe are not known: upload them with PUT "
@@ -214,7 +214,7 @@ class OutputsOf:
 async def outputs_input(state: State, teacher: Teacher, probe: str) -> tuple[Path, Path | None]:
     """Folder of a teacher and, for a black box, the file of its predictions over a probe."""
     predictions = None
-    if teacher.source.kind == "predictions":
+    if not SOURCE_KINDS[teacher.source.kind].runs_model:
         predictions = await state.store.local(object_keys.teacher_predictions(teacher.id, probe))
     return await teacher_folder(state, teacher), predictions
 

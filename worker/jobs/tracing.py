@@ -20,7 +20,7 @@ async def traced_delivery(context: JobContext, deliveries: int, lane: Lane) -> A
     summary, traceparent = None, ""
     if tracing.on():
         with suppress(StateUnavailable):
-            traceparent = await jobs.trace(id)
+            traceparent = await jobs.records.trace(id)
             summary = await jobs.get(id)
     if summary is None:
         yield

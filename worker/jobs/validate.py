@@ -36,31 +36,34 @@ async def validate(context: JobContext, request: dict[str, Any], settings: Setti
         validate_teacher, teacher, folder, device=settings.device, threads=settings.threads or None
     )
     label_set = teacher.label_set
-    if verdict.labels is not None:
+    if verdict.labels is not None and teacher.expires_at is None:
         label_set = (await label_sets.register(state, LabelSetBody(labels=verdict.labels)))[0].id
     async with state.teachers.lock(id):
-        judged, teacher = teacher.files, await state.teachers.get(id)
+        files, teacher = teacher.files, await state.teachers.get(id)
         if teacher is None:
             raise NotFound(f"The teacher {id} was deleted during its validation")
-        if teacher.files != judged:
+        if teacher.files != files:
             raise JobFailed(f"The files of {id} were changed while they were validated. Validate it again")
-        if await state.jobs.renew(context.job_id, context.fence) == "lost":
+        if await state.jobs.leases.renew(context.job_id, context.fence) == "lost":
             raise Stopped("lost")
-        await state.teachers.put(
-            teacher.model_copy(
-                update={
-                    "status": verdict.status,
-                    "reason": verdict.reason,
-                    "labels": verdict.labels or teacher.labels,
-                    "label_set": label_set,
-                    "parameters": verdict.parameters,
-                    "digest": verdict.digest,
-                    "updated_at": now(),
-                }
-            )
+        judged = teacher.model_copy(
+            update={
+                "status": verdict.status,
+                "reason": verdict.reason,
+                "labels": verdict.labels or teacher.labels,
+                "label_set": label_set,
+                "parameters": verdict.parameters,
+                "digest": verdict.digest,
+                "updated_at": now(),
+            }
         )
+        if teacher.expires_at is None:  # A check stays as it is: it must never be ready for use.
+            await state.teachers.put(judged)
     if verdict.status == TeacherStatus.REJECTED:
         context.teacher_failures.append("rejected")
     return ValidationResult(
-        status=verdict.status, reason=verdict.reason, seconds=round(time.perf_counter() - started, 3)
+        status=verdict.status,
+        reason=verdict.reason,
+        seconds=round(time.perf_counter() - started, 3),
+        teacher=None if teacher.expires_at is None else judged,
     )

@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 
 from preceptor.contract.recommendations import RecommendationBody
+from preceptor.contract.source_kinds import SOURCE_KINDS
 from preceptor.contract.teachers import Modality, Teacher, TeacherStatus
 from service.core.errors import PreceptorError
 from service.core.state import State
@@ -162,7 +163,7 @@ class Roster:
                 await asyncio.to_thread(self.index.remove, known.key)
             if key not in self.index:
                 fresh[key] = teacher.labels
-            opaque = teacher.source.kind == "predictions"
+            opaque = not SOURCE_KINDS[teacher.source.kind].runs_model
             entries.append(Entry(teacher.id, teacher.name, teacher.modality, opaque, frozenset(teacher.tags), key))
         for id in stale:
             await asyncio.to_thread(self.index.remove, self._entries.pop(id).key)

@@ -12,14 +12,19 @@ from numpy.typing import NDArray
 from .estimators.base import Estimator, MissingEvidence, Need, Score
 from .estimators.evidence import Evidence
 from .estimators.registry import ESTIMATORS
+from .uncertainty import DUST
 
 _WEIGHTS: Final = "auto_weights.json"
 CONTROL: Final = "transport_map"
 """The member that is held against its random-teacher control: it asks most directly what the teacher knows."""
 FEW: Final = 3
 """Up to so many labelled items a class, in the mean, labels are few."""
-_SAME: Final = 1e-12
-"""Of scores that deviate by less, all are equal."""
+LEAST_SPREAD: Final = 0.01
+"""Smallest deviation that scores are standardised by, as a share of the typical one.
+
+Where all teachers score alike, the zoo's own deviation is rounding, or noise of the probe; standardised by it, it would
+speak as loud as a real difference.
+"""
 
 
 class Auto:
@@ -28,7 +33,7 @@ class Auto:
     .. math:: A_t = \\sum_e w_e \\, (s_{te} - \\bar s_e) / \\sigma_e
 
     with the sign of an estimator for which smaller is better turned. A zoo of one has no deviation: then the typical
-    one of the benchmark stands in for sigma.
+    one of the benchmark stands in for sigma. Elsewhere sigma is at least a hundredth of it.
 
     Parameters
     ----------
@@ -50,11 +55,11 @@ class Auto:
         return [ESTIMATORS[name] for name in sorted(self.weights, key=lambda name: -self.weights[name])]
 
     def missing(self, evidence: Evidence) -> frozenset[Need]:
-        """What any member lacks."""
-        return frozenset[Need]().union(*(member.missing(evidence) for member in self.members))
+        """What any member lacks, but for names: without them the members that need them are left out."""
+        return frozenset[Need]().union(*(member.missing(evidence) for member in self.members)) - {Need.NAMES}
 
     def ask(self, evidence: Evidence) -> dict[str, Score]:
-        """What every member says of one teacher.
+        """What every member says of one teacher; where names say nothing, every member that does not need them.
 
         Raises
         ------
@@ -62,10 +67,19 @@ class Auto:
         """
         if missing := self.missing(evidence):
             raise MissingEvidence("auto", missing)
-        return {member.name: member.score(evidence) for member in self.members}
+        return {member.name: member.score(evidence) for member in self.members if not member.missing(evidence)}
+
+    def asked(self, rows: Sequence[Mapping[str, Score]]) -> dict[str, float]:
+        """Weights of the members that scored any teacher, with the sum of all weights."""
+        used = {name: weight for name, weight in self.weights.items() if any(name in row for row in rows)}
+        scale = sum(self.weights.values()) / max(sum(used.values()), np.finfo(np.float64).tiny)
+        return self.weights if len(used) == len(self.weights) else {n: round(w * scale, 4) for n, w in used.items()}
 
     def blend(self, rows: Sequence[Mapping[str, Score]]) -> list[Score]:
         """The blended score of every teacher of a zoo.
+
+        A member that did not score a teacher, since it needs names, counts for it as the mean of those it scored. One
+        that scored nobody leaves its weight to the others.
 
         Parameters
         ----------
@@ -79,14 +93,17 @@ class Auto:
         """
         total = np.zeros(len(rows))
         influences = [np.zeros(_items(row)) for row in rows]
-        for member in self.members:
-            values = np.array([row[member.name].value for row in rows])
+        weights = self.asked(rows)
+        for member in (member for member in self.members if member.name in weights):
+            given = np.array([member.name in row for row in rows])
+            values = np.array([row[member.name].value for row in rows if member.name in row])
             spread = float(values.std())
-            share = self.weights[member.name] * (1.0 if member.higher_is_better else -1.0)
-            share /= spread if spread > _SAME else self._scales[member.name]
-            total += share * (values - values.mean())
+            share = weights[member.name] * (1.0 if member.higher_is_better else -1.0)
+            typical = self._scales[member.name]
+            share /= max(spread, LEAST_SPREAD * typical) if spread > DUST * typical else typical
+            total[given] += share * (values - values.mean())
             for influence, row in zip(influences, rows, strict=True):
-                own = row[member.name].influence
+                own = row[member.name].influence if member.name in row else None
                 if own is not None:
                     influence += share * own
         return [Score(float(value), influence) for value, influence in zip(total, influences, strict=True)]

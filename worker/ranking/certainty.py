@@ -11,7 +11,7 @@ from .blend import CONTROL, Auto
 from .estimators.base import Estimator
 from .estimators.registry import ESTIMATORS
 from .scoring import Scored
-from .uncertainty import assess, resample_weights
+from .uncertainty import assess, probability_better, resample_weights, resampled_scores
 
 _RESAMPLES: Final = 1000
 _CONTROLS: Final = 60
@@ -52,12 +52,19 @@ def certainties(
     control = ESTIMATORS[CONTROL] if blended else estimator
     assert isinstance(control, Estimator)
     null = np.stack([control.null_values(row.evidence, orders) for row in scored if row.evidence is not None])
-    found = assess(scores, weights, higher_is_better=estimator.higher_is_better, null=None if blended else null)
+    found = assess(
+        scores,
+        weights,
+        higher_is_better=estimator.higher_is_better,
+        null=None if blended else null,
+        last=np.array([row.constant for row in scored]),
+    )
     better = found.better_than_random
     if better is None:
         own = [row.members[CONTROL] for row in scored]
-        better = assess(own, weights, higher_is_better=control.higher_is_better, null=null).better_than_random
-    assert better is not None
+        influences = np.stack([score.influence for score in own if score.influence is not None])
+        samples = resampled_scores(np.array([score.value for score in own]), influences, weights)
+        better = probability_better(samples, null, control.higher_is_better)
     return [
         Certainty(
             low=round(float(found.low[n]), 6),

@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import Certainty, Mode, RankedTeacher, SkippedTeacher, UsedMethod
-from worker.label_space import LabelSpace
+from worker.label_space import LabelSpace, without_gaps
 from worker.transport.exact import coverage_transport, exact_transport
 from worker.transport.forced import joint_distribution
 
 from .blend import Auto
 from .estimators.base import Estimator, Score
 from .estimators.evidence import Evidence
+from .expected_accuracy import ExpectedAccuracy, expected_accuracy
 from .explanation import explain
+from .uncertainty import DUST
 
 Float32 = NDArray[np.float32]
 
@@ -32,7 +34,15 @@ class Contender:
 
 @dataclass
 class Scored:
-    """A contender with its cost and plan."""
+    """A contender with its cost and plan.
+
+    Attributes
+    ----------
+    gaps
+        Where the ground cost is unknown, since the label encoder knows no word of a label, shape (K, S); on a probe.
+    expected
+        Accuracy to expect of it; on a probe.
+    """
 
     contender: Contender
     cost: float
@@ -43,11 +53,18 @@ class Scored:
     score: Score | None = None
     members: dict[str, Score] = field(default_factory=dict[str, Score])
     evidence: Evidence | None = None
+    gaps: NDArray[np.bool_] | None = None
+    expected: ExpectedAccuracy | None = None
 
     @property
     def value(self) -> float:
         """What is ranked by."""
         return self.cost if self.score is None else self.score.value
+
+    @property
+    def constant(self) -> bool:
+        """Whether the teacher says the same of every item of the probe."""
+        return self.evidence is not None and self.evidence.constant
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,8 @@ def score_probe(
 ) -> Scored:
     """Score a teacher on labelled items. The plan is that of prediction transport, which labels force: J.
 
+    Names that the encoder does not know are far from all others. Where it knows none of a side, estimators do without.
+
     Parameters
     ----------
     targets
@@ -106,11 +125,12 @@ def score_probe(
         The teacher does not show what the estimator needs.
     """
     started = time.perf_counter()
-    cost, hit = space.cost(contender.labels, student)
+    known, hit = space.known_cost(contender.labels, student)
+    gaps, cost = np.isnan(known), without_gaps(known)
     evidence = Evidence(
         teacher_labels=contender.labels.labels,
         student_labels=student.labels,
-        text_cost=cost,
+        text_cost=None if gaps.all() else cost,
         predictions=outputs.probabilities,
         logits=outputs.logits,
         features=None if isinstance(estimator, Auto) else outputs.features,
@@ -121,6 +141,8 @@ def score_probe(
         score, members = None, estimator.ask(evidence)
     else:
         score, members = estimator.estimate(evidence), dict[str, Score]()
+    prior = None if student.prior is None else np.asarray(student.normalised_prior())
+    expected = expected_accuracy(evidence, prior)
     joint = joint_distribution(
         torch.from_numpy(outputs.probabilities), torch.from_numpy(targets), len(student.labels)
     ).numpy()
@@ -134,13 +156,49 @@ def score_probe(
         score,
         members,
         evidence,
+        gaps,
+        expected,
     )
 
 
 def blend(scored: list[Scored], auto: Auto) -> None:
-    """Give every teacher its blended score."""
-    for row, score in zip(scored, auto.blend([row.members for row in scored]), strict=True):
+    """Give every teacher its blended score; none that says the same of every item scores above one that does not."""
+    scores = auto.blend([row.members for row in scored])
+    lowest = min((score.value for row, score in zip(scored, scores, strict=True) if not row.constant), default=None)
+    for row, score in zip(scored, scores, strict=True):
         row.score = score
+        if row.constant and lowest is not None:
+            row.score = Score(min(score.value, lowest), score.influence, score.details)
+
+
+def best_first(scored: list[Scored], *, higher_is_better: bool) -> list[int]:
+    """The order of the ranking, as positions in `scored`.
+
+    Teachers that say the same of every item come last: whatever an estimator makes of them, they tell nothing apart.
+    Scores on a probe that differ by `DUST` at most are ties. Their teachers are ordered by what still differs: the
+    transport cost, then the name, so that the answer repeats.
+    """
+    sign = -1 if higher_is_better else 1
+
+    def settled(number: int) -> tuple[float, str, str]:
+        row = scored[number]
+        return round(row.cost, 6), row.contender.name, row.contender.id or ""
+
+    order = sorted(range(len(scored)), key=lambda n: (scored[n].constant, sign * scored[n].value, *settled(n)))
+    tied: list[list[int]] = []
+    for number in order:
+        row = scored[number]
+        leader = scored[tied[-1][0]] if tied else None
+        if (
+            leader is not None
+            and row.score is not None
+            and row.constant == leader.constant
+            and abs(row.value - leader.value) <= DUST
+        ):
+            tied[-1].append(number)
+        else:
+            tied.append([number])
+    return [number for group in tied for number in sorted(group, key=settled)]
 
 
 def ranked(
@@ -154,14 +212,9 @@ def ranked(
     sources: int,
     near: float,
 ) -> list[RankedTeacher]:
-    """The best `top_k`, explained. Equal scores are ordered by name, so that the answer repeats."""
+    """The best `top_k`, explained, in the order of `best_first`."""
     rows: list[RankedTeacher] = []
-    sign = -1 if higher_is_better else 1
-    order = sorted(
-        range(len(scored)),
-        key=lambda n: (sign * scored[n].value, scored[n].contender.name, scored[n].contender.id or ""),
-    )
-    for position, number in enumerate(order[:top_k], 1):
+    for position, number in enumerate(best_first(scored, higher_is_better=higher_is_better)[:top_k], 1):
         row = scored[number]
         plan = explain(
             row.plan, row.ground_cost, row.contender.labels.labels, student.labels, sources=sources, near=near
@@ -174,6 +227,9 @@ def ranked(
                 cost=round(row.cost, 6),
                 score=round(row.value, 6),
                 scores={name: round(score.value, 6) for name, score in row.members.items()} or None,
+                expected_accuracy=None if row.expected is None else round(row.expected.points, 2),
+                expected_accuracy_low=None if row.expected is None else round(row.expected.low, 2),
+                expected_accuracy_high=None if row.expected is None else round(row.expected.high, 2),
                 method=method,
                 certainty=None if certainties is None else certainties[number],
                 classes=len(row.contender.labels.labels),

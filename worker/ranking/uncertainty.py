@@ -13,11 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.ranking.estimators.base import Score
+
+DUST: Final = 1e-6
+"""Scores are reported to six digits: a smaller difference is rounding, and decides nothing."""
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -89,7 +93,9 @@ def resampled_scores(values: Vector, influences: Matrix, weights: Matrix) -> Mat
     -------
     float64 array (T, R)
     """
-    return values[:, None] + influences @ (weights - 1).T / weights.shape[1]
+    # Weights have mean 1 in every row, so that the ones come off once for each teacher instead of from every weight.
+    shares = influences / weights.shape[1]
+    return (values - shares.sum(axis=1))[:, None] + shares @ weights.T
 
 
 def intervals(samples: Matrix, level: float = 0.9) -> Matrix:
@@ -104,7 +110,7 @@ def intervals(samples: Matrix, level: float = 0.9) -> Matrix:
 
 
 def probability_best(samples: Matrix, higher_is_better: bool) -> Vector:
-    """Share of the resamples in which each teacher is the best; equal scores share the win.
+    """Share of the resamples in which each teacher is the best; scores that differ by `DUST` at most share the win.
 
     Returns
     -------
@@ -112,7 +118,7 @@ def probability_best(samples: Matrix, higher_is_better: bool) -> Vector:
         With sum 1.
     """
     oriented = samples if higher_is_better else -samples
-    wins = oriented == oriented.max(axis=0)
+    wins = oriented >= oriented.max(axis=0) - DUST
     return (wins / wins.sum(axis=0)).mean(axis=1)
 
 
@@ -120,8 +126,9 @@ def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: f
     """Group of every teacher: 0 for those that cannot be told from the best, and so on.
 
     The best teacher without a group leads a new one; every other teacher without a group whose paired difference
-    to the leader has an interval that contains 0 joins it. Each interval holds for its own pair, not for all pairs
-    at once. A teacher with a wide interval can tie with a leader while one ranked above it does not.
+    to the leader has an interval that contains 0, or comes within `DUST` of it, joins it. Each interval
+    holds for its own pair, not for all pairs at once. A teacher with a wide interval can tie with a leader while one
+    ranked above it does not.
 
     Parameters
     ----------
@@ -144,7 +151,7 @@ def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: f
             continue
         open_ = np.flatnonzero(groups < 0)
         bounds = intervals(samples[open_] - samples[leader], level)
-        groups[open_[(bounds[:, 0] <= 0) & (bounds[:, 1] >= 0)]] = group
+        groups[open_[(bounds[:, 0] <= DUST) & (bounds[:, 1] >= -DUST)]] = group
         group += 1
     return groups
 
@@ -152,9 +159,9 @@ def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: f
 def probability_better(samples: Matrix, null: Matrix, higher_is_better: bool) -> Vector:
     """Probability that a teacher's score beats the score of its random-teacher control.
 
-    Over all pairs of a resample and a control: ``P(score > control) + P(score = control) / 2``. About a half for a
-    teacher that knows nothing, whatever the score's own bias, because the control has the same marginals and
-    the same number of classes.
+    Over all pairs of a resample and a control: ``P(score > control) + P(score = control) / 2``, equal within `DUST`.
+    About a half for a teacher that knows nothing, whatever the score's own bias, because the control has the same
+    marginals and the same number of classes.
 
     Parameters
     ----------
@@ -172,8 +179,8 @@ def probability_better(samples: Matrix, null: Matrix, higher_is_better: bool) ->
     result = np.empty(len(samples))
     for t, (scores, controls) in enumerate(zip(sign * samples, sign * null, strict=True)):
         ordered = np.sort(controls)
-        below = np.searchsorted(ordered, scores, side="left")
-        not_above = np.searchsorted(ordered, scores, side="right")
+        below = np.searchsorted(ordered, scores - DUST, side="left")
+        not_above = np.searchsorted(ordered, scores + DUST, side="right")
         result[t] = (below + not_above).mean() / (2 * len(ordered))
     return result
 
@@ -210,6 +217,7 @@ def assess(
     *,
     higher_is_better: bool,
     null: Matrix | None = None,
+    last: NDArray[np.bool_] | None = None,
     level: float = 0.9,
 ) -> Uncertainty:
     """Bootstrap the scores of several teachers on one probe.
@@ -224,6 +232,8 @@ def assess(
         As the estimator says.
     null : float64 array (T, M), optional
         Random-teacher controls.
+    last : bool array (T,), optional
+        Teachers that stand behind all others whatever their scores: never the best, and tied with none of the others.
     level : float
         Of all intervals, 0 to 1.
 
@@ -244,11 +254,16 @@ def assess(
     values = np.array([score.value for score in scores], dtype=np.float64)
     samples = resampled_scores(values, np.stack(influences), weights)
     bounds = intervals(samples, level)
+    best, group = np.zeros(len(values)), np.zeros(len(values), dtype=np.int64)
+    front = np.ones(len(values), dtype=bool) if last is None or last.all() else ~last
+    best[front] = probability_best(samples[front], higher_is_better)
+    group[front] = tie_groups(values[front], samples[front], higher_is_better, level)
+    group[~front] = group.max() + 1
     return Uncertainty(
         low=bounds[:, 0],
         high=bounds[:, 1],
-        best=probability_best(samples, higher_is_better),
-        group=tie_groups(values, samples, higher_is_better, level),
+        best=best,
+        group=group,
         better_than_random=None if null is None else probability_better(samples, null, higher_is_better),
         samples=samples,
     )

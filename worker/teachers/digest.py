@@ -8,7 +8,7 @@ from typing import Final
 from preceptor.contract.teachers import Source
 
 # Raise this when preparing inputs or reading outputs changes what a teacher answers.
-_REVISION: Final = 1
+_REVISION: Final = 2
 _CHUNK: Final = 2**20
 
 

@@ -16,7 +16,8 @@ class Loader(Protocol):
     def __call__(self, teacher: Teacher, folder: Path, *, device: str, threads: int | None) -> LoadedTeacher: ...
 
 
-# Imported when first used: onnxruntime, torch and transformers take seconds, and no teacher needs them all.
+# Imported when first used: onnxruntime, torch and transformers take seconds, and no teacher needs them all. A sandboxed
+# source must start no thread when it is imported: a process with threads cannot be forked safely.
 SOURCES: Final[dict[str, str]] = {
     "transformers": "worker.teachers.sources.transformers",
     "onnx": "worker.teachers.sources.onnx.source",

@@ -22,7 +22,7 @@ from service.sandbox.limits import limit, limit_time
 from . import child_limits
 from .errors import TeacherUnusable, reason_of
 from .interface import Batch, Float32, Items, Outputs, length
-from .loading import load_teacher
+from .loading import SOURCES, load_teacher
 
 _LARGEST_WIDTH: Final = 2**20
 """Numbers in one row of outputs: more is no classifier."""
@@ -87,11 +87,6 @@ LOAD_SECONDS: Final = 120.0
 BATCH_SECONDS: Final = 300.0
 """One forward pass of some dozens of items, on a slow and busy machine."""
 _MODULE: Final = "worker.teachers.sandboxed"
-_IMPORTED: Final = {
-    "onnx": "worker.teachers.sources.onnx.source",
-    "torch_export": "worker.teachers.sources.torch_export.source",
-}
-"""None of them starts a thread when it is imported: a process with threads cannot be forked safely."""
 _LARGEST_BATCH: Final = 2**31
 _GRACE: Final = 2.0
 _LONGEST: Final = 1000
@@ -134,7 +129,7 @@ class TeacherApart:
         self.modality: Modality = teacher.modality
         self._batch_seconds = batch_seconds
         try:
-            self._process = processes.start(_MODULE, folder, imports=[_IMPORTED[teacher.source.kind]])
+            self._process = processes.start(_MODULE, folder, imports=[SOURCES[teacher.source.kind]])
         except Broken as error:
             raise TeacherUnusable(f"{error} for the model; try later") from error
         try:

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 
+from preceptor.contract.source_kinds import SOURCE_KINDS
 from preceptor.contract.teachers import HubSource, Teacher, TeacherStatus
 from service.sandbox.child_process import end, start
 from service.sandbox.limits import limit, limit_time
@@ -26,7 +27,6 @@ from .samples import sample
 
 # Parsers written in C++ and Rust read these files, so a hostile one is read by a process that may die. They run in such
 # a process in every job, too. Tokenizers do not: `tokenizer_check` bounds what they can do.
-ISOLATED_KINDS: Final = frozenset({"onnx", "torch_export"})
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ def validate_teacher(
         The child is ended after so long.
     """
     if isolate is None:
-        isolate = teacher.source.kind in ISOLATED_KINDS or _has_tokenizer(teacher)
+        isolate = SOURCE_KINDS[teacher.source.kind].sandboxed or _has_tokenizer(teacher)
     try:
-        if isolate and teacher.source.kind != "predictions":
+        if isolate and SOURCE_KINDS[teacher.source.kind].runs_model:
             return _validate_apart(teacher, folder, threads, memory_bytes, timeout_seconds)
         if teacher.labels is not None:
             checked_labels(teacher.labels)

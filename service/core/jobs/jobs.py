@@ -4,6 +4,7 @@ The request is in the store before a job is acknowledged; a result and the outco
 ended. Redis holds what is under way: all of it can be made again from the store.
 """
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import cast
 
@@ -14,19 +15,72 @@ from preceptor.contract.base import now
 from preceptor.contract.jobs import JobKind, JobStatus, JobSummary
 from preceptor.contract.versions import stored_form
 from service.core.api_keys import CALLER
+from service.core.async_helpers import OneByOne
 
 from .. import tracing
 from ..errors import QueueFull, QuotaReached, StateUnavailable
 from ..lanes import LANE_OF_KIND, Lane
 from ..redis import keys
-from ..redis.client import translated
+from ..redis.client import RedisClient, translated
+from ..settings import Settings
 from ..storage.documents import encode_cursor, page_of_ids
+from ..storage.object_store import Store
+from .backend import JobBackend
+from .leases import Leases
+from .queue import Lanes
+from .records import JobRecords
 from .recovery import Recovery
 from .stored import JOBS, StoredRequest, cancel_key, folder, request_key, summary_of
 
 
-class Jobs(Recovery):
-    """All jobs: the service's side, on top of the workers' and the reaper's."""
+class Jobs:
+    """All jobs, as the service submits, lists and cancels them.
+
+    Parameters
+    ----------
+    store, client, lanes, settings
+        Where jobs are kept and delivered.
+    ensure_index, drop_student
+        As `JobRecords` has them.
+
+    Attributes
+    ----------
+    records
+        Requests, results and ends.
+    leases
+        The worker's side.
+    recovery
+        The reaper's side.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        client: RedisClient,
+        lanes: Lanes,
+        settings: Settings,
+        ensure_index: Callable[[], Awaitable[None]],
+        drop_student: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._backend = JobBackend(store, client, lanes, settings)
+        self._store = store
+        self._client = client
+        self._settings = settings
+        self._ensure_index = ensure_index
+        self._one_by_one = OneByOne()
+        self.records = JobRecords(self._backend, ensure_index, drop_student)
+        self.leases = Leases(self._backend, self.records)
+        self.recovery = Recovery(self._backend, self.records)
+
+    async def get(self, id: str) -> JobSummary | None:
+        """A job without its request and result, or None.
+
+        A Redis that was killed may have lost single records: the job is brought back before it is called unknown.
+        """
+        summary = await self.records.get(id)
+        if summary is None and await self.recovery.bring_back(id):
+            summary = await self.records.get(id)
+        return summary
 
     async def submit(self, id: str, kind: JobKind, request: BaseModel) -> JobSummary:
         """Accept a job: to the store, to the record, to the lane. Submitting the same id again does nothing.
@@ -60,7 +114,7 @@ class Jobs(Recovery):
         )
         first = await self._store.create(request_key(id), stored.model_dump_json().encode())
         try:
-            outcome = await self.record(
+            outcome = await self.records.create(
                 stored, room=self._settings.max_queue, max_jobs=0 if caller is None else caller.max_jobs
             )
         except StateUnavailable:
@@ -69,7 +123,7 @@ class Jobs(Recovery):
                 await self._store.delete(request_key(id))
             raise
         if outcome in ("full", "quota"):
-            if not await self._fields(id):  # Else another process has just accepted the same request.
+            if not await self._backend.fields(id):  # Else another process has just accepted the same request.
                 await self._store.delete_prefix(folder(id))
             if caller is not None and outcome == "quota":
                 raise _quota_reached(caller.max_jobs)
@@ -78,8 +132,8 @@ class Jobs(Recovery):
             if not first:  # Another process may have been refused for it, and have removed it, in this very moment.
                 await self._store.create(request_key(id), stored.model_dump_json().encode())
             with suppress(StateUnavailable):  # It is accepted: the reaper hands it over as soon as Redis answers.
-                await self._enqueue(id, requeues=0)
-            self._keep_request(id, request.model_dump(mode="json"))
+                await self._backend.enqueue(id, requeues=0)
+            self.records.keep_request(id, request.model_dump(mode="json"))
             return _accepted(stored)
         summary = await self.get(id)
         if summary is None:
@@ -89,11 +143,11 @@ class Jobs(Recovery):
     async def _refuse_early(self, lane: Lane) -> None:
         """Refuse for a full lane before anything is written. A lane that was last seen half empty is not asked."""
         room = self._settings.max_queue
-        if self._waits.get(lane, room) < room // 2:
+        if self.records.waits.get(lane, room) < room // 2:
             return
         with translated():
-            self._waits[lane] = await self._client.zcard(keys.waiting(lane))
-        if self._waits[lane] >= room:
+            self.records.waits[lane] = await self._client.zcard(keys.waiting(lane))
+        if self.records.waits[lane] >= room:
             raise _queue_full(lane, room)
 
     async def page(
@@ -122,9 +176,9 @@ class Jobs(Recovery):
 
     async def cancel(self, id: str) -> JobSummary | None:
         """Ask for the end of a job. A queued job ends at once; a running one at its next step."""
-        status = await self._stop(id)
+        status = await self.records.stop(id)
         if status == "unknown" and await self.get(id) is not None:  # Redis had lost it; it is back.
-            status = await self._stop(id)
+            status = await self.records.stop(id)
         if status == "canceling":
             # Were Redis lost before the job stops, it must not start anew.
             await self._store.put(cancel_key(id), b"{}")

@@ -10,13 +10,13 @@ from preceptor.contract.jobs import JobStatus
 from preceptor.contract.problem import Problem
 from preceptor.contract.versions import CONTRACT
 
-from ..lanes import Lane, lane_of
+from ..lanes import Lane
 from ..redis import keys
 from ..redis.client import translated
-from ..storage.documents import order_member
 from . import scripts
+from .backend import JobBackend
 from .records import JobRecords
-from .stored import StoredOutcome, checkpoint_key, delivery_folder, folder, order_keys, result_key, student_key
+from .stored import StoredOutcome, checkpoint_key, delivery_folder, folder, result_key, student_key
 
 TakeCode = Literal["taken", "exhausted", "canceling", "held", "delayed", "newer", "ended", "unknown"]
 
@@ -30,8 +30,22 @@ class Taken:
     deliveries: int
 
 
-class Deliveries(JobRecords):
-    """The writes of workers. Each carries the fence of a delivery, and is refused once a later one has begun."""
+class Leases:
+    """The writes of workers. Each carries the fence of a delivery, and is refused once a later one has begun.
+
+    Parameters
+    ----------
+    backend
+        Where jobs are kept and delivered.
+    records
+        The records of the same backend.
+    """
+
+    def __init__(self, backend: JobBackend, records: JobRecords) -> None:
+        self._backend = backend
+        self._records = records
+        self._store = backend.store
+        self._client = backend.client
 
     async def take(self, id: str, owner: str) -> Taken:
         """Take a job by raising its fence; everything an earlier owner writes from now on is refused.
@@ -41,8 +55,12 @@ class Deliveries(JobRecords):
         owner
             Names this very attempt: the same owner may ask twice and gets the same answer.
         """
-        code, fence, deliveries = await self._script(
-            scripts.TAKE, id, owner, int(self._settings.lease_seconds * 1000), self._settings.delivery_limit
+        code, fence, deliveries = await self._backend.script(
+            scripts.TAKE,
+            id,
+            owner,
+            int(self._backend.settings.lease_seconds * 1000),
+            self._backend.settings.delivery_limit,
         )
         return Taken(code, int(fence), int(deliveries))
 
@@ -71,25 +89,16 @@ class Deliveries(JobRecords):
 
     async def renew(self, id: str, fence: int) -> Literal["running", "canceling", "lost"]:
         """Prolong the lease. `lost`: another worker has the job; `canceling`: stop, and finish as canceled."""
-        return await self._script(scripts.RENEW, id, fence, int(self._settings.lease_seconds * 1000))
-
-    async def waited(self, id: str) -> float:
-        """Seconds from acceptance to the first delivery, both by Redis' clock; 0 where they are not known."""
-        with translated():
-            accepted, started = cast(
-                "list[str | None]",
-                await cast(Any, self._client).hmget(keys.job(id), "accepted", "started_at"),
-            )
-        return 0.0 if accepted is None or started is None else max(int(started) - int(accepted), 0) / 1000
+        return await self._backend.script(scripts.RENEW, id, fence, int(self._backend.settings.lease_seconds * 1000))
 
     async def count(self, id: str, fence: int, by: Literal[1, -1]) -> None:
         """Count a delivery less while it waits inside of its worker, and once more when it begins."""
-        await self._script(scripts.COUNT, id, fence, by)
+        await self._backend.script(scripts.COUNT, id, fence, by)
 
     async def emit(self, id: str, fence: int, event: str, data: dict[str, Any]) -> bool:
         """Append to the job's event log; `progress` also becomes part of the record. False where refused."""
         text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-        return bool(await self._script(scripts.EMIT, id, fence, event, text, 1 if event == "progress" else 0))
+        return bool(await self._backend.script(scripts.EMIT, id, fence, event, text, 1 if event == "progress" else 0))
 
     async def save_checkpoint(self, id: str, fence: int, state: bytes) -> bool:
         """Keep the state of a running job. False, and nothing left behind, where the fence is stale."""
@@ -97,9 +106,11 @@ class Deliveries(JobRecords):
             return False
         key = checkpoint_key(id, fence)
         await self._store.put(key, state)
-        if await self._script(scripts.SAVED, id, fence, key):
+        if await self._backend.script(scripts.SAVED, id, fence, key):
             return True
-        if await self.outcome(id) is not None:  # Else the next owner may go on from it, and removes it at the end.
+        if (
+            await self._records.outcome(id) is not None
+        ):  # Else the next owner may go on from it, and removes it at the end.
             await self._store.delete(key)
         return False
 
@@ -107,7 +118,7 @@ class Deliveries(JobRecords):
         """The last state that an owner of the job has kept; None where there is none, or the fence is stale."""
         if await self.renew(id, fence) == "lost":
             return None
-        fields = await self._fields(id)
+        fields = await self._backend.fields(id)
         key = fields.get("checkpoint")
         if key is None:  # Redis may have lost the name; the store still has the states, each under its fence.
             kept = [key async for key in self._store.list(folder(id)) if key.endswith("/checkpoint")]
@@ -140,9 +151,9 @@ class Deliveries(JobRecords):
         contract
             What its request needs, where the record did not say so: only such workers take it from now on.
         """
-        released = bool(await self._script(scripts.RELEASE, id, fence, contract))
+        released = bool(await self._backend.script(scripts.RELEASE, id, fence, contract))
         if released:
-            await self._enqueue(id)
+            await self._backend.enqueue(id)
         return released
 
     async def retry(self, id: str, fence: int) -> float | None:
@@ -153,8 +164,8 @@ class Deliveries(JobRecords):
         float or None
             Seconds until the next try; 0 where the fence is stale; None where the limit of retries is reached.
         """
-        settings = self._settings
-        delay = await self._script(
+        settings = self._backend.settings
+        delay = await self._backend.script(
             scripts.RETRY,
             id,
             fence,
@@ -164,39 +175,30 @@ class Deliveries(JobRecords):
         )
         return None if delay == -1 else delay / 1000
 
-    async def forget(self, id: str) -> None:
-        """Remove the record of a job that has no request: its caller was told that it was not accepted."""
-        fields = await self._fields(id)
-        if fields:
-            member = order_member(int(fields["created_at"]), id)
-            await self._script(scripts.FORGET, id, member, more_keys=order_keys(fields["kind"]))
-
     async def abandon(self, id: str, fence: int) -> None:
         """Remove what a delivery has written that did not end the job, unless it may still go on."""
-        outcome = await self.outcome(id)
+        outcome = await self._records.outcome(id)
         if outcome is not None and outcome.fence == fence:
             return
         if outcome is None and await self.renew(id, fence) != "lost":
             return
         student = await self._store.get(student_key(id, fence))
         if student is not None:
-            await self._drop_student(student.decode())
+            await self._records.drop_student(student.decode())
             await self._store.delete(student_key(id, fence))
         await self._store.delete(result_key(id, fence))
         if outcome is not None:  # Else its checkpoint may still be of use to the next owner.
             await self._store.delete_prefix(delivery_folder(id, fence))
 
-    # --- inside ---
-
     async def _end(self, id: str, fence: int, status: JobStatus, problem: Problem | None) -> bool:
-        moment, deliveries = await self._script(scripts.ENDING, id, fence)
+        moment, deliveries = await self._backend.script(scripts.ENDING, id, fence)
         if not moment:
-            outcome = await self.outcome(id)
+            outcome = await self._records.outcome(id)
             if outcome is not None and (outcome.fence, outcome.status) == (fence, status):
                 return True  # Written before an outage; the reaper has completed it since.
             await self.abandon(id, fence)
             return False
-        fields = await self._fields(id)
+        fields = await self._backend.fields(id)
         outcome = StoredOutcome(
             status=status,
             error=problem,
@@ -205,10 +207,4 @@ class Deliveries(JobRecords):
             finished_at_ms=moment,
             deliveries=deliveries,
         )
-        return await self._settle(id, outcome)
-
-    async def _enqueue(self, id: str, requeues: int | None = None) -> None:
-        if requeues is None:
-            requeues = int((await self._fields(id)).get("requeues", "0"))
-        with translated():
-            await self._lanes.enqueue(lane_of(id), id, requeues)
+        return await self._records.settle(id, outcome)

@@ -5,49 +5,40 @@ worker that was thought dead or one that repeats itself after an outage, finds i
 """
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Literal, cast
 
-from pydantic import BaseModel
-from redis.commands.core import AsyncScript
-
-from preceptor.contract.distillations import DistillationBody
-from preceptor.contract.jobs import JobKind, JobStatus, JobSummary
-from preceptor.contract.recommendations import RecommendationBody
-from preceptor.contract.validations import ValidationBody
+from preceptor.contract.job_kinds import JOB_KINDS
+from preceptor.contract.jobs import JobStatus, JobSummary
 from preceptor.contract.versions import full_form
-from service.core.async_helpers import OneByOne
 
 from ..errors import PreceptorError
-from ..lanes import Lane
+from ..lanes import LANE_OF_KIND, Lane
 from ..redis import keys
-from ..redis.client import RedisClient, translated
-from ..settings import Settings
+from ..redis.client import translated
 from ..storage.damaged_objects import readable
-from ..storage.object_store import Store
+from ..storage.documents import order_member
 from . import scripts
+from .backend import JobBackend
 from .document_cache import Recent
-from .queue import Lanes
 from .stored import (
     StoredOutcome,
     StoredRequest,
     delivery_folder,
     folder,
+    member_of,
+    order_keys,
     outcome_key,
     request_key,
     result_key,
-    script_keys,
     summary_of,
 )
 
 _KEPT_REQUESTS: Final = 8 * 2**20
 """Bytes of requests that are kept in memory: who submits a job or watches one asks for it again at once."""
 
-_BODIES: Final[dict[JobKind, type[BaseModel]]] = {
-    "recommendation": RecommendationBody,
-    "validation": ValidationBody,
-    "distillation": DistillationBody,
-}
+
+Recorded = Literal["created", "exists", "full", "quota"]
 
 
 class JobRecords:
@@ -55,38 +46,68 @@ class JobRecords:
 
     Parameters
     ----------
+    backend
+        Where jobs are kept.
     ensure_index
         Called before a missing job is reported: rebuilds a lost index.
     drop_student
         Removes a student that a lost delivery has left behind.
+
+    Attributes
+    ----------
+    waits
+        How many jobs waited in each lane when it was last seen.
     """
 
     def __init__(
         self,
-        store: Store,
-        client: RedisClient,
-        lanes: Lanes,
-        settings: Settings,
+        backend: JobBackend,
         ensure_index: Callable[[], Awaitable[None]],
         drop_student: Callable[[str], Awaitable[None]],
     ) -> None:
-        self._store = store
-        self._client = client
-        self._lanes = lanes
-        self._settings = settings
+        self._backend = backend
+        self._store = backend.store
+        self._client = backend.client
         self._ensure_index = ensure_index
-        self._drop_student = drop_student
-        self._registered: dict[str, AsyncScript] = {}
-        self._one_by_one = OneByOne()
+        self.drop_student = drop_student
         self._requests = Recent(_KEPT_REQUESTS)
-        self._waits: dict[Lane, int] = {}  # How many waited in each lane when it was last seen.
+        self.waits: dict[Lane, int] = {}
+
+    async def create(self, stored: StoredRequest, *, room: int, requeues: int = 0, max_jobs: int = 0) -> Recorded:
+        """Create the record of an accepted request.
+
+        Parameters
+        ----------
+        room
+            Most jobs that may wait in the lane; 0 for no limit.
+        max_jobs
+            Most unfinished jobs that the caller may have; 0 for no limit.
+        """
+        lane = LANE_OF_KIND[stored.kind]
+        outcome, self.waits[lane] = await self._backend.script(
+            scripts.CREATE,
+            stored.id,
+            stored.kind,
+            lane,
+            stored.created_at_ms,
+            member_of(stored),
+            room,
+            requeues,
+            stored.caller or "",
+            max_jobs,
+            stored.request.get("priority", "normal"),
+            stored.trace or "",
+            stored.contract,
+            more_keys=[*order_keys(stored.kind), f"{keys.CALLERS}{stored.caller or ''}"],
+        )
+        return cast(Recorded, outcome)
 
     async def get(self, id: str) -> JobSummary | None:
-        """A job without its request and result, or None."""
-        fields = await self._fields(id)
+        """A job without its request and result, or None where Redis has no record of it."""
+        fields = await self._backend.fields(id)
         if not fields:
             await self._ensure_index()
-            fields = await self._fields(id)
+            fields = await self._backend.fields(id)
         return summary_of(fields) if fields else None
 
     async def stored(self, id: str) -> StoredRequest | None:
@@ -109,14 +130,14 @@ class JobRecords:
     async def request(self, id: str) -> dict[str, Any] | None:
         """The job's request, as it was accepted, with all defaults."""
         stored = await self.stored(id)
-        return None if stored is None else full_form(_BODIES[stored.kind], stored.request)
+        return None if stored is None else full_form(JOB_KINDS[stored.kind].body, stored.request)
 
     async def request_text(self, id: str) -> bytes | None:
         """The job's request as JSON. It never changes, so it is read once by all who watch the job."""
         known = self._requests.get(id)
         if known is None:
             request = await self.request(id)
-            known = None if request is None else self._keep_request(id, request)
+            known = None if request is None else self.keep_request(id, request)
         return known
 
     async def trace(self, id: str) -> str:
@@ -124,9 +145,18 @@ class JobRecords:
         with translated():
             return await cast(Any, self._client.hget(keys.job(id), "trace")) or ""
 
+    async def waited(self, id: str) -> float:
+        """Seconds from acceptance to the first delivery, both by Redis' clock; 0 where they are not known."""
+        with translated():
+            accepted, started = cast(
+                "list[str | None]",
+                await cast(Any, self._client).hmget(keys.job(id), "accepted", "started_at"),
+            )
+        return 0.0 if accepted is None or started is None else max(int(started) - int(accepted), 0) / 1000
+
     async def result(self, id: str) -> bytes | None:
         """The result document of a job that has succeeded; None for all others."""
-        fields = await self._fields(id)
+        fields = await self._backend.fields(id)
         if fields.get("status") == JobStatus.SUCCEEDED:
             return await self._store.get(result_key(id, int(fields["result_fence"])))
         # Redis may have lost the record since the caller saw it.
@@ -139,12 +169,30 @@ class JobRecords:
         """How the job has ended, as the store has it; None while it has not, or where that cannot be read."""
         return readable(StoredOutcome, outcome_key(id), await self._store.get(outcome_key(id)))
 
-    def _keep_request(self, id: str, request: dict[str, Any]) -> bytes:
+    def keep_request(self, id: str, request: dict[str, Any]) -> bytes:
+        """Keep a request in memory, as JSON: whoever submitted it asks for it at once."""
         text = json.dumps(request, ensure_ascii=False, separators=(",", ":")).encode()
         self._requests.put(id, text)
         return text
 
-    async def _settle(self, id: str, outcome: StoredOutcome) -> bool:
+    async def stop(self, id: str) -> str:
+        """Ask for the end of a job: a queued one ends at once. Its status before, `canceling` of a running one."""
+        status = await self._backend.script(scripts.CANCEL, id)
+        if status == JobStatus.QUEUED:
+            fields = await self._backend.fields(id)
+            if fields:
+                await self.settle(
+                    id,
+                    StoredOutcome(
+                        status=JobStatus.CANCELED,
+                        started_at_ms=int(fields["started_at"]) if "started_at" in fields else None,
+                        finished_at_ms=await self._backend.now(),
+                        deliveries=int(fields["deliveries"]),
+                    ),
+                )
+        return cast(str, status)
+
+    async def settle(self, id: str, outcome: StoredOutcome) -> bool:
         """End a job. False where it had another end already, which then stands."""
         text = outcome.model_dump_json().encode()
         ours = await self._store.create(outcome_key(id), text)
@@ -154,12 +202,12 @@ class JobRecords:
                 await self._store.put(outcome_key(id), text)
             ours = existing is None or (existing.status, existing.fence) == (outcome.status, outcome.fence)
             outcome = existing or outcome
-        await self._adopt(id, outcome)
+        await self.adopt(id, outcome)
         return ours
 
-    async def _adopt(self, id: str, outcome: StoredOutcome) -> None:
+    async def adopt(self, id: str, outcome: StoredOutcome) -> None:
         """Write the stored end into the record, and remove what other deliveries have left."""
-        await self._script(
+        await self._backend.script(
             scripts.SETTLE,
             id,
             outcome.status.value,
@@ -167,7 +215,7 @@ class JobRecords:
             outcome.finished_at_ms,
             outcome.fence or 0,
             outcome.deliveries,
-            self._settings.event_seconds,
+            self._backend.settings.event_seconds,
             more_keys=[keys.UNSWEPT, keys.UNANNOUNCED],
         )
         await self.sweep(id, outcome)
@@ -186,17 +234,12 @@ class JobRecords:
             if key.endswith("/student"):
                 left = await self._store.get(key)
                 if left is not None:
-                    await self._drop_student(left.decode())
+                    await self.drop_student(left.decode())
             await self._store.delete(key)
 
-    async def _fields(self, id: str) -> dict[str, str]:
-        with translated():
-            return cast("dict[str, str]", await cast(Any, self._client.hgetall(keys.job(id))))
-
-    async def _script(self, text: str, id: str, *arguments: str | int, more_keys: Sequence[str] = ()) -> Any:
-        """Run one of the job scripts."""
-        script = self._registered.get(text)
-        if script is None:
-            script = self._registered[text] = self._client.register_script(text)
-        with translated():
-            return await script(keys=[*script_keys(id), *more_keys], args=[keys.wake(id), id, *arguments])
+    async def forget(self, id: str) -> None:
+        """Remove the record of a job that has no request: its caller was told that it was not accepted."""
+        fields = await self._backend.fields(id)
+        if fields:
+            member = order_member(int(fields["created_at"]), id)
+            await self._backend.script(scripts.FORGET, id, member, more_keys=order_keys(fields["kind"]))

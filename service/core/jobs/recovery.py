@@ -1,15 +1,16 @@
 """Brings jobs back: after the death of a worker, after the loss of a message, after the loss of all of Redis."""
 
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
-from preceptor.contract.jobs import JobStatus, JobSummary
+from preceptor.contract.jobs import JobStatus
 
 from ..lanes import LANE_OF_KIND, LANES, Lane
 from ..redis import keys
 from ..redis.client import translated
 from ..storage.damaged_objects import readable
 from . import scripts
-from .leases import Deliveries
+from .backend import JobBackend
+from .records import JobRecords
 from .stored import (
     JOBS,
     StoredOutcome,
@@ -22,7 +23,6 @@ from .stored import (
     result_key,
 )
 
-Recorded = Literal["created", "exists", "full", "quota"]
 _AT_ONCE: Final = 500
 """Jobs that one round of the reaper looks at, of each lane and for each reason."""
 
@@ -30,57 +30,33 @@ _SETTLED_MS: Final = 2000
 """A job that waits for less may have its message still under way."""
 
 
-class Recovery(Deliveries):
-    """What the reaper does, and the rebuilding of lost records."""
+class Recovery:
+    """What the reaper does, and the rebuilding of lost records.
 
-    async def record(self, stored: StoredRequest, *, room: int, requeues: int = 0, max_jobs: int = 0) -> Recorded:
-        """Create the record of an accepted request.
+    Parameters
+    ----------
+    backend
+        Where jobs are kept and delivered.
+    records
+        The records of the same backend.
+    """
 
-        Parameters
-        ----------
-        room
-            Most jobs that may wait in the lane; 0 for no limit.
-        max_jobs
-            Most unfinished jobs that the caller may have; 0 for no limit.
-        """
-        lane = LANE_OF_KIND[stored.kind]
-        outcome, self._waits[lane] = await self._script(
-            scripts.CREATE,
-            stored.id,
-            stored.kind,
-            lane,
-            stored.created_at_ms,
-            member_of(stored),
-            room,
-            requeues,
-            stored.caller or "",
-            max_jobs,
-            stored.request.get("priority", "normal"),
-            stored.trace or "",
-            stored.contract,
-            more_keys=[*order_keys(stored.kind), f"{keys.CALLERS}{stored.caller or ''}"],
-        )
-        return cast(Recorded, outcome)
+    def __init__(self, backend: JobBackend, records: JobRecords) -> None:
+        self._backend = backend
+        self._records = records
+        self._store = backend.store
+        self._client = backend.client
 
-    async def get(self, id: str) -> JobSummary | None:
-        """A job without its request and result, or None.
-
-        A Redis that was killed may have lost single records: the job is brought back before it is called unknown.
-        """
-        summary = await super().get(id)
-        if summary is None and await self._bring_back(id):
-            summary = await super().get(id)
-        return summary
-
-    async def _bring_back(self, id: str) -> bool:
-        outcome = await self.outcome(id)
+    async def bring_back(self, id: str) -> bool:
+        """Restore the record of one job from the store. False where the store has no such job."""
+        outcome = await self._records.outcome(id)
         if outcome is not None:
             return await self._restore_ended(id, outcome)
         return await self._restore_waiting(id, canceled=await self._store.get(cancel_key(id)) is not None)
 
     async def withdraw(self, id: str) -> None:
         """Remove the record of a job that has no request, unless the same request has been accepted meanwhile."""
-        await self.forget(id)
+        await self._records.forget(id)
         if await self._store.get(request_key(id)) is not None:
             await self._restore_waiting(id, canceled=False)
 
@@ -98,30 +74,30 @@ class Recovery(Deliveries):
             The jobs that were taken from a silent worker.
         """
         requeued: list[str] = []
-        moment = await self._now()
+        moment = await self._backend.now()
         for lane in LANES:
             if silent:
                 for id in await self._due(keys.leases(lane), moment):
                     if await self._take_back(id):
                         requeued.append(id)
             for id in await self._due(keys.delayed(lane), moment):
-                if await self._script(scripts.REAP, id) == "queued":
-                    await self._enqueue(id)
+                if await self._backend.script(scripts.REAP, id) == "queued":
+                    await self._backend.enqueue(id)
             await self._replace_messages(lane, moment)
         with translated():
             unswept = await cast(Any, self._client.srandmember(keys.UNSWEPT, _AT_ONCE))
         for id in unswept:
-            outcome = await self.outcome(id)
+            outcome = await self._records.outcome(id)
             if outcome is not None:
-                await self._adopt(id, outcome)
+                await self._records.adopt(id, outcome)
         return requeued
 
     async def expire(self) -> int:
         """Remove ended jobs that are older than the retention, everywhere. Returns how many."""
-        keep = self._settings.job_seconds
+        keep = self._backend.settings.job_seconds
         if keep == 0:
             return 0
-        old = await self._due(keys.ENDED, await self._now() - keep * 1000)
+        old = await self._due(keys.ENDED, await self._backend.now() - keep * 1000)
         if not old:
             return 0
         with translated():
@@ -131,7 +107,7 @@ class Recovery(Deliveries):
             # The request goes first: what is left of a job without one is never looked at again.
             await self._store.delete(request_key(id))
             await self._store.delete_prefix(folder(id))
-            await self.forget(id)
+            await self._records.forget(id)
         return len(old)
 
     async def restore(self) -> tuple[int, int]:
@@ -162,53 +138,36 @@ class Recovery(Deliveries):
             if outcome is not None and status is None:
                 ended += await self._restore_ended(id, outcome)
             elif outcome is not None:
-                await self._adopt(id, outcome)
+                await self._records.adopt(id, outcome)
             elif status is None:
                 queued += await self._restore_waiting(id, canceled=id in cancels)
             elif id in cancels and not JobStatus(status).terminal:  # Redis has lost that it was asked to stop.
-                await self._stop(id)
+                await self._records.stop(id)
             elif id in cancels:  # The service was killed when it had written this for a job that ended meanwhile.
                 await self._store.delete(cancel_key(id))
             if outcome is not None and left.get(id, set()) - {result_key(id, outcome.fence or 0)}:
-                await self.sweep(id, outcome)
+                await self._records.sweep(id, outcome)
         return ended, queued
-
-    async def _stop(self, id: str) -> str:
-        """Ask for the end of a job: a queued one ends at once. Its status before, `canceling` of a running one."""
-        status = await self._script(scripts.CANCEL, id)
-        if status == JobStatus.QUEUED:
-            fields = await self._fields(id)
-            if fields:
-                await self._settle(
-                    id,
-                    StoredOutcome(
-                        status=JobStatus.CANCELED,
-                        started_at_ms=int(fields["started_at"]) if "started_at" in fields else None,
-                        finished_at_ms=await self._now(),
-                        deliveries=int(fields["deliveries"]),
-                    ),
-                )
-        return cast(str, status)
 
     async def _missing_outcome(self, id: str, status: str | None) -> StoredOutcome | None:
         """The stored end of a job whose record lacks it."""
         if status is not None and JobStatus(status).terminal:
             return None
-        return await self.outcome(id)
+        return await self._records.outcome(id)
 
     async def _restore_waiting(self, id: str, *, canceled: bool) -> bool:
         stored = readable(StoredRequest, request_key(id), await self._store.get(request_key(id)))
         if stored is None:
             return False
         # Whether it ran before is forgotten; 1 keeps its message apart from one that may still be under way.
-        if await self.record(stored, room=0, requeues=1) != "created":
+        if await self._records.create(stored, room=0, requeues=1) != "created":
             return False
         if canceled:
-            await self._settle(
-                id, StoredOutcome(status=JobStatus.CANCELED, finished_at_ms=await self._now(), deliveries=0)
+            await self._records.settle(
+                id, StoredOutcome(status=JobStatus.CANCELED, finished_at_ms=await self._backend.now(), deliveries=0)
             )
         else:
-            await self._enqueue(id)
+            await self._backend.enqueue(id)
         return True
 
     async def _restore_ended(self, id: str, outcome: StoredOutcome) -> bool:
@@ -242,30 +201,30 @@ class Recovery(Deliveries):
 
     async def _take_back(self, id: str) -> bool:
         """A job whose worker fell silent: adopt the end that it may have written, else queue it again."""
-        outcome = await self.outcome(id)
+        outcome = await self._records.outcome(id)
         if outcome is not None:
-            await self._adopt(id, outcome)
+            await self._records.adopt(id, outcome)
             return False
-        code = await self._script(scripts.REAP, id)
+        code = await self._backend.script(scripts.REAP, id)
         if code == "canceling":
-            fields = await self._fields(id)
-            await self._settle(
+            fields = await self._backend.fields(id)
+            await self._records.settle(
                 id,
                 StoredOutcome(
                     status=JobStatus.CANCELED,
                     fence=int(fields["fence"]),
                     started_at_ms=int(fields["started_at"]),
-                    finished_at_ms=await self._now(),
+                    finished_at_ms=await self._backend.now(),
                     deliveries=int(fields["deliveries"]),
                 ),
             )
         elif code == "requeued":
-            await self._enqueue(id)
+            await self._backend.enqueue(id)
         return code == "requeued"
 
     async def _replace_messages(self, lane: Lane, moment: int) -> None:
         """Hand jobs to their lane again where it has fewer messages than jobs: Redis may lose its last second."""
-        stream, later = self._lanes.message_keys(lane)
+        stream, later = self._backend.lanes.message_keys(lane)
         waiting = keys.waiting(lane)
         with translated():
             async with self._client.pipeline(transaction=False) as pipeline:
@@ -276,7 +235,7 @@ class Recovery(Deliveries):
                 waits, runs, *messages = cast("list[int]", await pipeline.execute())
         if waits and waits + runs > sum(messages):
             for id in await self._due(waiting, moment - _SETTLED_MS):
-                await self._enqueue(id)
+                await self._backend.enqueue(id)
 
     async def _due(self, key: str, until_ms: int) -> list[str]:
         with translated():
@@ -295,9 +254,3 @@ class Recovery(Deliveries):
                         pipeline.hget(keys.job(id), "status")
                     found.update(zip(some, cast("list[str | None]", await pipeline.execute()), strict=True))
         return found
-
-    async def _now(self) -> int:
-        """Redis' clock, ms."""
-        with translated():
-            seconds, microseconds = cast("tuple[int, int]", await cast(Any, self._client).time())
-        return int(seconds) * 1000 + int(microseconds) // 1000

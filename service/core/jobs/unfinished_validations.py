@@ -34,7 +34,7 @@ class Verdicts:
         if job is None or not job.status.terminal or job.status == JobStatus.SUCCEEDED:
             return
         try:
-            request = await self._jobs.request(id)
+            request = await self._jobs.records.request(id)
         except (StateUnavailable, StoreUnavailable, StoreFull):
             raise
         except PreceptorError:  # The store has it, and it cannot be read: nobody knows whose validation it was.

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from . import keys
 from .client import RedisClient
 
-CacheKind = Literal["cost", "outputs", "embedding"]
+CacheKind = Literal["cost", "outputs"]
 
 
 def cache_digest(parts: Iterable[str | bytes]) -> str:

@@ -77,6 +77,8 @@ def _meaning(error: Exception) -> tuple[str, int]:
             "operator finds the reason in the service's log",
             10,
         )
+    if _begins(error, "MISCONF") and "No space left" in str(error):
+        return "The disk of Redis has no room left, and it takes no writes. Nothing was accepted. Free or add space", 10
     if _begins(error, "MISCONF"):
         return "Redis cannot write to its disk and takes no writes. Nothing was accepted. Mend its disk", 10
     return "Redis does not answer. Nothing was accepted; the same request can be sent again in some seconds", 2

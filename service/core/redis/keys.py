@@ -56,6 +56,11 @@ def order(collection: str) -> str:
     return f"{PREFIX}{collection}:order"
 
 
+def passing(collection: str) -> str:
+    """Sorted set: ids of documents that are removed at a set time, by that time (ms). No list shows them."""
+    return f"{PREFIX}{collection}:passing"
+
+
 def webhook_deliveries(webhook: str) -> str:
     """Sorted set of `<created ms>:<message>`, all of score 0: the deliveries of a webhook."""
     return f"{PREFIX}webhooks:{webhook}:deliveries"

@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
@@ -64,7 +65,6 @@ class Portions:
 
 
 Collection = Literal["teachers", "probes", "label-sets", "students", "audits", "webhooks"]
-COLLECTIONS: Final[tuple[Collection, ...]] = ("teachers", "probes", "label-sets", "students", "audits", "webhooks")
 
 _SCAN: Final = 200
 """Documents read at once while a filter is applied."""
@@ -134,11 +134,8 @@ class Records(Generic[DocumentT]):
         The pydantic model of a document; it has `id` and `created_at`.
     ensure_index
         Called before a missing document is reported: rebuilds a lost index.
-
-    Attributes
-    ----------
     most
-        Documents that there may be; 0 for no limit. Who creates them sets it.
+        Documents that there may be; 0 for no limit.
     """
 
     def __init__(
@@ -148,6 +145,8 @@ class Records(Generic[DocumentT]):
         store: Store,
         client: RedisClient,
         ensure_index: Callable[[], Awaitable[None]],
+        *,
+        most: int = 0,
     ) -> None:
         self.collection: Collection = collection
         self._model = model
@@ -155,7 +154,7 @@ class Records(Generic[DocumentT]):
         self._client = client
         self._ensure_index = ensure_index
         self._portions = Portions(client, redis_keys.record(collection))
-        self.most = 0
+        self.most = most
         self._unasked = 0  # How many more may be created before they are counted again.
 
     def folder(self, id: str) -> str:
@@ -207,12 +206,20 @@ class Records(Generic[DocumentT]):
             raise self._full()
 
     async def index(self, document: DocumentT, text: str | None = None) -> None:
-        """Write a document to the index only; `text` is its JSON, where that is at hand."""
+        """Write a document to the index only; `text` is its JSON, where that is at hand.
+
+        A document with `expires_at` is found by its id only: no list shows it.
+        """
         created_ms = int(cast(Document, document).created_at.timestamp() * 1000)
         with translated():
             async with self._client.pipeline() as pipeline:
                 pipeline.hset(redis_keys.record(self.collection), _id(document), text or document.model_dump_json())
-                pipeline.zadd(redis_keys.order(self.collection), {order_member(created_ms, _id(document)): 0})
+                expires_at: datetime | None = getattr(document, "expires_at", None)
+                if expires_at is None:
+                    pipeline.zadd(redis_keys.order(self.collection), {order_member(created_ms, _id(document)): 0})
+                else:
+                    moment = int(expires_at.timestamp() * 1000)
+                    pipeline.zadd(redis_keys.passing(self.collection), {_id(document): moment})
                 self._note(pipeline, _id(document))
                 await pipeline.execute()
 
@@ -287,6 +294,15 @@ class Records(Generic[DocumentT]):
         await self._store.delete(self._document_key(id))
         await self._store.delete_prefix(self.folder(id))
         await self._unindex(id)
+
+    async def expired(self, moment_ms: int, count: int = 100) -> list[str]:
+        """Up to `count` ids of documents whose `expires_at` lies before a moment (ms)."""
+        key = redis_keys.passing(self.collection)
+        with translated():
+            return cast(
+                "list[str]",
+                await cast(Any, self._client).zrange(key, "-inf", moment_ms, byscore=True, offset=0, num=count),
+            )
 
     async def changes(self, since: Revision | None) -> tuple[Revision, list[str] | None]:
         """What was written or deleted after a revision.
@@ -382,6 +398,7 @@ class Records(Generic[DocumentT]):
         with translated():
             async with self._client.pipeline() as pipeline:
                 pipeline.hdel(redis_keys.record(self.collection), id)
+                pipeline.zrem(redis_keys.passing(self.collection), id)
                 if document_member:
                     pipeline.zrem(redis_keys.order(self.collection), document_member)
                 self._note(pipeline, id)
@@ -394,6 +411,7 @@ class Records(Generic[DocumentT]):
             return False
         with translated():
             left = self.most - await self._client.zcard(redis_keys.order(self.collection))
+            left -= await self._client.zcard(redis_keys.passing(self.collection))
         self._unasked = min(left // 10, 100)
         return left <= 0
 

@@ -53,7 +53,7 @@ def plant(settings: Settings) -> Seeds:
 
 async def finish(state: State, id: str) -> None:
     """End a waiting recommendation with a result, as a worker does."""
-    taken = await state.jobs.take(id, "test-worker")
+    taken = await state.jobs.leases.take(id, "test-worker")
     result = RecommendationResult(
         method="label_transport",
         mode="coverage",
@@ -67,7 +67,7 @@ async def finish(state: State, id: str) -> None:
         warnings=[],
         timings=Timings(),
     )
-    assert await state.jobs.succeed(id, taken.fence, result)
+    assert await state.jobs.leases.succeed(id, taken.fence, result)
 
 
 def predictions(items: int = 4, classes: int = 2) -> bytes:

@@ -49,7 +49,7 @@ def test_a_full_lane_keeps_nothing_of_what_it_refuses(http: httpx2.Client, app: 
     settings.max_queue = 4
     made = [http.post("/v1/recommendations", json=BODY).json()["id"] for _ in range(4)]
     for seen in (0, 4):  # A lane that was last seen empty is found full by the write itself.
-        state.jobs._waits["recommend"] = seen
+        state.jobs.records.waits["recommend"] = seen
         refused = http.post("/v1/recommendations", json=BODY)
         assert refused.status_code == 429
         assert refused.headers["Retry-After"] == "5"

@@ -5,17 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import httpx2
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from preceptor.contract.ids import new_id
 from service.app import create_app
-from service.cli import keys as command
+from service.cli.root import app as server_command
 from service.core import api_keys
 from service.core.api_keys import ApiKeys, Scope
 from service.core.settings import Settings
@@ -225,31 +227,70 @@ def test_the_service_refuses_a_public_address_without_keys(tmp_path: Path, redis
         [sys.executable, "-m", "service"], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert refused.returncode == 78
-    assert "python -m service.cli.keys mint" in refused.stderr
+    assert "preceptor-server keys create" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
-def test_the_command_mints_lists_rotates_and_revokes(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def command(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs `preceptor-server keys`, in this process."""
     monkeypatch.setenv("PRECEPTOR_DATA", str(settings.data))
-    assert command.main(["mint", "--name", "ci", "--scope", "write", "--days", "1", "--max-jobs", "5"]) == 0
-    text = capsys.readouterr().out.strip()
-    id, _, secret = text.partition(".")
-    assert command.main(["list"]) == 0
-    listed = capsys.readouterr().out
+    monkeypatch.setattr("service.cli.keys.leave", sys.exit)
+    return lambda *arguments: CliRunner().invoke(server_command, ["keys", *arguments])
+
+
+def test_the_command_creates_lists_rotates_and_revokes(command: Callable[..., Result]) -> None:
+    made = command("create", "--name", "ci", "--scope", "write", "--days", "1", "--max-jobs", "5")
+    assert made.exit_code == 0
+    id, _, secret = made.stdout.strip().partition(".")
+    listed = command("list").stdout
     assert id in listed
     assert "ci" in listed
     assert secret not in listed
-    assert command.main(["rotate", id, "--grace-hours", "0"]) == 0
-    capsys.readouterr()
-    assert command.main(["list"]) == 0
-    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    rotated = command("rotate", id, "--grace-hours", "0")
+    assert rotated.exit_code == 0
+    new = rotated.stdout.partition(".")[0]
+    rows = {line.split()[0]: line for line in command("list").stdout.splitlines()}
     assert "expired" in rows[id]
     assert len(rows) == 2
-    assert command.main(["revoke", id]) == 0
-    assert command.main(["revoke", id]) == 1
-    assert command.main(["rotate", "nonsense"]) == 1
+    again = command("rotate", id)
+    assert (again.exit_code, new in again.stderr) == (1, True)
+    assert command("revoke", id).exit_code == 0
+    assert command("revoke", id).exit_code == 1
+    unknown = command("rotate", "nonsense\x1b[2J")
+    assert unknown.exit_code == 1
+    assert "\x1b" not in unknown.stderr
+    assert command("mint", "--name", "as before").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--name", "a", "--days", days] for days in ("-5", "0", "nan", "inf", "1e-9", "1e12")),
+        ["--name", "a", "--max-jobs", "-1"],
+        *(["--name", name] for name in ("", "  ", "a\nb", "a\x1b[2J", "a\u202eb", "\udcff", "a" * 201)),
+    ],
+)
+def test_no_key_is_created_that_is_never_valid_or_cannot_be_listed(
+    command: Callable[..., Result], arguments: list[str]
+) -> None:
+    refused = command("create", *arguments)
+    assert refused.exit_code == 2
+    assert refused.stdout == ""
+    assert "Traceback" not in refused.stderr
+    assert command("list").stdout == ""
+
+
+def test_names_of_earlier_releases_are_listed_on_one_line(command: Callable[..., Result], keys: ApiKeys) -> None:
+    async def old() -> None:
+        key, _ = await keys.mint("a", "read")
+        path = f"keys/{key.id}.json"
+        stored = json.loads((await keys._store.get(path)) or b"")
+        await keys._store.put(path, json.dumps(stored | {"name": "a\nkey_forged\x1b[2J"}).encode())
+
+    anyio.run(old)
+    (line,) = command("list").stdout.splitlines()
+    assert line.endswith("a\\nkey_forged\\x1b[2J")
 
 
 def test_a_job_answered_from_memory_needs_a_key_too(http: httpx2.Client, admin: str) -> None:
@@ -262,9 +303,9 @@ def test_a_job_answered_from_memory_needs_a_key_too(http: httpx2.Client, admin: 
 
 def test_commands_end_with_their_own_status(tmp_path: Path) -> None:
     environment = {**os.environ, "PRECEPTOR_DATA": str(tmp_path)}
-    for arguments, status in ((["mint", "--name", "one"], 0), (["list"], 0), (["revoke", "key_unknown"], 1)):
+    for arguments, status in ((["create", "--name", "one"], 0), (["list"], 0), (["revoke", "key_unknown"], 1)):
         done = subprocess.run(
-            [sys.executable, "-m", "service.cli.keys", *arguments],
+            [sys.executable, "-m", "service.cli", "keys", *arguments],
             env=environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == status, done.stderr

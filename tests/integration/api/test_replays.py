@@ -70,7 +70,7 @@ def test_what_was_accepted_stays_so_although_what_it_used_is_gone(http: httpx2.C
 
 def test_a_refused_first_try_frees_its_key(http: httpx2.Client, app: FastAPI) -> None:
     app.state.preceptor.settings.max_queue = 0
-    app.state.preceptor.jobs._waits["recommend"] = 1
+    app.state.preceptor.jobs.records.waits["recommend"] = 1
     assert http.post("/v1/recommendations", json=BODY, headers=KEY).status_code == 429
     app.state.preceptor.settings.max_queue = 10
     other = {**BODY, "student": {"labels": ["cow", "dog"]}}

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from preceptor.contract.ids import TEACHER, new_id
+from service.core.settings import Settings
+
+from .seeds import Seeds
 
 ONNX = {
     "name": "pets",
@@ -174,7 +177,7 @@ def test_readiness_says_what_is_missing(http: httpx2.Client) -> None:
     assert ready.status_code == 503
     checks = ready.json()["checks"]
     assert checks["redis"]["status"] == checks["store"]["status"] == "ok"
-    assert "python -m worker --lane recommend" in checks["worker:recommend"]["detail"]
+    assert "preceptor-server worker --lane recommend" in checks["worker:recommend"]["detail"]
     assert http.get("/version").json()["api"] == "v1"
     assert "preceptor_lane_waiting_jobs" in http.get("/metrics").text
 
@@ -197,3 +200,47 @@ def test_a_black_box_teacher_needs_no_files(http: httpx2.Client) -> None:
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
 def test_the_documentation_is_served(http: httpx2.Client, path: str) -> None:
     assert http.get(path).status_code == 200
+
+
+def test_a_file_is_checked_and_not_stored(http: httpx2.Client, settings: Settings) -> None:
+    checked = http.post("/v1/probes/check?filename=p.npz", content=labelled_probe())
+    assert checked.status_code == 200, checked.text
+    found = checked.json()
+    assert (found["labels"], found["counts"], found["stored"]) == (["cat", "dog"], [2, 2], False)
+    assert found["examples"] == [
+        {"position": 0, "label": "cat", "item": "[1, 0, 0, 0], 4 values"},
+        {"position": 1, "label": "dog", "item": "[0, 1, 0, 0], 4 values"},
+    ]
+    assert http.get(f"/v1/probes/{found['id']}").status_code == 404
+    assert http.get("/v1/probes").json()["items"] == []
+    assert not list(settings.data.rglob("*.parquet"))
+    refused = http.post("/v1/probes/check?filename=p.npz", content=b"not npz")
+    assert refused.status_code in (415, 422)
+    stored = http.post("/v1/probes?filename=p.npz", content=labelled_probe()).json()
+    again = http.post("/v1/probes/check?filename=p.npz", content=labelled_probe()).json()
+    assert (again["id"], again["stored"]) == (stored["id"], True)
+
+
+def test_a_teacher_that_is_only_checked_is_in_no_list(http: httpx2.Client) -> None:
+    made = http.post("/v1/teachers?check=true", json=ONNX)
+    assert made.status_code == 201
+    check = made.json()
+    assert check["expires_at"] > check["created_at"]
+    assert http.get("/v1/teachers").json()["items"] == http.get("/v1/label-sets").json()["items"] == []
+    assert http.get("/v1/teachers", params={"name": "pets"}).json()["items"] == []
+    assert http.put(f"/v1/teachers/{check['id']}/files/model.onnx", content=b"onnx").status_code == 201
+    assert http.post(f"/v1/teachers/{check['id']}/validation").status_code == 202
+    assert http.delete(f"/v1/teachers/{check['id']}").status_code == 204
+    assert http.get(f"/v1/teachers/{check['id']}").status_code == 404
+
+
+def test_a_student_is_removed_and_its_teacher_stays(http: httpx2.Client, seeds: Seeds) -> None:
+    place = f"/v1/students/{seeds.student}"
+    teacher = http.post(f"{place}/promote").json()
+    assert http.delete(place).status_code == 204
+    assert http.get(place).status_code == http.delete(place).status_code == 404
+    assert http.get(f"{place}/artifacts/model.onnx").status_code == 404
+    assert http.get("/v1/students").json()["items"] == []
+    kept = http.get(f"/v1/teachers/{teacher['id']}").json()
+    assert [file["name"] for file in kept["files"]] == ["model.onnx"]
+    assert http.post(f"{place}/promote").status_code == 404

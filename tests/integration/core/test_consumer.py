@@ -113,7 +113,7 @@ async def test_a_step_that_holds_the_interpreter_loses_no_lease(settings: Settin
         until = time.monotonic() + 3 * settings.lease_seconds
         while time.monotonic() < until:
             await asyncio.sleep(0.1)
-            assert await running.state.jobs.reap() == []
+            assert await running.state.jobs.recovery.reap() == []
         summary = await running.state.jobs.get(id)
         assert summary is not None
         assert (summary.status, summary.deliveries) == (JobStatus.RUNNING, 1)
@@ -174,7 +174,7 @@ async def test_a_fault_that_passes_is_tried_again_and_counts_nothing(settings: S
         id = await running.submit()
         summary = await running.until(id, JobStatus.SUCCEEDED)
         assert summary.deliveries == 1
-        assert await running.state.jobs.result(id) == b'{"value":4}'
+        assert await running.state.jobs.records.result(id) == b'{"value":4}'
         assert tries == sorted(set(tries))
 
 
@@ -225,7 +225,7 @@ async def test_a_job_that_has_lost_a_worker_runs_alone(settings: Settings) -> No
         await state.ensure_index()
         suspect = new_id(RECOMMENDATION)
         await state.jobs.submit(suspect, "recommendation", REQUEST)
-        await state.jobs.take(suspect, "a worker that is lost now")
+        await state.jobs.leases.take(suspect, "a worker that is lost now")
     async with crew(settings, task) as running:
         others = [await running.submit() for _ in range(30)]
         summary = await running.until(suspect, JobStatus.SUCCEEDED)
@@ -250,7 +250,7 @@ async def test_a_job_that_waits_for_a_suspect_to_end_is_not_counted(settings: Se
         await state.ensure_index()
         suspect = new_id(RECOMMENDATION)
         await state.jobs.submit(suspect, "recommendation", REQUEST)
-        await state.jobs.take(suspect, "a worker that is lost now")
+        await state.jobs.leases.take(suspect, "a worker that is lost now")
         async with crew(settings, task) as running:
             await asyncio.to_thread(inside.wait, 20)
             neighbour = await running.submit()

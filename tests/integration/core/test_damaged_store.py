@@ -38,8 +38,8 @@ async def test_a_lost_redis_is_filled_again_although_objects_are_damaged(setting
             await state.label_sets.create(each)
         for id in jobs:
             await state.jobs.submit(id, "recommendation", REQUEST)
-        taken = await state.jobs.take(jobs[2], "a worker")
-        assert await state.jobs.succeed(jobs[2], taken.fence, REQUEST)
+        taken = await state.jobs.leases.take(jobs[2], "a worker")
+        assert await state.jobs.leases.succeed(jobs[2], taken.fence, REQUEST)
         await state.store.put(f"label-sets/{broken.id}/record.json", damage)
         await state.store.put(request_key(jobs[0]), damage)
         await state.store.put(outcome_key(jobs[2]), damage)
@@ -70,10 +70,10 @@ async def test_a_damaged_end_is_replaced_by_the_next(settings: Settings) -> None
         await state.ensure_index()
         id = new_id(RECOMMENDATION)
         await state.jobs.submit(id, "recommendation", REQUEST)
-        taken = await state.jobs.take(id, "a worker")
+        taken = await state.jobs.leases.take(id, "a worker")
         await state.store.put(outcome_key(id), b"")
-        assert await state.jobs.succeed(id, taken.fence, REQUEST)
-        outcome = await state.jobs.outcome(id)
+        assert await state.jobs.leases.succeed(id, taken.fence, REQUEST)
+        outcome = await state.jobs.records.outcome(id)
         assert outcome is not None
         assert outcome.status is JobStatus.SUCCEEDED
 
@@ -85,7 +85,7 @@ async def test_a_damaged_request_is_told_and_not_taken_for_a_withdrawn_one(setti
         await state.jobs.submit(id, "recommendation", REQUEST)
         await state.store.put(request_key(id), b"")
         with pytest.raises(PreceptorError, match="cannot be read"):
-            await state.jobs.stored(id)
+            await state.jobs.records.stored(id)
 
 
 async def test_what_a_deletion_left_is_removed_by_asking_again(

@@ -39,56 +39,56 @@ async def expire_lease(state: State, id: str) -> None:
 
 async def test_a_job_runs_once_from_submission_to_result(state: State) -> None:
     id = await submitted(state)
-    taken = await state.jobs.take(id, "w1")
+    taken = await state.jobs.leases.take(id, "w1")
     assert (taken.code, taken.deliveries) == ("taken", 1)
-    assert await state.jobs.emit(id, taken.fence, "progress", {"fraction": 0.5, "message": "half"})
+    assert await state.jobs.leases.emit(id, taken.fence, "progress", {"fraction": 0.5, "message": "half"})
     running = await state.jobs.get(id)
     assert running is not None
     assert running.status == JobStatus.RUNNING
     assert running.progress is not None
     assert running.progress.fraction == 0.5
-    assert await state.jobs.succeed(id, taken.fence, Answer(value=7))
-    assert await state.jobs.result(id) == b'{"value":7}'
+    assert await state.jobs.leases.succeed(id, taken.fence, Answer(value=7))
+    assert await state.jobs.records.result(id) == b'{"value":7}'
     names = [(event.event, event.data.get("status")) for event in await state.events.after(id, None)]
     assert names == [("status", "queued"), ("status", "running"), ("progress", None), ("status", "succeeded")]
 
 
 async def test_a_stale_worker_cannot_write(state: State) -> None:
     id = await submitted(state)
-    stale = await state.jobs.take(id, "w1")
+    stale = await state.jobs.leases.take(id, "w1")
     await expire_lease(state, id)
-    assert len(await state.jobs.reap()) == 1
-    fresh = await state.jobs.take(id, "w2")
+    assert len(await state.jobs.recovery.reap()) == 1
+    fresh = await state.jobs.leases.take(id, "w2")
     assert fresh.fence > stale.fence
-    assert await state.jobs.renew(id, stale.fence) == "lost"
-    assert not await state.jobs.emit(id, stale.fence, "log", {"message": "ghost"})
-    assert not await state.jobs.succeed(id, stale.fence, Answer(value=1))
-    assert await state.jobs.succeed(id, fresh.fence, Answer(value=2))
-    assert not await state.jobs.fail(id, fresh.fence, Problem(type="t", title="t", status=500, detail="late"))
-    assert await state.jobs.result(id) == b'{"value":2}'
+    assert await state.jobs.leases.renew(id, stale.fence) == "lost"
+    assert not await state.jobs.leases.emit(id, stale.fence, "log", {"message": "ghost"})
+    assert not await state.jobs.leases.succeed(id, stale.fence, Answer(value=1))
+    assert await state.jobs.leases.succeed(id, fresh.fence, Answer(value=2))
+    assert not await state.jobs.leases.fail(id, fresh.fence, Problem(type="t", title="t", status=500, detail="late"))
+    assert await state.jobs.records.result(id) == b'{"value":2}'
     assert all(event.event != "log" for event in await state.events.after(id, None))
 
 
 async def test_a_held_job_is_not_taken_twice(state: State) -> None:
     id = await submitted(state)
-    assert (await state.jobs.take(id, "w1")).code == "taken"
-    assert (await state.jobs.take(id, "w2")).code == "held"
+    assert (await state.jobs.leases.take(id, "w1")).code == "taken"
+    assert (await state.jobs.leases.take(id, "w2")).code == "held"
 
 
 async def test_a_job_that_kills_its_workers_is_exhausted(state: State, settings: Settings) -> None:
     id = await submitted(state)
     codes: list[str] = []
     for _ in range(settings.delivery_limit + 1):
-        codes.append((await state.jobs.take(id, "w")).code)
+        codes.append((await state.jobs.leases.take(id, "w")).code)
         await expire_lease(state, id)
     assert codes == ["taken"] * settings.delivery_limit + ["exhausted"]
 
 
 async def test_a_drained_job_keeps_its_deliveries(state: State) -> None:
     id = await submitted(state)
-    first = await state.jobs.take(id, "w1")
-    assert await state.jobs.release(id, first.fence)
-    second = await state.jobs.take(id, "w2")
+    first = await state.jobs.leases.take(id, "w1")
+    assert await state.jobs.leases.release(id, first.fence)
+    second = await state.jobs.leases.take(id, "w2")
     assert (second.code, second.deliveries) == ("taken", 1)
 
 
@@ -97,14 +97,14 @@ async def test_cancel_before_and_during_a_run(state: State) -> None:
     summary = await state.jobs.cancel(waiting)
     assert summary is not None
     assert summary.status == JobStatus.CANCELED
-    assert (await state.jobs.take(waiting, "w")).code == "ended"
+    assert (await state.jobs.leases.take(waiting, "w")).code == "ended"
     running = await submitted(state)
-    taken = await state.jobs.take(running, "w")
+    taken = await state.jobs.leases.take(running, "w")
     summary = await state.jobs.cancel(running)
     assert summary is not None
     assert summary.status == JobStatus.CANCELING
-    assert await state.jobs.renew(running, taken.fence) == "canceling"
-    assert await state.jobs.end_canceled(running, taken.fence)
+    assert await state.jobs.leases.renew(running, taken.fence) == "canceling"
+    assert await state.jobs.leases.end_canceled(running, taken.fence)
     again = await state.jobs.cancel(running)
     assert again is not None
     assert again.status == JobStatus.CANCELED
@@ -112,10 +112,10 @@ async def test_cancel_before_and_during_a_run(state: State) -> None:
 
 async def test_a_canceled_job_whose_worker_died_ends(state: State) -> None:
     id = await submitted(state)
-    await state.jobs.take(id, "w")
+    await state.jobs.leases.take(id, "w")
     await state.jobs.cancel(id)
     await expire_lease(state, id)
-    await state.jobs.reap()
+    await state.jobs.recovery.reap()
     summary = await state.jobs.get(id)
     assert summary is not None
     assert summary.status == JobStatus.CANCELED
@@ -123,14 +123,14 @@ async def test_a_canceled_job_whose_worker_died_ends(state: State) -> None:
 
 async def test_everything_comes_back_after_redis_lost_all(state: State) -> None:
     done, waiting, running, canceled = [await submitted(state) for _ in range(4)]
-    taken = await state.jobs.take(done, "w")
-    await state.jobs.succeed(done, taken.fence, Answer(value=3))
-    stale = await state.jobs.take(running, "w")
+    taken = await state.jobs.leases.take(done, "w")
+    await state.jobs.leases.succeed(done, taken.fence, Answer(value=3))
+    stale = await state.jobs.leases.take(running, "w")
     await state.jobs.cancel(canceled)
     await state.client.flushall()
     for id in (done, waiting, running, canceled):
         assert await state.jobs.get(id) is not None
-    assert await state.jobs.result(done) == b'{"value":3}'
+    assert await state.jobs.records.result(done) == b'{"value":3}'
     statuses = {id: (await state.jobs.get(id)).status for id in (done, waiting, running, canceled)}  # type: ignore[union-attr]
     assert statuses == {
         done: JobStatus.SUCCEEDED,
@@ -138,9 +138,9 @@ async def test_everything_comes_back_after_redis_lost_all(state: State) -> None:
         running: JobStatus.QUEUED,
         canceled: JobStatus.CANCELED,
     }
-    fresh = await state.jobs.take(running, "w2")
+    fresh = await state.jobs.leases.take(running, "w2")
     assert fresh.fence > stale.fence
-    assert not await state.jobs.succeed(running, stale.fence, Answer(value=9))
+    assert not await state.jobs.leases.succeed(running, stale.fence, Answer(value=9))
 
 
 async def test_a_full_lane_accepts_nothing(settings: Settings) -> None:
@@ -153,13 +153,13 @@ async def test_a_full_lane_accepts_nothing(settings: Settings) -> None:
             await state.jobs.submit(refused, "recommendation", REQUEST)
         assert caught.value.headers["Retry-After"]
         assert await state.jobs.get(refused) is None
-        assert await state.jobs.request(refused) is None
+        assert await state.jobs.records.request(refused) is None
 
 
 async def test_submitting_an_id_again_changes_nothing(state: State) -> None:
     id = await submitted(state)
-    taken = await state.jobs.take(id, "w")
-    await state.jobs.succeed(id, taken.fence, Answer(value=1))
+    taken = await state.jobs.leases.take(id, "w")
+    await state.jobs.leases.succeed(id, taken.fence, Answer(value=1))
     again = await state.jobs.submit(id, "recommendation", REQUEST)
     assert again.status == JobStatus.SUCCEEDED
     items, _ = await state.jobs.page(None, 10, "recommendation", None)
@@ -193,10 +193,10 @@ async def test_listeners_are_woken_by_every_event(state: State) -> None:
                     return
 
     listener = asyncio.create_task(listen())
-    taken = await state.jobs.take(id, "w")
+    taken = await state.jobs.leases.take(id, "w")
     for number in range(10):
-        await state.jobs.emit(id, taken.fence, "log", {"message": str(number)})
-    await state.jobs.succeed(id, taken.fence, Answer(value=1))
+        await state.jobs.leases.emit(id, taken.fence, "log", {"message": str(number)})
+    await state.jobs.leases.succeed(id, taken.fence, Answer(value=1))
     await asyncio.wait_for(listener, 10)
     assert seen == ["status", "status", *["log"] * 10, "status"]
 
@@ -207,7 +207,7 @@ async def test_the_wait_is_told_by_one_clock(state: State, monkeypatch: pytest.M
         "service.core.jobs.jobs.now", lambda: datetime(2001, 1, 1, tzinfo=UTC)
     )  # The service's is wrong.
     await state.jobs.submit(id, "recommendation", REQUEST)
-    assert await state.jobs.waited(id) == 0
-    await state.jobs.take(id, "a worker")
-    assert 0 <= await state.jobs.waited(id) < 60
-    assert await state.jobs.waited(new_id(RECOMMENDATION)) == 0
+    assert await state.jobs.records.waited(id) == 0
+    await state.jobs.leases.take(id, "a worker")
+    assert 0 <= await state.jobs.records.waited(id) < 60
+    assert await state.jobs.records.waited(new_id(RECOMMENDATION)) == 0

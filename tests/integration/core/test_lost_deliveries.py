@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from preceptor.contract.distillations import Accuracy
 from preceptor.contract.ids import DISTILLATION, RECOMMENDATION, new_id
 from preceptor.contract.recommendations import RecommendationBody
 from service.core.errors import StateUnavailable
@@ -23,6 +24,9 @@ class Learnt:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
+        self.with_teacher = Accuracy(mean=0.5, per_seed=[0.5])
+        self.gain = None
+        self.verdict = "not compared"
         self.artifacts = [folder / "model.safetensors"]
         self.artifacts[0].write_bytes(b"weights")
 
@@ -35,16 +39,16 @@ async def running(state: State) -> tuple[str, JobContext]:
     await state.ensure_index()
     id = new_id(DISTILLATION)
     await state.jobs.submit(id, "distillation", REQUEST)
-    taken = await state.jobs.take(id, "cut off")
+    taken = await state.jobs.leases.take(id, "cut off")
     return id, JobContext(state, id, taken.fence)
 
 
 async def taken_over(state: State, id: str) -> None:
     """Another worker has ended the job, and removed what it found of others."""
     await state.client.zadd(keys.leases("distill"), {id: 1})
-    taken = await state.jobs.take(id, "another")
+    taken = await state.jobs.leases.take(id, "another")
     assert taken.code == "taken"
-    assert await state.jobs.succeed(id, taken.fence, REQUEST)
+    assert await state.jobs.leases.succeed(id, taken.fence, REQUEST)
 
 
 async def test_a_student_of_a_job_that_was_taken_over_is_removed(settings: Settings, tmp_path: Path) -> None:
@@ -53,7 +57,7 @@ async def test_a_student_of_a_job_that_was_taken_over_is_removed(settings: Setti
         await taken_over(state, id)
         with pytest.raises(Stopped):
             await hand_over(context, "student", ["a", "b"], Learnt(tmp_path / "files"), tmp_path / "files")  # pyright: ignore[reportArgumentType]
-        await state.jobs.abandon(id, context.fence)
+        await state.jobs.leases.abandon(id, context.fence)
         await context.close()
         assert artifacts(settings) == []
         assert [key async for key in state.store.list(f"jobs/{id}/") if f"/{context.fence}/" in key] == []
@@ -99,7 +103,7 @@ async def test_what_may_still_go_on_is_not_abandoned(settings: Settings) -> None
         await state.ensure_index()
         id = new_id(RECOMMENDATION)
         await state.jobs.submit(id, "recommendation", REQUEST)
-        taken = await state.jobs.take(id, "a worker")
-        await state.jobs.note_student(id, taken.fence, "stu_1")
-        await state.jobs.abandon(id, taken.fence)
+        taken = await state.jobs.leases.take(id, "a worker")
+        await state.jobs.leases.note_student(id, taken.fence, "stu_1")
+        await state.jobs.leases.abandon(id, taken.fence)
         assert [key async for key in state.store.list(f"jobs/{id}/") if key.endswith("/student")]

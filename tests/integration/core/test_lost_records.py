@@ -41,7 +41,7 @@ async def test_a_lost_record_is_brought_back_when_it_is_asked_for(settings: Sett
             await lose(state, id)
         found = [await state.jobs.get(id) for id in (waiting, canceled)]
         assert [job and job.status for job in found] == [JobStatus.QUEUED, JobStatus.CANCELED]
-        assert (await state.jobs.take(waiting, "a worker")).code == "taken"
+        assert (await state.jobs.leases.take(waiting, "a worker")).code == "taken"
 
 
 async def test_a_result_is_found_although_its_record_is_lost_at_that_moment(settings: Settings) -> None:
@@ -50,17 +50,17 @@ async def test_a_result_is_found_although_its_record_is_lost_at_that_moment(sett
         id, running = new_id(RECOMMENDATION), new_id(RECOMMENDATION)
         for each in (id, running):
             await state.jobs.submit(each, "recommendation", REQUEST)
-            taken = await state.jobs.take(each, "a worker")
+            taken = await state.jobs.leases.take(each, "a worker")
             if each == id:
-                assert await state.jobs.succeed(each, taken.fence, REQUEST)
+                assert await state.jobs.leases.succeed(each, taken.fence, REQUEST)
         seen = await state.jobs.get(id)
         assert seen is not None
         assert seen.status is JobStatus.SUCCEEDED
         for each in (id, running):
             await lose(state, each)
         # What the API reads after it has seen the job: Redis was flushed in between.
-        assert await state.jobs.result(id) == REQUEST.model_dump_json().encode()
-        assert await state.jobs.result(running) is None
+        assert await state.jobs.records.result(id) == REQUEST.model_dump_json().encode()
+        assert await state.jobs.records.result(running) is None
 
 
 async def test_what_was_never_accepted_stays_unknown(settings: Settings) -> None:
@@ -85,16 +85,16 @@ async def test_an_index_that_is_flushed_while_it_is_rebuilt_is_not_called_whole(
         await state.label_sets.create(kept)
         client = cast(Any, state.client)
         await client.flushall()
-        restore = state.jobs.restore
+        restore = state.jobs.recovery.restore
 
         async def flushed() -> tuple[int, int]:
             await client.flushall()  # After the records were written, before the mark of a whole index.
             return await restore()
 
-        state.jobs.restore = flushed
+        state.jobs.recovery.restore = flushed
         with pytest.raises(StateUnavailable, match="try again"):
             await state.label_sets.get(kept.id)
-        state.jobs.restore = restore
+        state.jobs.recovery.restore = restore
         assert await state.label_sets.get(kept.id) == kept
         assert (await state.label_sets.page(None, 10))[0] == [kept]
         assert not await client.exists(keys.REBUILDING)

@@ -38,7 +38,7 @@ async def submit_newer(state: State) -> str:
         id=id, kind="recommendation", created_at_ms=1, request={"unheard_of": 1}, contract=CONTRACT + 1
     )
     await state.store.create(request_key(id), stored.model_dump_json().encode())
-    assert await state.jobs.record(stored, room=0) == "created"
+    assert await state.jobs.records.create(stored, room=0) == "created"
     await state.lanes.enqueue("recommend", id, 0)
     return id
 
@@ -46,11 +46,11 @@ async def submit_newer(state: State) -> str:
 async def test_a_request_says_what_it_needs(state: State) -> None:
     plain, marked = await submit(state), await submit(state, priority="high")
     for id, contract in ((plain, 1), (marked, 2)):
-        stored = await state.jobs.stored(id)
+        stored = await state.jobs.records.stored(id)
         assert stored is not None
         assert stored.contract == contract
         assert ("priority" in stored.request) == (contract == 2)
-        request = await state.jobs.request(id)
+        request = await state.jobs.records.request(id)
         assert request is not None
         assert request["priority"] == ("high" if contract == 2 else "normal")
     assert await state.client.zrange(keys.turns("recommend"), 0, -1) == [plain]
@@ -67,10 +67,10 @@ async def test_what_is_too_new_is_not_taken_and_blocks_nobody(state: State) -> N
     newer = [await submit_newer(state) for _ in range(3)]
     known = [await submit(state), await submit(state, priority="low")]
     for expected in known:
-        id, taken = await state.jobs.take_next("recommend", newer[0], "w")
+        id, taken = await state.jobs.leases.take_next("recommend", newer[0], "w")
         assert (id, taken.code) == (expected, "taken")
-        assert await state.jobs.succeed(id, taken.fence, Answer(value=1))
-    assert (await state.jobs.take_next("recommend", newer[0], "w"))[1].code == "newer"
+        assert await state.jobs.leases.succeed(id, taken.fence, Answer(value=1))
+    assert (await state.jobs.leases.take_next("recommend", newer[0], "w"))[1].code == "newer"
     assert await state.client.zrange(keys.turns("recommend", CONTRACT + 1), 0, -1) == newer
     summary = await state.jobs.get(newer[0])
     assert summary is not None
@@ -81,7 +81,7 @@ async def test_one_that_an_older_service_lined_up_among_the_others_is_put_right(
     newer = await submit_newer(state)
     await state.client.zadd(keys.turns("recommend"), {newer: 0})
     known = await submit(state)
-    assert (await state.jobs.take_next("recommend", newer, "w"))[0] == known
+    assert (await state.jobs.leases.take_next("recommend", newer, "w"))[0] == known
     assert await state.client.zrange(keys.turns("recommend"), 0, -1) == []
     assert await state.client.zrange(keys.turns("recommend", CONTRACT + 1), 0, -1) == [newer]
 
@@ -98,7 +98,7 @@ async def test_what_it_needs_survives_the_loss_of_redis(state: State) -> None:
     newer = await submit_newer(state)
     await state.client.flushall()
     await state.ensure_index()
-    assert (await state.jobs.take_next("recommend", newer, "w"))[1].code == "newer"
+    assert (await state.jobs.leases.take_next("recommend", newer, "w"))[1].code == "newer"
 
 
 @pytest.mark.parametrize("record_says_so", [True, False])
@@ -115,13 +115,13 @@ async def test_an_older_worker_does_the_rest_and_is_not_kept_busy(
 
     async with State(settings) as state:
         await state.ensure_index()
-        take = state.jobs.take
+        take = state.jobs.leases.take
 
         async def counted(id: str, owner: str) -> object:
             looks.append(id)
             return await take(id, owner)
 
-        monkeypatch.setattr(state.jobs, "take", counted)
+        monkeypatch.setattr(state.jobs.leases, "take", counted)
         monkeypatch.setattr(consumer_module, "_NEWER_PAUSE", 0.05)
         newer = [await submit_newer(state) for _ in range(5)]
         if not record_says_so:

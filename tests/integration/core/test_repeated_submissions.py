@@ -29,14 +29,14 @@ async def test_a_worker_that_finds_a_withdrawn_request_does_not_forget_its_repet
         await state.jobs.submit(id, "recommendation", REQUEST)
         # The first try was answered with 503, and took the request back; a worker has seen that it is gone.
         await state.store.delete(request_key(id))
-        await state.jobs.take(id, "a worker")
-        assert await state.jobs.stored(id) is None
+        await state.jobs.leases.take(id, "a worker")
+        assert await state.jobs.records.stored(id) is None
         await state.jobs.submit(id, "recommendation", REQUEST)
-        await state.jobs.withdraw(id)
+        await state.jobs.recovery.withdraw(id)
         found = await state.jobs.get(id)
         assert found is not None
         assert found.status is JobStatus.QUEUED
-        assert (await state.jobs.take(id, "another")).code == "taken"
+        assert (await state.jobs.leases.take(id, "another")).code == "taken"
 
 
 async def test_a_withdrawn_request_that_nobody_repeats_is_forgotten(settings: Settings) -> None:
@@ -45,7 +45,7 @@ async def test_a_withdrawn_request_that_nobody_repeats_is_forgotten(settings: Se
         id = new_id(RECOMMENDATION)
         await state.jobs.submit(id, "recommendation", REQUEST)
         await state.store.delete(request_key(id))
-        await state.jobs.withdraw(id)
+        await state.jobs.recovery.withdraw(id)
         assert await state.jobs.get(id) is None
 
 
@@ -53,7 +53,7 @@ async def test_two_at_once_leave_a_whole_job_or_none(settings: Settings, monkeyp
     async with State(settings) as state:
         await state.ensure_index()
         id = new_id(RECOMMENDATION)
-        record, answers = state.jobs.record, iter(("full", "created"))
+        record, answers = state.jobs.records.create, iter(("full", "created"))
 
         async def crowded(*arguments: Any, **named: Any) -> Any:
             if next(answers) == "full":
@@ -61,13 +61,13 @@ async def test_two_at_once_leave_a_whole_job_or_none(settings: Settings, monkeyp
                 return "full"
             return await record(*arguments, **named)
 
-        monkeypatch.setattr(state.jobs, "record", crowded)
+        monkeypatch.setattr(state.jobs.records, "create", crowded)
         first, second = await asyncio.gather(
             *(state.jobs.submit(id, "recommendation", REQUEST) for _ in range(2)), return_exceptions=True
         )
         assert isinstance(first, QueueFull)
         assert not isinstance(second, BaseException)
-        assert await state.jobs.stored(id) is not None
+        assert await state.jobs.records.stored(id) is not None
 
 
 async def test_a_refused_request_leaves_nothing_that_a_rebuilding_would_run(settings: Settings) -> None:
@@ -77,7 +77,7 @@ async def test_a_refused_request_leaves_nothing_that_a_rebuilding_would_run(sett
             await state.jobs.submit(new_id(RECOMMENDATION), "recommendation", REQUEST)
         id = new_id(RECOMMENDATION)
         await state.store.put(request_key(id), b"{}")  # The service was killed after it had written this.
-        state.jobs._waits["recommend"] = 0  # pyright: ignore[reportPrivateUsage] - another process has filled the lane
+        state.jobs.records.waits["recommend"] = 0  # Another process has filled the lane
         with pytest.raises(QueueFull):
             await state.jobs.submit(id, "recommendation", REQUEST)
         assert [key async for key in state.store.list(folder(id))] == []
@@ -88,11 +88,11 @@ async def test_a_cancel_that_redis_has_forgotten_is_asked_for_again(settings: Se
         await state.ensure_index()
         id = new_id(RECOMMENDATION)
         await state.jobs.submit(id, "recommendation", REQUEST)
-        taken = await state.jobs.take(id, "a worker")
+        taken = await state.jobs.leases.take(id, "a worker")
         await state.jobs.cancel(id)
         await cast(Any, state.client).hset(keys.job(id), "status", "running")  # Its last second is lost.
-        await state.jobs.restore()
-        assert await state.jobs.renew(id, taken.fence) == "canceling"
+        await state.jobs.recovery.restore()
+        assert await state.jobs.leases.renew(id, taken.fence) == "canceling"
 
 
 async def test_a_cancel_that_comes_with_the_end_leaves_no_note(settings: Settings) -> None:
@@ -100,12 +100,12 @@ async def test_a_cancel_that_comes_with_the_end_leaves_no_note(settings: Setting
         await state.ensure_index()
         id = new_id(RECOMMENDATION)
         await state.jobs.submit(id, "recommendation", REQUEST)
-        taken = await state.jobs.take(id, "a worker")
+        taken = await state.jobs.leases.take(id, "a worker")
         put = state.store.put
 
         async def ends_first(key: str, data: bytes) -> None:
             state.store.put = put
-            assert await state.jobs.end_canceled(id, taken.fence)
+            assert await state.jobs.leases.end_canceled(id, taken.fence)
             await put(key, data)
 
         state.store.put = ends_first
@@ -124,7 +124,7 @@ async def test_webhooks_hear_of_jobs_before_these_are_removed(settings: Settings
         await state.jobs.cancel(id)
         long_ago = (await state.redis_time() - 100) * 1000
         await cast(Any, state.client).zadd(keys.ENDED, {id: long_ago})  # The service was away for long.
-        assert await state.jobs.expire() == 0
+        assert await state.jobs.recovery.expire() == 0
         await state.reap()
         deliveries, _ = await state.webhooks.deliveries.page(webhook, None, 10)
         assert [delivery.message.data.id for delivery in deliveries] == [id]
@@ -161,16 +161,16 @@ async def test_a_full_redis_lets_jobs_keep_their_lease_and_end(settings: Setting
         ids = [new_id(RECOMMENDATION) for _ in range(3)]
         for id in ids:
             await state.jobs.submit(id, "recommendation", REQUEST)
-        taken = [await state.jobs.take(id, "a worker") for id in ids]
+        taken = [await state.jobs.leases.take(id, "a worker") for id in ids]
         await cast(Any, state.client).config_set("maxmemory", "1mb")
         try:
             with pytest.raises(StateUnavailable, match="out of memory"):
                 await state.jobs.submit(new_id(RECOMMENDATION), "recommendation", REQUEST)
-            assert await state.jobs.renew(ids[0], taken[0].fence) == "running"
-            assert await state.jobs.succeed(ids[0], taken[0].fence, REQUEST)
-            assert await state.jobs.save_checkpoint(ids[1], taken[1].fence, b"state")
+            assert await state.jobs.leases.renew(ids[0], taken[0].fence) == "running"
+            assert await state.jobs.leases.succeed(ids[0], taken[0].fence, REQUEST)
+            assert await state.jobs.leases.save_checkpoint(ids[1], taken[1].fence, b"state")
             await state.jobs.cancel(ids[1])
-            assert await state.jobs.end_canceled(ids[1], taken[1].fence)
+            assert await state.jobs.leases.end_canceled(ids[1], taken[1].fence)
         finally:
             await cast(Any, state.client).config_set("maxmemory", "0")
         found = [await state.jobs.get(id) for id in ids]

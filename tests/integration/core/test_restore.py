@@ -95,13 +95,13 @@ async def used(state: State) -> Deployment:
         await state.jobs.submit(made.jobs[name], "recommendation", REQUEST)
     for name in ("succeeded", "failed", "running", "canceling"):
         job = made.jobs[name]
-        fence = (await state.jobs.take(job, "here-1")).fence
+        fence = (await state.jobs.leases.take(job, "here-1")).fence
         if name == "succeeded":
-            assert await state.jobs.succeed(job, fence, Answer(value=42))
+            assert await state.jobs.leases.succeed(job, fence, Answer(value=42))
         elif name == "failed":
-            assert await state.jobs.fail(job, fence, JobFailed("no teacher could be ranked").problem(job))
+            assert await state.jobs.leases.fail(job, fence, JobFailed("no teacher could be ranked").problem(job))
         else:
-            assert await state.jobs.save_checkpoint(job, fence, CONTENT)
+            assert await state.jobs.leases.save_checkpoint(job, fence, CONTENT)
     for name in ("canceled", "canceling"):
         await state.jobs.cancel(made.jobs[name])
     return made
@@ -158,12 +158,12 @@ async def test_every_job_is_found_as_it_stood(restored: tuple[Settings, Deployme
             "running": "queued",
             "canceling": "canceled",
         }
-        assert await state.jobs.result(made.jobs["succeeded"]) == b'{"value":42}'
+        assert await state.jobs.records.result(made.jobs["succeeded"]) == b'{"value":42}'
         failed = found["failed"]
         assert failed is not None
         assert failed.error is not None
         assert failed.error.detail == "no teacher could be ranked"
-        assert await state.jobs.request(made.jobs["queued"]) == REQUEST.model_dump(mode="json")
+        assert await state.jobs.records.request(made.jobs["queued"]) == REQUEST.model_dump(mode="json")
         listed, _ = await state.jobs.page(None, 10, None, None)
         assert [job.id for job in listed] == sorted(made.jobs.values(), reverse=True)
         assert await state.lane_backlog("recommend") == (2, pytest.approx(0, abs=20))
@@ -185,9 +185,11 @@ async def test_jobs_without_an_end_are_done_in_the_new_place(restored: tuple[Set
             async with asyncio.timeout(20):
                 for name in ("queued", "running"):
                     assert await _end(state, made.jobs[name]) == JobStatus.SUCCEEDED
-                    assert await state.jobs.result(made.jobs[name]) == b'{"value":7}'
+                    assert await state.jobs.records.result(made.jobs[name]) == b'{"value":7}'
         finally:
             consumer.drain()
             await asyncio.wait_for(working, 20)
-        assert await state.jobs.result(made.jobs["succeeded"]) == b'{"value":42}', "what was done is not done again"
+        assert await state.jobs.records.result(made.jobs["succeeded"]) == b'{"value":42}', (
+            "what was done is not done again"
+        )
     assert checkpoints == {made.jobs["queued"]: None, made.jobs["running"]: CONTENT}

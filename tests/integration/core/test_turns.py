@@ -47,9 +47,9 @@ async def serve(state: State, count: int, message: str = "rec_none") -> list[str
     """Take and end so many jobs, as one worker would."""
     served: list[str] = []
     for number in range(count):
-        id, taken = await state.jobs.take_next("recommend", message, f"w{number}")
+        id, taken = await state.jobs.leases.take_next("recommend", message, f"w{number}")
         assert taken.code == "taken"
-        assert await state.jobs.succeed(id, taken.fence, Answer(value=number))
+        assert await state.jobs.leases.succeed(id, taken.fence, Answer(value=number))
         served.append(id)
     return served
 
@@ -102,25 +102,25 @@ async def test_a_caller_who_slept_has_saved_nothing_up(state: State) -> None:
 
 async def test_a_job_that_comes_back_keeps_its_turn(state: State) -> None:
     first, second, third = [await submit(state, "a") for _ in range(3)]
-    taken_id, taken = await state.jobs.take_next("recommend", third, "w1")
+    taken_id, taken = await state.jobs.leases.take_next("recommend", third, "w1")
     assert taken_id == first
-    assert await state.jobs.release(first, taken.fence)
-    again, lost = await state.jobs.take_next("recommend", third, "w2")
+    assert await state.jobs.leases.release(first, taken.fence)
+    again, lost = await state.jobs.leases.take_next("recommend", third, "w2")
     assert again == first
     await state.client.zadd(keys.leases(lane_of(first)), {first: 1})
-    assert len(await state.jobs.reap()) == 1
+    assert len(await state.jobs.recovery.reap()) == 1
     assert lost.fence > taken.fence
     assert await serve(state, 3) == [first, second, third]
 
 
 async def test_a_job_that_is_tried_again_waits_and_then_comes_first(state: State) -> None:
     first, second = await submit(state, "a"), await submit(state, "a")
-    _, taken = await state.jobs.take_next("recommend", first, "w1")
-    assert await state.jobs.retry(first, taken.fence)
+    _, taken = await state.jobs.leases.take_next("recommend", first, "w1")
+    assert await state.jobs.leases.retry(first, taken.fence)
     assert await serve(state, 1) == [second]
     third = await submit(state, "a")
     await state.client.zadd(keys.delayed(lane_of(first)), {first: 1})
-    await state.jobs.reap()
+    await state.jobs.recovery.reap()
     assert await serve(state, 2) == [first, third]
 
 
@@ -129,7 +129,7 @@ async def test_canceled_and_lost_jobs_have_no_turn(state: State) -> None:
     await state.jobs.cancel(first)
     assert await state.client.zrange(keys.turns("recommend"), 0, -1) == [second]
     await state.client.delete(keys.job(second))
-    id, taken = await state.jobs.take_next("recommend", first, "w")
+    id, taken = await state.jobs.leases.take_next("recommend", first, "w")
     assert (id, taken.code) == (first, "ended")
     assert not await state.client.exists(keys.turns("recommend"))
 
@@ -139,9 +139,9 @@ async def test_a_job_of_an_older_service_is_taken_by_its_message(state: State) -
     id = await submit(state, "a")
     await state.client.zrem(keys.turns("recommend"), id)
     await state.client.hdel(keys.job(id), "turn")  # type: ignore[misc]
-    found, taken = await state.jobs.take_next("recommend", id, "w")
+    found, taken = await state.jobs.leases.take_next("recommend", id, "w")
     assert (found, taken.code) == (id, "taken")
-    assert await state.jobs.release(id, taken.fence)
+    assert await state.jobs.leases.release(id, taken.fence)
     assert await serve(state, 1) == [id]
 
 
@@ -156,14 +156,14 @@ async def test_turns_survive_the_loss_of_redis(state: State) -> None:
 
 async def test_lanes_do_not_share_turns(state: State) -> None:
     id = await submit(state, "a")
-    found, taken = await state.jobs.take_next("distill", new_id(DISTILLATION), "w")
+    found, taken = await state.jobs.leases.take_next("distill", new_id(DISTILLATION), "w")
     assert taken.code == "unknown"
     assert found != id
 
 
 async def test_workers_side_by_side_take_each_job_once(state: State) -> None:
     ids = {await submit(state, caller) for caller in "abc" for _ in range(8)}
-    taken = await asyncio.gather(*(state.jobs.take_next("recommend", "rec_none", f"w{n}") for n in range(30)))
+    taken = await asyncio.gather(*(state.jobs.leases.take_next("recommend", "rec_none", f"w{n}") for n in range(30)))
     got = [id for id, each in taken if each.code == "taken"]
     assert sorted(got) == sorted(ids)
     assert {each.code for _, each in taken} == {"taken", "unknown"}

@@ -42,9 +42,9 @@ async def exported(settings: Settings) -> dict[str, set[str]]:
         for prefix, kind in ((RECOMMENDATION, "recommendation"), (DISTILLATION, "distillation")):
             id = new_id(prefix)
             await state.jobs.submit(id, kind, REQUEST)  # pyright: ignore[reportArgumentType]
-            taken = await state.jobs.take(id, "here-1")
+            taken = await state.jobs.leases.take(id, "here-1")
             problem = Problem(type=TYPE_BASE + "job-failed", title="failed", status=422, detail="nothing")
-            assert await state.jobs.fail(id, taken.fence, problem)
+            assert await state.jobs.leases.fail(id, taken.fence, problem)
         await state.show_worker("recommend", "here-1")
         figures = WorkerFigures(state, "recommend", "here-1")
         figures.count("recommendation", _result())

@@ -183,10 +183,10 @@ async def test_a_job_that_outlives_its_workers_is_a_dead_letter(settings: Settin
         await state.ensure_index()
         job = await submitted(state)
         for number in (1, 2):
-            assert (await state.jobs.take(job, f"lost-{number}")).deliveries == number
+            assert (await state.jobs.leases.take(job, f"lost-{number}")).deliveries == number
             await state.client.zadd(keys.leases("recommend"), {job: 1})  # The worker has fallen silent.
-            assert len(await state.jobs.reap()) == 1
-        assert (await state.jobs.take(job, "third")).code == "exhausted"
+            assert len(await state.jobs.recovery.reap()) == 1
+        assert (await state.jobs.leases.take(job, "third")).code == "exhausted"
     series = await scraped(settings)
     assert at(series, "job_redeliveries_total", kind="recommendation", reason="lost") == 2
     assert at(series, "dead_letters_total", kind="recommendation", reason="lost") == 1

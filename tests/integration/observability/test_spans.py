@@ -207,10 +207,10 @@ async def test_a_write_that_is_refused_did_not_succeed(settings: Settings, spans
     async def task(context: JobContext, request: dict[str, Any]) -> BaseModel:
         late.append(context)
         if len(late) == 1:
-            taken = await context.state.jobs.take(context.job_id, "another")
+            taken = await context.state.jobs.leases.take(context.job_id, "another")
             while taken.code == "held":
                 await context.state.client.zrem(keys.leases("recommend"), context.job_id)
-                taken = await context.state.jobs.take(context.job_id, "another")
+                taken = await context.state.jobs.leases.take(context.job_id, "another")
         return Answer()
 
     async with working(settings, task) as state:
@@ -225,10 +225,10 @@ async def test_the_trace_outlives_the_loss_of_redis(settings: Settings, spans: I
     async with State(settings) as state:
         await state.ensure_index()
         id = await submitted(state)
-        before = await state.jobs.trace(id)
+        before = await state.jobs.records.trace(id)
         await state.client.flushall()
         await state.ensure_index()
-        assert await state.jobs.trace(id) == before
+        assert await state.jobs.records.trace(id) == before
     assert before.split("-")[1] == TRACE
 
 
@@ -244,5 +244,5 @@ async def test_nothing_is_traced_while_it_is_off(settings: Settings, spans: InMe
         id = new_id(RECOMMENDATION)
         await state.jobs.submit(id, "recommendation", REQUEST)
         assert await until_ended(state, id) == JobStatus.SUCCEEDED
-        assert await state.jobs.trace(id) == ""
+        assert await state.jobs.records.trace(id) == ""
     assert not spans.get_finished_spans()

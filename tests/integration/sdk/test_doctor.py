@@ -6,12 +6,17 @@ import time
 from typing import Any
 
 import pytest
+from redis._parsers.base import BaseParser
 from typer.testing import CliRunner
 
 from preceptor import AsyncClient, Client
 from preceptor.cli import app
 from preceptor.cli.doctor_checks import Examination, Finding, Reach, reach_of
+from preceptor.contract.health import Check, Health
 from preceptor.contract.jobs import JobStatus
+from service.core.errors import StateUnavailable
+from service.core.redis.client import translated
+from service.core.storage.object_store import translated as store_translated
 
 from .small_state import Fault, SmallService
 
@@ -133,6 +138,44 @@ def test_clocks_that_disagree(client: Client, ahead: float, verdict: str) -> Non
     assert finding.verdict == verdict
     if ahead:
         assert ("ahead of" if ahead > 0 else "behind") in finding.seen
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("MISCONF Errors writing to the AOF file: No space left on device", "Free or add space on the disk of Redis"),
+        ("MISCONF Errors writing to the AOF file: Permission denied", "make its folder writable"),
+        ("OOM command not allowed when used memory > 'maxmemory'.", "Raise its maxmemory"),
+        ("READONLY You can't write against a read only replica.", "Set REDIS_URL to the primary"),
+        ("WRONGPASS invalid username-password pair or user is disabled.", "Correct the user and the password"),
+        (None, "Start Redis"),
+    ],
+)
+def test_a_redis_that_answers_need_not_be_started(
+    client: Client, monkeypatch: pytest.MonkeyPatch, error: str | None, advice: str
+) -> None:
+    class Refusing(BaseParser):
+        """Turns what a server says into errors as the library does."""
+
+    with pytest.raises(StateUnavailable) as found, translated():
+        raise ConnectionRefusedError if error is None else Refusing.parse_error(error)
+    health = Health(status="failing", checks={"redis": Check(status="failing", detail=found.value.detail)})
+    monkeypatch.setattr(client, "health", lambda: health)
+    finding = examined(client)["redis"]
+    assert finding.verdict == "fix"
+    assert advice in finding.advice
+    assert ("Start Redis" in finding.advice) == (error is None)
+
+
+def test_a_full_disk_comes_before_the_redis_on_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = {
+        "redis": Check(status="failing", detail="Redis does not answer"),
+        "store": Check(status="failing", detail=store_translated(OSError(28, "No space left on device")).detail),
+    }
+    monkeypatch.setattr(client, "health", lambda: Health(status="failing", checks=checks))
+    found = examined(client)
+    assert "Make room for the store first" in found["redis"].advice
+    assert "Make room" in found["store"].advice
 
 
 def test_a_job_that_fails_or_never_ends_is_to_be_fixed(

@@ -150,9 +150,9 @@ def test_health_is_an_answer_also_when_it_is_bad(client: Client, service: Any, n
 
 def test_what_is_wrong_here_is_said_before_anything_is_sent(client: Client, service: Any) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        client.recommendations.create(["cat", "cat"], eps=0)
+        client.recommendations.create(["cat", "cat"], temperature=0)
     pointers = {error.pointer for error in caught.value.problem.errors}
-    assert pointers == {"/student/labels", "/eps"}
+    assert pointers == {"/student/labels", "/temperature"}
     with pytest.raises(InvalidRequestError, match="labels are needed"):
         client.teachers.add("x", source={"kind": "predictions"}, modality="image")
     with pytest.raises(InvalidRequestError):

@@ -69,8 +69,8 @@ def end(state: State) -> End:
         if how == "succeeded":
             await finish(on, id)
         elif how == "failed":
-            taken = await on.jobs.take(id, "a worker")
-            assert await on.jobs.fail(id, taken.fence, PROBLEM)
+            taken = await on.jobs.leases.take(id, "a worker")
+            assert await on.jobs.leases.fail(id, taken.fence, PROBLEM)
         else:
             await on.jobs.cancel(id)
         return id

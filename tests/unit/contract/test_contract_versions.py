@@ -93,3 +93,10 @@ def _values(shape: object) -> set[object]:
     parts = cast("dict[str, Any]", shape)
     own = {*parts.get("enum", ()), *([parts["const"]] if "const" in parts else [])}
     return own | _values([part for name, part in parts.items() if name in ("anyOf", "oneOf", "items")])
+
+
+def test_a_request_with_a_retired_field_is_still_read() -> None:
+    """Older clients send it, and jobs of older versions were stored with it."""
+    body = RecommendationBody.model_validate({**NAMES, "eps": 0.05})
+    assert body == RecommendationBody.model_validate(NAMES)
+    assert "eps" not in body.model_dump()

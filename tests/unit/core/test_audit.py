@@ -93,3 +93,15 @@ async def test_the_newest_are_audited_outside_of_the_event_loop(monkeypatch: pyt
     assert found.entries == 2
     assert threads
     assert threading.main_thread().name not in threads
+
+
+async def test_teams_are_counted_apart_and_judge_no_estimator() -> None:
+    single = [entry(FIRST, 0.2, -1.0, 0.10), entry(FIRST, 0.4, -2.0, 0.05)]
+    teams = [entry(FIRST, 0.1, -9.0, gain).model_copy(update={"team": 3}) for gain in (0.3, -0.1)]
+    found = await audit(Kept([*teams, *single]))  # pyright: ignore[reportArgumentType]
+    assert (found.entries, found.helped, found.hurt, found.mean_gain) == (2, 2, 0, pytest.approx(0.075))
+    assert [row.agreement for row in found.estimators] == [1.0, 1.0]
+    assert (found.teams.entries, found.teams.helped, found.teams.hurt) == (2, 1, 1)
+    assert found.teams.mean_gain == pytest.approx(0.1)
+    assert found.teams.latest == teams
+    assert found.latest == single

@@ -70,7 +70,7 @@ def test_an_open_service_is_published_on_the_loopback_address_alone(compose: dic
     with TemporaryDirectory() as folder:
         assert asks_for_keys(substituted(published), Path(folder)) is False
         for bind in ("0.0.0.0", "192.168.1.5", "::"):
-            with pytest.raises(UnsafeAddress, match="keys mint"):
+            with pytest.raises(UnsafeAddress, match="keys create"):
                 asks_for_keys(bind, Path(folder))
 
 

@@ -28,7 +28,7 @@ def test_runs_as_a_fixed_unprivileged_user(dockerfile: Any, target: str) -> None
 @pytest.mark.parametrize("target", TARGETS)
 def test_commands_are_in_exec_form_so_that_signals_arrive(dockerfile: Any, target: str) -> None:
     entry = json.loads(dockerfile.last(target, "ENTRYPOINT"))
-    assert entry[:3] == ["/opt/preceptor/bin/python", "-m", target]
+    assert entry[:2] == ["/opt/preceptor/bin/preceptor-server", {"service": "serve", "worker": "worker"}[target]]
     check = dockerfile.last(target, "HEALTHCHECK").partition("CMD ")[2]
     assert json.loads(check) == ["/opt/preceptor/bin/python", "/opt/healthcheck.py", target]
     assert dockerfile.last(target, "STOPSIGNAL") == "SIGTERM"

@@ -175,7 +175,7 @@ def sdk(page: Page) -> Iterator[str]:
     for code in page.code:
         if code.language not in (None, "python"):
             continue
-        for path in re.findall(r"(?<![\w.])client((?:\.[a-z]\w*)+)", code.text):
+        for path in re.findall(r"(?<![\w./])client((?:\.[a-z]\w*)+)", code.text):
             if not _has(path.strip(".").split(".")[:2]):
                 yield page.at(code.line, f"client{path} does not exist")
     for namespace, methods in re.findall(r"^\| `client(?:\.(\w+))?` \| (.*) \|$", page.text, re.MULTILINE):

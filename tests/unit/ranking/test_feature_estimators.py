@@ -167,6 +167,32 @@ def test_knn_gives_a_tied_vote_to_the_nearest():
     assert not leave_one_out(rows, labels, 3)[0]
 
 
+def slow_nearest(rows, labels):
+    """One nearest neighbour in float64 by differences; items at one distance share the vote."""
+    right = []
+    for i in range(len(rows)):
+        distances = ((rows - rows[i]) ** 2).sum(axis=1)
+        distances[i] = np.inf
+        counts = np.bincount(labels[distances <= distances.min() + 1e-10 * (rows**2).sum(axis=1).max()])
+        best = np.flatnonzero(counts == counts.max())
+        right.append((labels[i] in best) / len(best))
+    return np.array(right)
+
+
+@pytest.mark.parametrize("kind", ["far apart", "near the mean", "repeated", "few places"])
+def test_knn_in_blocks_equals_differences_in_float64(kind):
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(300, 30))
+    labels = rng.integers(0, 4, 300)
+    if kind == "near the mean":
+        rows = 1 + 1e-3 * rows  # Float32 alone could not tell these apart.
+    if kind == "repeated":
+        rows[150:] = rows[:150]
+    if kind == "few places":
+        rows = rows[rng.integers(0, 3, 300)]
+    np.testing.assert_allclose(leave_one_out(rows, labels, 1), slow_nearest(rows, labels))
+
+
 def test_knn_with_one_item_a_class_is_never_right(make_evidence):
     evidence = make_evidence(items=3)
     assert NearestNeighbour().estimate(evidence).value == 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from worker.ranking.estimators import transport_map
 from worker.ranking.estimators.evidence import Evidence
 from worker.ranking.estimators.transport_map import TransportMap, names_plan
 
@@ -73,3 +76,29 @@ def test_a_control_is_the_same_map_on_shuffled_labels(make_evidence):
         tried = [_left_out_log_likelihood(shuffled, **{**settings, "sharpness": g}).mean() for g in SHARPNESSES]
         assert value == pytest.approx(max(tried), abs=1e-9)
     assert values.max() < TransportMap().estimate(evidence).value
+
+
+@pytest.mark.parametrize("skill", [0.0, 1.0])
+def test_controls_in_single_precision_agree_with_double(make_evidence, monkeypatch, skill):
+    """Large probes are done in float32, without directions that the fit all but drops, and in blocks."""
+    evidence = make_evidence(items=200, teacher=40, skill=skill)
+    orders = np.stack([np.random.default_rng(n).permutation(200) for n in range(12)])
+    exact = TransportMap().null_values(evidence, orders)
+    monkeypatch.setattr(transport_map, "_IN_DOUBLE", 0)
+    monkeypatch.setattr(transport_map, "_AT_ONCE", 5 * 200 * 3)
+    np.testing.assert_allclose(TransportMap().null_values(evidence, orders), exact, rtol=1e-4)
+
+
+def test_controls_of_a_teacher_of_one_answer_equal_its_score(make_evidence):
+    still = replace(make_evidence(), logits=np.zeros((60, 7)))
+    orders = np.stack([np.random.default_rng(n).permutation(60) for n in range(3)])
+    np.testing.assert_allclose(
+        TransportMap().null_values(still, orders), TransportMap().estimate(still).value, atol=1e-8
+    )
+
+
+def test_the_map_is_fitted_once_and_anew_for_other_labels(make_evidence):
+    evidence = make_evidence()
+    assert transport_map.left_out(evidence) is transport_map.left_out(evidence)
+    shuffled = evidence.with_students_shuffled(np.random.default_rng(0).permutation(60))
+    assert transport_map.left_out(shuffled).likely.mean() < transport_map.left_out(evidence).likely.mean() - 0.1

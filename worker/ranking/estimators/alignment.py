@@ -10,8 +10,8 @@ from worker.ranking.estimators.ground_cost import GroundCost, ground_cost, needs
 from worker.ranking.estimators.prediction_transport import permuted_label_costs, transport_per_item
 from worker.transport.exact import exact_cost, exact_transport
 
-# Costs are 1 - cos in float32: below this the room for alignment is rounding, and a ratio of it would be noise.
-_NO_ROOM = 1e-6
+# Below this the room for alignment is what float32 leaves of costs and of equal answers; a ratio of it would be noise.
+_NO_ROOM = 1e-4
 
 
 def _independent(evidence: Evidence, ground: GroundCost) -> tuple[float, Vector]:

@@ -28,7 +28,8 @@ class Need(StrEnum):
 
 
 WHAT_TO_SEND: Mapping[Need, str] = {
-    Need.NAMES: "the ground cost between label names: send names for the classes of both sides",
+    Need.NAMES: "the ground cost between label names: send names or descriptions that the label encoder knows, for the "
+    "classes of both sides",
     Need.PROBE: "the teacher's class probabilities on a probe: send a probe, labelled or not",
     Need.LABELS: "labels of the probe: send a labelled probe",
     Need.TWO_CLASSES: "probe items of at least two student classes: send a probe with more classes",

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from worker.ranking.estimators.representation import Representation
+from worker.ranking.estimators.representation import Representation, without_rounding
 
+Found = TypeVar("Found")
 Floats = NDArray[np.floating]
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _SUM_TOLERANCE = 1e-3  # float32 softmax over 1,000 classes stays far inside; logits sent as probabilities do not
+_LOGIT_ROUNDING = 1e-6  # relative to the largest logit: what float32 arithmetic leaves between two equal answers
 _LOG_FLOOR = 1e-8  # a class that a float32 softmax rounded to zero must not become minus infinity
 
 
@@ -152,10 +155,15 @@ class Evidence:
 
     @cached_property
     def representation(self) -> Representation:
-        """Features, or else standardised log-predictions."""
+        """Features, or else standardised log-predictions. Columns that vary by rounding alone stand still."""
         if self.features is not None:
-            return Representation(np.asarray(self.features, dtype=np.float64), "features")
+            return Representation(without_rounding(np.asarray(self.features, dtype=np.float64)), "features")
         return self.log_predictions
+
+    @cached_property
+    def constant(self) -> bool:
+        """Whether the teacher says the same of every item, up to rounding: nothing can be told apart by it."""
+        return self.items > 0 and not (self.representation.varies or self.log_predictions.varies)
 
     @cached_property
     def log_predictions(self) -> Representation:
@@ -163,15 +171,28 @@ class Evidence:
 
         The richest features left when the penultimate ones are out of reach. Columns get mean 0 and variance 1 over
         the probe, because a 1,000-class softmax spreads its logarithms over scales that no linear method should take
-        for importance.
+        for importance. A column whose deviation is the size of float32 rounding is 0: standardised, the noise of a
+        teacher that always says the same would look like an opinion.
         """
+        rounding = 10 * _LOGIT_ROUNDING
         if self.logits is not None:
             logs = log_softmax(np.asarray(self.logits, dtype=np.float64), axis=1)
+            rounding = max(rounding, _LOGIT_ROUNDING * float(np.abs(self.logits).max()))
         else:
             logs = np.log(np.maximum(self.probabilities, _LOG_FLOOR))
         deviations = logs - logs.mean(axis=0)
         spread = deviations.std(axis=0)
-        return Representation(deviations / np.where(spread > 1e-12, spread, 1.0), "log-predictions")
+        return Representation(deviations * (spread > rounding) / np.maximum(spread, rounding), "log-predictions")
+
+    @cached_property
+    def _found(self) -> dict[str, Any]:
+        return {}
+
+    def once(self, name: str, make: Callable[[], Found]) -> Found:
+        """What `make` returns for this evidence, made once: for estimators that share an intermediate result."""
+        if name not in self._found:
+            self._found[name] = make()
+        return self._found[name]
 
     def take(self, index: Indices) -> Evidence:
         """Return the same evidence on the items `index` (int array), in that order."""
@@ -191,7 +212,8 @@ class Evidence:
         features, above all) are kept: a random-teacher control costs what the estimator adds to them.
         """
         shuffled = copy(self)
-        shuffled.__dict__.pop("outcomes", None)
+        for name in ("outcomes", "_found"):
+            shuffled.__dict__.pop(name, None)
         for name in ("labels", "student_predictions"):
             given = getattr(self, name)
             if given is not None:

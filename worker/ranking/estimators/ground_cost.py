@@ -79,7 +79,7 @@ def ground_cost(evidence: Evidence, alpha: float = 1.0) -> GroundCost:
         raise ValueError(f"a ground cost with alpha {alpha} needs {sorted(missing)}")
     labels, classes = evidence.labels, evidence.student_classes
     weights = _directions(_about_mean(np.asarray(evidence.class_weights, dtype=np.float64)))
-    features = _about_mean(np.asarray(evidence.features, dtype=np.float64))
+    features = _about_mean(evidence.representation.rows)
     sums, counts = class_sums(features, labels, classes)
 
     known = counts > 0
@@ -104,7 +104,8 @@ def class_sums(rows: Matrix, labels: Indices, classes: int) -> tuple[Matrix, Mat
 
 
 def _about_mean(rows: Matrix) -> Matrix:
-    return rows - rows.mean(axis=0)
+    # A column that stands still is 0, not what rounding leaves of its mean.
+    return (rows - rows.mean(axis=0)) * (rows.max(axis=0) > rows.min(axis=0))
 
 
 def _directions(rows: Matrix) -> Matrix:

@@ -29,7 +29,7 @@ def regularised_h_score(representation: Representation, labels: Indices, classes
     shrinkage : float
     """
     n, dimensions = len(labels), representation.dimensions
-    rows = representation.coordinates - representation.coordinates.mean(axis=0)
+    rows = representation.centred_coordinates
     covariance = rows.T @ rows / n
     shrinkage, of_shrinkage = ledoit_wolf_shrinkage(rows, dimensions)
     sums, counts = class_sums(rows, labels, classes)

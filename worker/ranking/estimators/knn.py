@@ -2,30 +2,121 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.ranking.estimators.base import Estimator, Need, Score, centred
-from worker.ranking.estimators.evidence import Evidence, Indices, Matrix
+from worker.ranking.estimators.evidence import Evidence, Indices, Matrix, Vector
+from worker.ranking.estimators.representation import Representation
+
+_ROUNDING = 1e-10
+"""Squared distances that differ by less, relative to the longest row, are equal but for float32's rounding of rows."""
+_SINGLE = 1e-5
+"""Error of a squared distance in float32, relative to the longest row."""
+_CANDIDATES = 8
+"""Up to so many candidates an item are compared one by one."""
+_BLOCK = 128
+"""Items whose distances are held at once."""
 
 
-def leave_one_out(features: Matrix, labels: Indices, k: int) -> np.ndarray:
-    """Whether each item is classified right by its k nearest other items, bool (N,).
+def leave_one_out(features: Matrix, labels: Indices, k: int) -> NDArray[np.float64]:
+    """Probability that each item is classified right by its k nearest other items, float64 (N,).
 
-    Euclidean distance, majority vote; a tied vote goes to the tied class whose member is nearest.
+    Euclidean distance, majority vote; a tied vote goes to the tied class whose member is nearest. Items at the same
+    distance share the places that they take, so that the order of the items decides nothing: where a teacher gives
+    every item the same answer, all others vote. Classes that are level to the end share the item, which is the only
+    way to a probability other than 0 and 1.
     """
     n = len(labels)
     k = min(k, n - 1)
     if k < 1:
-        return np.zeros(n, dtype=bool)
-    squares = (features**2).sum(axis=1)
-    distances = squares[:, None] + squares[None, :] - 2 * (features @ features.T)
-    np.fill_diagonal(distances, np.inf)
-    order = np.argsort(distances, axis=1, kind="stable")[:, :k] if k > 1 else distances.argmin(axis=1)[:, None]
-    votes = np.zeros((n, int(labels.max()) + 1))
-    for place in range(k):
-        # A nearer neighbour weighs more by less than one vote in all, which settles ties and nothing else.
-        np.add.at(votes, (np.arange(n), labels[order[:, place]]), 1 + 2.0 ** -(place + 2))
-    return votes.argmax(axis=1) == labels
+        return np.zeros(n)
+    classes = int(labels.max()) + 1
+    votes = _nearest(features, labels, classes) if k == 1 else _several(features, labels, classes, k)
+    best = votes >= votes.max(axis=1, keepdims=True) * (1 - 1e-12)
+    return best[np.arange(n), labels] / best.sum(axis=1)
+
+
+def _products(features: Matrix, dtype: type[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Factors of the squared distances but for the item's own square, which is the same for all others.
+
+    ``|x - x'|^2 - |x|^2 = -2 <x, x'> + |x'|^2`` is the product of the first (N, D + 1) and the second (D + 1, N).
+    """
+    halved = np.column_stack([-2 * features, np.ones(len(features))])
+    others = np.column_stack([features, (features**2).sum(axis=1)])
+    return halved.astype(dtype), others.T.astype(dtype)
+
+
+def _blocks(n: int) -> Iterator[Indices]:
+    for begin in range(0, n, _BLOCK):
+        yield np.arange(begin, min(n, begin + _BLOCK))
+
+
+def _nearest(features: Matrix, labels: Indices, classes: int) -> Matrix:
+    """Votes (N, S) of every item's nearest others.
+
+    Products in float32 leave a few candidates an item; float64 decides among them. Where many items are level (a
+    teacher of few different answers), everything is done in float64.
+    """
+    n = len(labels)
+    largest = float((features**2).sum(axis=1).max())
+    rounding, margin = _ROUNDING * largest, _SINGLE * largest
+    rough = _products(features, np.float32)
+    exact: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+    votes = np.zeros((n, classes))
+    for rows in _blocks(n):
+        distances = rough[0][rows] @ rough[1]
+        distances[np.arange(len(rows)), rows] = np.inf
+        place, near = np.nonzero(distances <= distances.min(axis=1, keepdims=True) + margin)
+        if len(place) > _CANDIDATES * len(rows):
+            exact = exact or _products(features, np.float64)
+            distances = exact[0][rows] @ exact[1]
+            distances[np.arange(len(rows)), rows] = np.inf
+            place, near = np.nonzero(distances <= distances.min(axis=1, keepdims=True) + rounding)
+        else:
+            differences = features[rows[place]] - features[near]
+            found = np.einsum("ij,ij->i", differences, differences)
+            least = np.full(len(rows), np.inf)
+            np.minimum.at(least, place, found)
+            kept = found <= least[place] + rounding
+            place, near = place[kept], near[kept]
+        votes[rows] = np.bincount(place * classes + labels[near], minlength=len(rows) * classes).reshape(-1, classes)
+    return votes
+
+
+def _several(features: Matrix, labels: Indices, classes: int, k: int) -> Matrix:
+    """Votes (N, S) of every item's k nearest others."""
+    # A nearer neighbour weighs more by less than one vote in all, which settles ties and nothing else.
+    votes_of_places = np.concatenate([[0.0], np.cumsum(1 + 2.0 ** -(np.arange(k) + 2))])
+    target = np.eye(classes)[labels]
+    rounding = _ROUNDING * float((features**2).sum(axis=1).max())
+    halved, others = _products(features, np.float64)
+    votes = np.empty((len(labels), classes))
+    for rows in _blocks(len(labels)):
+        distances = halved[rows] @ others
+        distances[np.arange(len(rows)), rows] = np.inf
+        votes[rows] = np.stack([_weights(row, rounding, votes_of_places) for row in distances]) @ target
+    return votes
+
+
+def _weights(distances: Vector, rounding: float, votes_of_places: Vector) -> Vector:
+    """Votes (N,) of every item at these distances from one; sums of votes over the first places, (k + 1,)."""
+    ordered = np.sort(distances)
+    nearer = np.searchsorted(ordered, distances - rounding, side="left")
+    not_farther = np.searchsorted(ordered, distances + rounding, side="right")
+    k = len(votes_of_places) - 1
+    taken = votes_of_places[np.minimum(not_farther, k)] - votes_of_places[np.minimum(nearer, k)]
+    return taken / (not_farther - nearer)
+
+
+def _shortest(representation: Representation) -> Matrix:
+    """The items in fewer columns, with all distances kept, where that costs less than it saves."""
+    if len(representation.rows) <= _BLOCK:
+        return representation.rows
+    left, values = representation.spectrum  # Not `coordinates`, which are kept: a zoo of them takes gigabytes.
+    return left * np.sqrt(values)
 
 
 class NearestNeighbour(Estimator):
@@ -49,5 +140,5 @@ class NearestNeighbour(Estimator):
 
     def score(self, evidence: Evidence) -> Score:
         assert evidence.labels is not None
-        right = leave_one_out(evidence.representation.rows, evidence.labels, self.k).astype(np.float64)
+        right = leave_one_out(_shortest(evidence.representation), evidence.labels, self.k)
         return Score(float(right.mean()), centred(right), {"features": evidence.representation.source})

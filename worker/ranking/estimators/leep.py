@@ -39,11 +39,12 @@ def leep(theta: Matrix, labels: Indices, classes: int) -> tuple[float, Vector]:
     joint = theta.T @ target / n
     marginal = np.maximum(theta.mean(axis=0), _TINY)
     conditional = joint / marginal[:, None]
-    likelihood = np.maximum((theta * conditional.T[labels]).sum(axis=1), _TINY)
+    own = np.arange(n), labels
+    likelihood = np.maximum((theta @ conditional)[own], _TINY)
     logs = np.log(likelihood)
     weighted = theta.T @ (target / likelihood[:, None]) / n
     response = (weighted - (weighted * conditional).sum(axis=1, keepdims=True)) / marginal[:, None]
-    through_conditional = (theta * response.T[labels]).sum(axis=1)
+    through_conditional = (theta @ response)[own]
     return float(logs.mean()), centred(logs + through_conditional)
 
 

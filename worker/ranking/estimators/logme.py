@@ -24,6 +24,8 @@ def logme(representation: Representation, labels: Indices) -> tuple[float, Vecto
     All classes run through one spectrum of F. ``log|A|`` counts the directions that no item reaches
     (``(D - r) log alpha``), which the authors' fixed-point code leaves out when N < D.
 
+    Where the features say nothing (no direction is left) the weights are 0 and the evidence is that of noise alone.
+
     Influence: alpha, beta and m are stationary, so an item acts through its own terms only:
     ``1/2 log beta - beta/2 r_i^2 - beta/2 f_i A^-1 f_i``.
 
@@ -35,6 +37,10 @@ def logme(representation: Representation, labels: Indices) -> tuple[float, Vecto
     left, sigma = representation.spectrum
     n = len(labels)
     target = np.eye(int(labels.max()) + 1)[:, np.unique(labels)][labels]
+    if not len(sigma):
+        beta = n / ((target**2).sum(axis=0) + _EPSILON)
+        own = 0.5 * (np.log(beta) - beta * target**2 - np.log(2 * np.pi)).mean(axis=1)
+        return float(own.mean()), centred(own)
     alpha, beta, reached = _fixed_point(left, sigma, target)
 
     shrink = sigma[:, None] / (sigma[:, None] + (alpha / beta))
@@ -69,7 +75,8 @@ def _fixed_point(left: Matrix, sigma: Vector, target: Matrix) -> tuple[Vector, V
         size = (spectrum * squares / (ratio + spectrum) ** 2).sum(axis=0)
         error = (squares * (ratio / (ratio + spectrum)) ** 2).sum(axis=0) + outside
         alpha = gamma / (size + _EPSILON)
-        beta = (n - gamma) / (np.maximum(error, 0.0) + _EPSILON)
+        # n - gamma, without the cancellation that leaves 0 or less where the features fit every target.
+        beta = (n - len(sigma) + (ratio / (spectrum + ratio)).sum(axis=0)) / (np.maximum(error, 0.0) + _EPSILON)
         if (np.abs(alpha / beta - ratio) <= _TOLERANCE * ratio).all():
             break
     return alpha, beta, reached

@@ -7,9 +7,13 @@ import numpy as np
 from worker.ranking.estimators.base import Estimator, Need, Score, centred
 from worker.ranking.estimators.evidence import Evidence
 
+_EQUAL = 1e-5  # relative difference of two probabilities that float32 may leave between equal ones
+
 
 class NegativeConditionalEntropy(Estimator):
     """Negative conditional entropy of the labels given the teacher's hard decisions; higher is better, at most 0.
+
+    A decision between classes that are equally likely up to rounding is shared among them.
 
     ``NCE = -H(Y | Z) = mean_i log P(y_i | z_i)``, ``z_i = argmax_k p_i(k)``, P the empirical conditional. In nats.
 
@@ -22,10 +26,13 @@ class NegativeConditionalEntropy(Estimator):
 
     def score(self, evidence: Evidence) -> Score:
         assert evidence.labels is not None
-        decisions = evidence.probabilities.argmax(axis=1)
+        p = evidence.probabilities
+        items, classes = np.nonzero(p >= (1 - _EQUAL) * p.max(axis=1, keepdims=True))
+        shares = 1.0 / np.bincount(items, minlength=len(p))[items]
         counts = np.zeros((evidence.teacher_classes, evidence.student_classes))
-        np.add.at(counts, (decisions, evidence.labels), 1.0)
-        own = counts[decisions, evidence.labels] / counts.sum(axis=1)[decisions]
-        logs = np.log(own)
+        np.add.at(counts, (classes, evidence.labels[items]), shares)
+        own = counts[classes, evidence.labels[items]] / counts.sum(axis=1)[classes]
+        logs = np.zeros(len(p))
+        np.add.at(logs, items, shares * np.log(own))
         # The conditional maximises this mean, so its own response to an item vanishes to first order.
         return Score(float(logs.mean()), centred(logs))

@@ -54,6 +54,8 @@ class NLeep(Estimator):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
+        if not evidence.representation.varies:
+            return np.ones((evidence.items, 1))
         reduced = principal_components(evidence.representation.coordinates, self.energy)
         components = max(1, min(self.ratio * evidence.student_classes, evidence.items // 4))
         mixture = GaussianMixture(components, covariance_type="diag", reg_covar=1e-3, random_state=evidence.seed)

@@ -7,6 +7,10 @@ import numpy as np
 from worker.ranking.estimators.base import Estimator, Need, Score, centred
 from worker.ranking.estimators.evidence import Evidence, Indices, Matrix, Vector
 
+_EQUAL = 1e-7
+"""Dissimilarities, 0 to 2, that differ by less are equal but for rounding."""
+_LONGEST = 20 * _EQUAL
+
 
 def parc(features: Matrix, labels: Indices) -> tuple[float, Vector]:
     """Spearman correlation of pairwise dissimilarities, 100 times, and the influence of every item.
@@ -32,16 +36,16 @@ def parc(features: Matrix, labels: Indices) -> tuple[float, Vector]:
     """
     n = len(labels)
     spread = features.std(axis=0)
-    standard = (features - features.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0)
+    still = features.max(axis=0) == features.min(axis=0)
+    standard = (features - features.mean(axis=0)) * ~still / np.where(still, 1.0, spread)
     rows = standard - standard.mean(axis=1, keepdims=True)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     pairs = np.triu_indices(n, 1)
-    # Rounding to nine digits lets equal pairs tie, as they must for a rank, whatever order the sums were taken in.
-    unlike = np.round(1 - (rows @ rows.T)[pairs], 9)
+    unlike = 1 - (rows @ rows.T)[pairs]
     apart = labels[pairs[0]] != labels[pairs[1]]
-    if apart.all() or not apart.any() or unlike.min() == unlike.max():
+    if apart.all() or not apart.any() or np.ptp(unlike) <= _EQUAL:
         return 0.0, np.zeros(n)
-    place, count = np.unique(unlike, return_inverse=True, return_counts=True)[1:]
+    place, count = _places(unlike)
     ranks = (np.cumsum(count) - (count - 1) / 2)[place]
     x, y = _standardise(ranks), _standardise(apart.astype(np.float64))
     rho = float((x * y).mean())
@@ -50,6 +54,25 @@ def parc(features: Matrix, labels: Indices) -> tuple[float, Vector]:
     own = x * y - 0.5 * rho * y**2 + above
     per_item = np.bincount(pairs[0], own, n) + np.bincount(pairs[1], own, n)
     return 100 * rho, centred(100 * 2 * per_item / (n - 1))
+
+
+def _places(values: Vector) -> tuple[Indices, Indices]:
+    """Position of every value among the distinct ones, and how many share each.
+
+    Values that float32 may have torn apart are one, as they must be for a rank: a run whose neighbours differ by
+    `_EQUAL` at most, while it is not so long that it would swallow values that do differ.
+    """
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    begins = np.concatenate([[True], np.diff(ordered) > _EQUAL])
+    run = np.cumsum(begins) - 1
+    first = np.flatnonzero(begins)
+    last = np.concatenate([first[1:], [len(values)]]) - 1
+    long = (ordered[last] - ordered[first] > _LONGEST)[run]
+    begins[1:] |= long[1:] & (np.diff(np.round(ordered, 9)) > 0)
+    place = np.empty(len(values), dtype=np.int64)
+    place[order] = np.cumsum(begins) - 1
+    return place, np.bincount(place)
 
 
 def _standardise(values: Vector) -> Vector:

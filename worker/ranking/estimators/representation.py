@@ -7,7 +7,10 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
+_COLUMN_ROUNDING = 1e-5  # relative to the features' size: several float32 roundings
+_STILL = 1e-11  # relative deviation of a column: far above the last digits of float64, far below those of float32
 _RANK_CUT = 1e-12  # relative to the largest eigenvalue: what float64 leaves of a zero in a Gram matrix
 
 
@@ -31,6 +34,11 @@ class Representation:
         """D, the number of features."""
         return int(self.rows.shape[1])
 
+    @property
+    def varies(self) -> bool:
+        """Whether any two items differ."""
+        return bool((self.rows != self.rows[0]).any())
+
     @cached_property
     def spectrum(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Left singular vectors (N, r) and squared singular values (r,), r the numerical rank.
@@ -40,10 +48,10 @@ class Representation:
         """
         x = self.rows
         wide = x.shape[1] > x.shape[0]
-        values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)
+        values, vectors = eigh(x @ x.T if wide else x.T @ x, driver="evd", overwrite_a=True, check_finite=False)
         kept = values > max(float(values[-1]) * _RANK_CUT, np.finfo(np.float64).tiny)
         values, vectors = values[kept], vectors[:, kept]
-        left = vectors if wide else (x @ vectors) / np.sqrt(values)
+        left = vectors if wide else x @ (vectors / np.sqrt(values))
         return left, values
 
     @cached_property
@@ -51,3 +59,32 @@ class Representation:
         """The same items in an orthonormal basis of their own span (N, r): all inner products are kept."""
         left, values = self.spectrum
         return left * np.sqrt(values)
+
+    @cached_property
+    def centred_coordinates(self) -> NDArray[np.float64]:
+        """`coordinates` minus their mean (N, r); 0 where only float64's last digits differ between items."""
+        rows = self.coordinates
+        centred = rows - rows.mean(axis=0)
+        sizes, left = np.sqrt((rows**2).mean(axis=0)), np.sqrt((centred**2).mean(axis=0))
+        return centred * (left > _STILL * sizes)
+
+
+def without_rounding(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same features with every column that varies by float32 rounding alone set to its mean.
+
+    Rounding is judged against the size of the column and of all features: estimators that do not see scale would
+    take the last digits of a constant column for knowledge.
+
+    Parameters
+    ----------
+    rows : float64 array (N, D)
+
+    Returns
+    -------
+    float64 array (N, D)
+    """
+    means = rows.mean(axis=0)
+    sizes = np.sqrt((rows**2).mean(axis=0))
+    floor = _COLUMN_ROUNDING * np.maximum(sizes, np.sqrt((sizes**2).mean()))
+    still = rows.std(axis=0) <= floor
+    return np.where(still, means, rows) if still.any() else rows

@@ -13,7 +13,8 @@ from worker.ranking.estimators.representation import Representation
 from worker.ranking.estimators.shrunk_covariance import shrunk_solve
 
 _LEAST_SHRINKAGE = 1e-10
-_NO_SCATTER = 1e-20
+_NO_SCATTER = 1e-10  # of squares, relative to the means: what float32 leaves between equal answers
+_SAME_MEAN = 1e-10  # likewise, of squared distances between means
 
 
 def _within(rows: Matrix, labels: Indices, classes: int) -> tuple[Matrix, Matrix, Vector]:
@@ -34,8 +35,8 @@ def discriminant(rows: Matrix, labels: Indices, dimensions: int, shrinkage: floa
     classes = int(labels.max()) + 1
     means, within, shares = _within(rows, labels, classes)
     if np.trace(within) <= _NO_SCATTER * float((means**2).sum()):
-        # One item a class, or a teacher that always says the same of a class: the limit is certainty.
-        return np.eye(classes)[labels], _LEAST_SHRINKAGE if shrinkage is None else shrinkage
+        # One item a class, or a teacher that always says the same of a class.
+        return _limit(means, shares)[labels], _LEAST_SHRINKAGE if shrinkage is None else shrinkage
     if shrinkage is None:
         last = len(within) - 1
         largest = float(eigh(within, eigvals_only=True, subset_by_index=(last, last))[0])
@@ -43,6 +44,17 @@ def discriminant(rows: Matrix, labels: Indices, dimensions: int, shrinkage: floa
     weights = shrunk_solve(within, shrinkage, dimensions, means.T)
     offsets = np.log(shares) - 0.5 * (means.T * weights).sum(axis=0)
     return np.asarray(softmax(rows @ weights + offsets, axis=1)), shrinkage
+
+
+def _limit(means: Matrix, shares: Vector) -> Matrix:
+    """Posteriors (S, S) at each class mean as the scatter goes to 0: certain, but for classes that share the mean.
+
+    Those divide the item by their shares. All do where a teacher gives every item the same answer.
+    """
+    squares = (means**2).sum(axis=1)
+    distances = squares[:, None] + squares[None, :] - 2 * (means @ means.T)
+    weights = (distances <= _SAME_MEAN * max(float(squares.max(initial=0.0)), np.finfo(np.float64).tiny)) * shares
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def sfda(representation: Representation, labels: Indices) -> tuple[Vector, float]:
@@ -53,7 +65,7 @@ def sfda(representation: Representation, labels: Indices) -> tuple[Vector, float
     with the same shrinkage judges the moved items.
     """
     present, dense = np.unique(labels, return_inverse=True)
-    rows = representation.coordinates - representation.coordinates.mean(axis=0)
+    rows = representation.centred_coordinates
     own = np.arange(len(rows)), dense
     posterior, shrinkage = discriminant(rows, dense, representation.dimensions, None)
     confidence = np.asarray(softmax(posterior, axis=1))[own][:, None]

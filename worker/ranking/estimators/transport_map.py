@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from scipy.special import log_softmax
+from numpy.typing import NDArray
 
 from worker.ranking.estimators.base import Estimator, Need, Score, centred
 from worker.ranking.estimators.evidence import Evidence, Indices, Matrix, Vector
@@ -15,19 +16,15 @@ _PENALTIES: Final = (0.003, 0.03, 0.3, 3.0)
 """Choices of alpha, in units of the sum of squares of all features."""
 _STARTS: Final = (0.0, 0.3, 1.0)
 _SHARPNESSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Each twice the one before."""
 _NAMES_EPS: Final = 0.05
 """Regularisation of the names' transport, in units of 1 - cos."""
-_LARGEST: Final = 600.0
-"""Exponents beyond would overflow; so unlikely a label never decides."""
-_AT_ONCE: Final = 2**24
-"""Numbers a block of controls may take."""
-
-
-@dataclass(frozen=True)
-class _Choice:
-    penalty: float
-    start: float
-    sharpness: float
+_AT_ONCE: Final = 2**20
+"""Numbers a block of controls may take: small enough for a processor's cache."""
+_DROPPED: Final = 1e-6
+"""Share of a direction that controls in float32 do without."""
+_IN_DOUBLE: Final = 2**20
+"""Up to so many numbers in all, controls are scored in float64."""
 
 
 def names_plan(cost: Matrix) -> Matrix:
@@ -43,6 +40,27 @@ def names_plan(cost: Matrix) -> Matrix:
     return plan / np.maximum(np.linalg.norm(plan, axis=0, keepdims=True), 1e-12)
 
 
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """What the map says of every item that was fitted without it, under the settings of largest likelihood.
+
+    Attributes
+    ----------
+    scores : float64 array (S, N)
+        b + F W, before gamma.
+    likely : float64 array (N,)
+        Log-likelihood of each label, in nats.
+    penalty, start, sharpness : float
+        alpha, beta and gamma.
+    """
+
+    scores: Matrix
+    likely: Vector
+    penalty: float
+    start: float
+    sharpness: float
+
+
 class TransportMap(Estimator):
     r"""Mean log-likelihood of each label under a map fitted without it, in nats; higher is better, at most 0.
 
@@ -51,7 +69,8 @@ class TransportMap(Estimator):
 
     F are standardised log-predictions (N, K), Y one-hot labels, W0 the names' plan. The left-out scores are
     exact, from one decomposition. alpha, beta and gamma are those of largest likelihood. It asks directly what a
-    student can learn from the teacher: how well the student's classes can be read off the teacher's outputs.
+    student can learn from the teacher: how well the student's classes can be read off the teacher's outputs. Without
+    names beta is 0: the map starts from nothing.
 
     Source: this project; the leave-one-out identity of ridge regression is Allen's PRESS (1974).
 
@@ -60,61 +79,163 @@ class TransportMap(Estimator):
     """
 
     name = "transport_map"
-    needs = frozenset({Need.NAMES, Need.PROBE, Need.LABELS, Need.TWO_CLASSES})
+    needs = frozenset({Need.PROBE, Need.LABELS, Need.TWO_CLASSES})
 
     def score(self, evidence: Evidence) -> Score:
-        best, choice = _best(evidence)
-        details = {"penalty": choice.penalty, "start": choice.start, "sharpness": choice.sharpness}
-        return Score(float(best.mean()), centred(best), details)
+        best = left_out(evidence)
+        details = {"penalty": best.penalty, "start": best.start, "sharpness": best.sharpness}
+        return Score(float(best.likely.mean()), centred(best.likely), details)
 
     def null_values(self, evidence: Evidence, orders: Indices) -> Vector:
         assert evidence.labels is not None
-        choice = _best(evidence)[1]
+        best, smoother = left_out(evidence), _smoother(evidence)
         n, s = len(evidence.labels), evidence.student_classes
+        dtype = np.float64 if n * s * len(orders) <= _IN_DOUBLE else np.float32
+        shares, room = smoother.shares(best.penalty), smoother.room(best.penalty)
+        # Directions that the fit all but drops are below what float32 keeps of the others.
+        kept = slice(None) if dtype is np.float64 else shares > _DROPPED
+        left = smoother.left[:, kept].astype(dtype)
+        onto = (shares[kept, None] * (smoother.left[:, kept] / room[:, None]).T).astype(dtype)  # (r, N)
+        # What does not depend on the labels' order: the classes' shares, and the start that the ridge does not undo.
+        fixed = np.bincount(evidence.labels, minlength=s)[:, None] / n + best.start * smoother.unfitted_base(shares)
+        fixed = (fixed / room)[:, None, :].astype(dtype)
+        own = (1 - 1 / room).astype(dtype)
         values = np.empty(len(orders))
         step = max(1, _AT_ONCE // (n * s))
         for begin in range(0, len(orders), step):
             block = orders[begin : begin + step]
             labels = np.empty((len(block), n), dtype=np.int64)
             np.put_along_axis(labels, block, np.broadcast_to(evidence.labels, block.shape), axis=1)
-            targets = np.eye(s)[labels].transpose(1, 0, 2).reshape(n, -1)
-            scores = _left_out(evidence, targets, len(block), choice.penalty, choice.start)
-            scores = scores.reshape(n, len(block), s)
-            # Differences to the own class: their sum of exponentials is 1 / probability.
-            scores -= np.take_along_axis(scores, labels.T[:, :, None], axis=2)
-            likely = [-np.log(np.exp(np.minimum(g * scores, _LARGEST)).sum(axis=2)).mean(axis=0) for g in _SHARPNESSES]
-            values[begin : begin + step] = np.max(likely, axis=0)
+            at = labels, np.arange(len(block))[:, None], np.arange(n)
+            targets = np.zeros((s, len(block), n), dtype=dtype)
+            targets[at] = 1
+            scores = ((targets.reshape(-1, n) @ left) @ onto).reshape(targets.shape)
+            scores += fixed
+            scores[at] += own
+            values[begin : begin + step] = _likeliest(scores, at)
         return values
 
 
-def _best(evidence: Evidence) -> tuple[Vector, _Choice]:
-    """Log-likelihood of every item (N,) under the best settings, and these."""
+class _Smoother:
+    """The ridge's smoother ``H = U diag(shares) U^T`` for every penalty, and the names' start. Knows no label."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        representation = evidence.log_predictions
+        self.left, self._values = representation.spectrum
+        self.base = np.zeros((evidence.student_classes, evidence.items))
+        """The names' prediction at beta = 1, shape (S, N)."""
+        if evidence.text_cost is not None:
+            plan = names_plan(np.asarray(evidence.text_cost, dtype=np.float64))
+            self.base = (plan.T @ representation.rows.T) / np.sqrt(representation.dimensions)
+
+    def shares(self, penalty: float) -> Vector:
+        """How much of every direction the fit keeps, shape (r,)."""
+        return self._values / (self._values + penalty * self._values.sum())
+
+    def room(self, penalty: float) -> Vector:
+        """1 - leverage of every item, shape (N,); the residual is divided by it (PRESS).
+
+        The rows are centred, so an intercept that is not penalised adds 1 / N to every leverage. Centring the targets
+        instead would tell each item's label by its absence from the others.
+        """
+        return np.maximum(1 - self.left**2 @ self.shares(penalty) - 1 / len(self.left), 1e-9)
+
+    def unfitted_base(self, shares: Vector) -> Matrix:
+        """What of `base` the ridge leaves, shape (S, N)."""
+        return self.base - (self.base @ self.left * shares) @ self.left.T
+
+
+def _smoother(evidence: Evidence) -> _Smoother:
+    return evidence.once("transport_map's smoother", lambda: _Smoother(evidence))
+
+
+def left_out(evidence: Evidence) -> LeftOut:
+    """The likeliest map of `evidence`, which has labels; found once for each evidence."""
+    return evidence.once("transport_map", lambda: _left_out(evidence))
+
+
+def _left_out(evidence: Evidence) -> LeftOut:
     assert evidence.labels is not None
-    targets = np.eye(evidence.student_classes)[evidence.labels]
-    rows = np.arange(len(targets))
-    best: tuple[Vector, _Choice] | None = None
-    for penalty in _PENALTIES:
-        for start in _STARTS:
-            scores = _left_out(evidence, targets, 1, penalty, start)
-            for sharpness in _SHARPNESSES:
-                likely = log_softmax(sharpness * scores, axis=1)[rows, evidence.labels]
-                if best is None or likely.mean() > best[0].mean() + 1e-9:
-                    best = likely, _Choice(penalty, start, sharpness)
-    assert best is not None
+    smoother = _smoother(evidence)
+    targets = np.eye(evidence.student_classes)[:, evidence.labels]
+    deviations = targets - targets.mean(axis=1, keepdims=True)
+    starts = _STARTS if evidence.text_cost is not None else _STARTS[:1]
+    s, n = targets.shape
+    shares = np.stack([smoother.shares(penalty) for penalty in _PENALTIES])  # (penalties, r)
+    inner = np.concatenate([deviations, smoother.base]) @ smoother.left  # (2 S, r)
+    fitted = (inner[:, None, :] * shares).reshape(len(inner) * len(shares), inner.shape[1]) @ smoother.left.T
+    of_targets, of_base = fitted.reshape(2, s, len(_PENALTIES), n)
+    of_targets -= deviations[:, None, :]
+    of_base -= smoother.base[:, None, :]
+    # Minus the residual of every setting, (S, penalties, starts, N), then the left-out scores.
+    scores = of_targets[:, :, None, :] - np.array(starts)[:, None] * of_base[:, :, None, :]
+    scores /= np.stack([smoother.room(penalty) for penalty in _PENALTIES])[:, None, :]
+    scores += targets[:, None, None, :]
+    scores = scores.reshape(s, -1, n)
+    own = evidence.labels, np.arange(scores.shape[1])[:, None], np.arange(n)
+    means = np.stack([likely.mean(axis=1) for likely in _likelihoods(scores, own)])
+    best, found = -np.inf, (0, 0)
+    for setting in range(means.shape[1]):
+        for place in range(len(_SHARPNESSES)):
+            if means[place, setting] > best + 1e-9:
+                best, found = means[place, setting], (setting, place)
+    setting, place = found
+    chosen = np.ascontiguousarray(scores[:, setting])
+    sharp = _SHARPNESSES[place] * (chosen - chosen.max(axis=0))
+    likely = sharp[evidence.labels, np.arange(n)] - np.log(np.exp(sharp).sum(axis=0))
+    penalty, start = _PENALTIES[setting // len(starts)], starts[setting % len(starts)]
+    return LeftOut(chosen, likely, penalty, start, _SHARPNESSES[place])
+
+
+def held_out_scores(evidence: Evidence, folds: Indices) -> Matrix:
+    """b + F W of every item from a map that was fitted without its whole fold, shape (S, N); alpha and beta as chosen.
+
+    Exact, by the block form of the leave-one-out identity: the residual of a left-out fold is ``(I - H_BB)^-1 r_B``.
+
+    Parameters
+    ----------
+    folds : int array (N,)
+    """
+    assert evidence.labels is not None
+    best, smoother = left_out(evidence), _smoother(evidence)
+    targets = np.eye(evidence.student_classes)[:, evidence.labels]
+    shares = smoother.shares(best.penalty)
+    deviations = targets - targets.mean(axis=1, keepdims=True)
+    fitted = (deviations @ smoother.left * shares) @ smoother.left.T
+    residual = deviations - fitted - best.start * smoother.unfitted_base(shares)
+    scores = np.empty_like(targets)
+    for fold in range(int(folds.max()) + 1):
+        rows = np.flatnonzero(folds == fold)
+        left = smoother.left[rows]
+        # A whole probe in one fold leaves nothing to fit an intercept to: without the last digits this is singular.
+        room = (1 + 1e-9) * np.eye(len(rows)) - (left * shares) @ left.T - 1 / len(folds)
+        scores[:, rows] = targets[:, rows] - np.linalg.solve(room, residual[:, rows].T).T
+    return scores
+
+
+def _likelihoods(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Iterator[NDArray[np.floating]]:
+    """Log-likelihoods of the labels at every sharpness, from scores (S, M, N) whose own classes are `at`.
+
+    Each sharpness is twice the one before: its exponentials are the squares of those before.
+    """
+    odds = scores - scores.max(axis=0)
+    own = odds[at]
+    np.exp(odds, out=odds)
+    for place, sharpness in enumerate(_SHARPNESSES):
+        if place:
+            odds *= odds
+        yield sharpness * own - np.log(odds.sum(axis=0))
+
+
+def _likeliest(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Vector:
+    """Largest mean log-likelihood over the sharpnesses for scores (S, M, N), shape (M,).
+
+    It is concave in the sharpness: once it falls for all, no further one is tried.
+    """
+    best = np.full(scores.shape[1], -np.inf)
+    for likely in _likelihoods(scores, at):
+        means = likely.mean(axis=1, dtype=np.float64)
+        if (means < best).all():
+            break
+        best = np.maximum(best, means)
     return best
-
-
-def _left_out(evidence: Evidence, targets: Matrix, repeats: int, penalty: float, start: float) -> Matrix:
-    """b + F W of every item, fitted without it, shape (N, repeats * S); several targets stand side by side."""
-    assert evidence.text_cost is not None
-    representation = evidence.log_predictions
-    left, values = representation.spectrum
-    shares = values / (values + penalty * values.sum())
-    leverage = left**2 @ shares
-    base = representation.rows @ names_plan(np.asarray(evidence.text_cost, dtype=np.float64))
-    base *= start / np.sqrt(representation.dimensions)
-    # The rows are centred, so an intercept that is not penalised adds 1 / N to every leverage. Centring the targets
-    # instead would tell each item's label by its absence from the others.
-    residual = targets - targets.mean(axis=0) - np.tile(base, (1, repeats))
-    residual -= left @ (shares[:, None] * (left.T @ residual))
-    return targets - residual / np.maximum(1 - leverage - 1 / len(targets), 1e-9)[:, None]

@@ -11,10 +11,13 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from ..errors import TeacherUnusable, is_panic
 from .tokenizer_check import checked_growth
+from .tokenizer_settings import as_described, as_transformers
+
+Row = tuple[list[int], list[int]]
+"""Token numbers and token types of one text."""
 
 _LARGEST: Final = 64 * 2**20
 _HOW_TO_SAVE: Final = (
@@ -34,65 +37,67 @@ class TextEncoder:
     Parameters
     ----------
     path
-        A `tokenizer.json`. A `tokenizer_config.json` beside it may name the padding token and side.
+        A `tokenizer.json`. If a `tokenizer_config.json` beside it names a tokenizer class, or there is a `config`, the
+        files are read as transformers reads them.
     max_length
         Longer texts are cut off after so many tokens; None takes the tokenizer's own limit.
     pad_id
-        Padding token, where neither file names one.
+        Padding token, if no file of the tokenizer names one.
+    config
+        The `PreTrainedConfig` of a transformers model: its model type may decide how the tokenizer is built.
     check
         Whether tokenizers that may take much memory or time are refused. Not where the encoder runs in a process that
         may end.
     """
 
-    def __init__(self, path: Path, *, max_length: int | None, pad_id: int | None = None, check: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_length: int | None,
+        pad_id: int | None = None,
+        config: Any = None,
+        check: bool = True,
+    ) -> None:
         if not path.is_file():
             raise TeacherUnusable(f"{path.name} is missing: a text teacher needs its tokenizer; {_HOW_TO_SAVE}")
         if path.stat().st_size > _LARGEST:
             raise TeacherUnusable(f"{path.name} is larger than {_LARGEST // 2**20} MiB; {_HOW_TO_SAVE}")
+        options = read_options(path.with_name("tokenizer_config.json"))
         try:
             described = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(described, dict):
                 raise ValueError("no JSON object")
             self._growth = checked_growth(described) if check else 1
-            # Written anew, so that the library sees what was checked: of two entries with one name it may take another.
-            self._tokenizer = Tokenizer.from_str(json.dumps(described))
+            if config is None and not isinstance(options.get("tokenizer_class"), str):
+                settings = as_described(described, options)
+            else:
+                settings = as_transformers(described, path.parent, options, config)
+                # A class of transformers may have built another normaliser than the file has.
+                built = json.loads(settings.tokenizer.to_str()) if check else {}
+                self._growth = checked_growth(built) if check else 1
         except TeacherUnusable:
             raise
         except BaseException as error:  # tokenizers raises bare Exception, or panics
             if not (isinstance(error, Exception) or is_panic(error)):
                 raise
             raise TeacherUnusable(f"{path.name} is not a tokenizer ({str(error)[:160]}); {_HOW_TO_SAVE}") from None
-        options = read_options(path.with_name("tokenizer_config.json"))
-        limit = self._limit(options, max_length)
-        self._tokenizer.enable_truncation(limit)
-        self._left, self._pad, self._pad_type = self._padding(options, pad_id)
+        limits = [limit for limit in (settings.max_length, max_length) if limit is not None]
+        self.max_length = min(limits, default=512)
+        self.inputs = settings.inputs
+        self._tokenizer = settings.tokenizer
+        self._left_out = settings.truncate_left
+        self._tokenizer.enable_truncation(self.max_length, direction="left" if self._left_out else "right")
         self._tokenizer.no_padding()
         self._normalizer = self._tokenizer.normalizer
-        self.max_length = limit
+        self._left = settings.pad_left
+        self._pad = settings.pad_id if settings.pad_id is not None else pad_id or 0
+        self._pad_type = settings.pad_type
 
     @property
     def vocabulary(self) -> int:
         """Number of tokens; the model's embedding must be at least as long."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
-
-    def _limit(self, options: dict[str, Any], max_length: int | None) -> int:
-        own = options.get("model_max_length")
-        # Tokenizers without a limit store 1e30.
-        limits = [int(own)] if isinstance(own, (int, float)) and 0 < own < 2**20 else []
-        if max_length is not None:
-            limits.append(max_length)
-        return min(limits, default=512)
-
-    def _padding(self, options: dict[str, Any], pad_id: int | None) -> tuple[bool, int, int]:
-        """Whether texts are padded on the left, with which token, and of which type that is."""
-        token = options.get("pad_token")
-        if isinstance(token, dict):
-            token = token.get("content")
-        found = self._tokenizer.token_to_id(token) if isinstance(token, str) else None
-        present: dict[str, Any] = self._tokenizer.padding or {}
-        number = next((n for n in (found, present.get("pad_id"), pad_id) if n is not None), 0)
-        side = options.get("padding_side") or present.get("direction") or "right"
-        return side == "left", number, present.get("pad_type_id", 0)
 
     def encode(self, texts: list[str]) -> dict[str, NDArray[np.int64]]:
         """Token numbers, padded to the longest text of the batch.
@@ -103,15 +108,32 @@ class TextEncoder:
             `input_ids`, `attention_mask`, `token_type_ids`, each of shape (B, L), int64. L is at least 1:
             where a text has no token at all, one padding token stands for it.
         """
-        rows: list[tuple[list[int], list[int]]] = []
+        return self.padded(self.rows(texts))
+
+    def rows(self, texts: list[str]) -> list[Row]:
+        """Token numbers and token types of each text, cut to `max_length`, without padding."""
+        rows: list[Row] = [([], []) for _ in texts]
+        waiting = dict.fromkeys(range(len(texts)), _CHARACTERS_A_TOKEN * self.max_length)
         try:
-            for some in self._portions(texts):
-                rows.extend((found.ids, found.type_ids) for found in self._tokenizer.encode_batch_fast(some))
+            while waiting:
+                short: dict[int, int] = {}
+                for some in self._portions(texts, waiting):
+                    found = self._tokenizer.encode_batch_fast([cut for _, cut, _ in some])
+                    for (position, cut, complete), tokens in zip(some, found, strict=True):
+                        rows[position] = (tokens.ids, tokens.type_ids)
+                        # Tens of thousands of spaces may be few tokens: what follows them is read too.
+                        if len(tokens.ids) < self.max_length and not complete:
+                            short[position] = 8 * max(waiting[position], len(cut))
+                waiting = short
         except BaseException as error:
             if not (isinstance(error, Exception) or is_panic(error)):
                 raise
             raise TeacherUnusable(f"tokenizer.json cannot be used ({str(error)[:160]}); {_HOW_TO_SAVE}") from None
-        shape = (len(texts), max((len(ids) for ids, _ in rows), default=0) or 1)
+        return rows
+
+    def padded(self, rows: list[Row]) -> dict[str, NDArray[np.int64]]:
+        """Rows as arrays, padded to the longest; see `encode`."""
+        shape = (len(rows), max((len(ids) for ids, _ in rows), default=0) or 1)
         arrays = {
             "input_ids": np.full(shape, self._pad, dtype=np.int64),
             "attention_mask": np.zeros(shape, dtype=np.int64),
@@ -127,33 +149,40 @@ class TextEncoder:
         arrays["attention_mask"][empty, 0] = 1
         return arrays
 
-    def _portions(self, texts: list[str]) -> Iterator[list[str]]:
-        """The texts, cut, as many at a time as the library may take."""
-        some: list[str] = []
+    def _portions(self, texts: list[str], lengths: dict[int, int]) -> Iterator[list[tuple[int, str, bool]]]:
+        """The texts of these positions, cut to these lengths, as many at a time as the library may take.
+
+        Each with its position and whether no more of it may be read.
+        """
+        some: list[tuple[int, str, bool]] = []
         size = 0
-        for text in texts:
-            cut, most = self._cut(text)
+        for position, longest in lengths.items():
+            cut, most, complete = self._cut(texts[position], longest)
             if some and size + most > _AT_ONCE:
                 yield some
                 some, size = [], 0
-            some.append(cut)
+            some.append((position, cut, complete))
             size += most
         if some:
             yield some
 
-    def _cut(self, text: str) -> tuple[str, int]:
-        """The start of a text, beyond which nothing reaches the model, and how long its normalised form may be."""
-        longest = _CHARACTERS_A_TOKEN * self.max_length
-        cut = text[:longest]
-        if len(cut) * self._growth <= 2 * longest or self._normalizer is None:
-            return cut, len(cut) * self._growth
+    def _cut(self, text: str, longest: int) -> tuple[str, int, bool]:
+        """The part of a text that is kept, how long its normalised form may be, and whether no more may be read."""
+        cut = text[-longest:] if self._left_out else text[:longest]
+        complete = len(cut) == len(text)
+        bound = 2 * _CHARACTERS_A_TOKEN * self.max_length
+        if len(cut) * self._growth <= bound or self._normalizer is None:
+            return cut, len(cut) * self._growth, complete
         # A normaliser that may make more of it: see how much it does make, part by part.
+        most = max(bound, _AT_ONCE // 2)
         made = 0
         for start in range(0, len(cut), _PART):
-            made += len(self._normalizer.normalize_str(cut[start : start + _PART]))
-            if made > 2 * longest:
-                return cut[: start + _PART], made
-        return cut, made
+            end = len(cut) - start
+            part = cut[max(0, end - _PART) : end] if self._left_out else cut[start : start + _PART]
+            made += len(self._normalizer.normalize_str(part))
+            if made > most:
+                return (cut[max(0, end - _PART) :] if self._left_out else cut[: start + _PART]), made, True
+        return cut, made, complete
 
 
 def read_options(path: Path) -> dict[str, Any]:

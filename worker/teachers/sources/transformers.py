@@ -5,8 +5,9 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -17,18 +18,32 @@ from service.core.errors import InvalidProbe
 
 from ..errors import TeacherUnusable
 from ..interface import Batch, Float32, Outputs
+from ..labels import config_labels
 from ..preprocessing.images import decode
-from ..preprocessing.texts import TextEncoder, read_options
+from ..preprocessing.texts import Row, TextEncoder, read_options
 from .torch_device import LastLinear, device_for, exact_inference, to_numpy, use_threads
 from .weights_files import numbers, stored_shapes
 
 _MOST_LAYERS: Final = 512
 _MOST: Final = 2**24
 _MOST_PIXELS_A_SIDE: Final = 2048
-_MOST_TOKENS: Final = 512
+_MOST_TOKENS: Final = 4096
+"""Of a text. Attention may take memory for the square of it."""
+_MOST_ATTENTION: Final = 64 * 512**2
+"""Texts in one pass, times the square of their tokens: 64 of 512, one of 4,096."""
+_SAME: Final = 1e-4
+"""Difference of logits, by their size, up to which two passes gave the same."""
+Padding = Literal["padded", "equal lengths", "one by one"]
 _SAVE: Final = "save the fine-tuned model with model.save_pretrained(FOLDER) and upload all files of the folder"
 # These fetch or choose code from elsewhere while a model is built.
 _FOREIGN: Final = re.compile(r"auto_map|custom_pipelines|quantization_config|backbone|.*implementation|.*kernels?")
+_POSITIONS_AFTER_PADDING: Final = frozenset(
+    {
+        "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm", "mpnet", "longformer", "ibert",
+        "data2vec-text", "xmod", "esm", "lilt", "bridgetower", "luke",
+    }
+)  # fmt: skip
+"""Their positions start behind the padding token's number, so their table is longer than their texts."""
 _LAYERS: Final = re.compile(r"(.*_)?(layers?|depths?|blocks?|stages?|experts)$")
 
 
@@ -62,7 +77,7 @@ def check_config(config: dict[str, Any]) -> list[str] | None:
     Returns
     -------
     list of str or None
-        The values of `id2label` in index order; None where the config has none.
+        The names in index order; None if the config has none.
     """
     _refuse_foreign_code(config, "config.json")
     _refuse_sizes(config)
@@ -71,16 +86,7 @@ def check_config(config: dict[str, Any]) -> list[str] | None:
             f"config.json says problem_type {config['problem_type']!r}; a teacher gives each item exactly one of "
             f"its labels. Use a model trained with single_label_classification"
         )
-    table = config.get("id2label")
-    if table is None:
-        return None
-    if not isinstance(table, dict) or not all(isinstance(label, str) for label in table.values()):
-        raise TeacherUnusable("id2label in config.json must map class numbers to names; save the model again")
-    if set(table) != {str(position) for position in range(len(table))}:
-        raise TeacherUnusable(
-            f"id2label in config.json must have the keys 0 to {len(table) - 1} without a gap; save the model again"
-        )
-    return [table[str(position)] for position in range(len(table))]
+    return config_labels(config)
 
 
 def _refuse_foreign_code(options: dict[str, Any], name: str) -> None:
@@ -184,6 +190,7 @@ class TransformersTeacher:
             self._processor = _picture_processor(folder)
         else:
             self._encoder = _text_encoder(folder, config)
+            self._padding: Padding | None = None
 
     @property
     def class_weights(self) -> Float32 | None:
@@ -192,11 +199,13 @@ class TransformersTeacher:
 
     def predict(self, batch: Batch) -> Outputs:
         """Logits and the classifier's input for a batch of pictures or texts."""
-        inputs = self._pictures(batch) if self.modality == "image" else self._texts(batch)
         with exact_inference():
-            logits = self._model(**inputs).logits
-            features = self._head.features(logits)
-            return Outputs(to_numpy(logits), None if features is None else to_numpy(features))
+            return self._classify(self._pictures(batch)) if self.modality == "image" else self._texts(batch)
+
+    def _classify(self, inputs: dict[str, torch.Tensor]) -> Outputs:
+        logits = self._model(**inputs).logits
+        features = self._head.features(logits)
+        return Outputs(to_numpy(logits), None if features is None else to_numpy(features))
 
     def _pictures(self, batch: Batch) -> dict[str, torch.Tensor]:
         if batch.images is None:
@@ -210,19 +219,85 @@ class TransformersTeacher:
         values = self._processor(images=pictures, return_tensors="pt")["pixel_values"]
         return {"pixel_values": values.to(self._device, torch.float32)}
 
-    def _texts(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def _texts(self, batch: Batch) -> Outputs:
         if batch.texts is None:
             raise TeacherUnusable("the teacher takes texts; use a probe of modality 'text'")
-        arrays = self._encoder.encode(batch.texts)
-        return {
-            name: torch.from_numpy(array).to(self._device) for name, array in arrays.items() if name in self._accepted
-        }
+        if self._padding is None:
+            self._padding = self._padding_that_fits()
+        rows = self._encoder.rows(batch.texts)
+        groups = _groups([len(ids) for ids, _ in rows], self._padding)
+        parts = [self._classify_rows([rows[position] for position in group]) for group in groups]
+        order = np.argsort(np.concatenate([*groups, []]).astype(np.int64))
+        return Outputs(
+            np.concatenate([part.logits for part in parts])[order],
+            None
+            if any(part.features is None for part in parts)
+            else np.concatenate([part.features for part in parts if part.features is not None])[order],
+        )
+
+    def _classify_rows(self, rows: list[Row]) -> Outputs:
+        arrays = self._encoder.padded(rows)
+        known = self._encoder.inputs
+        # GPT-2 takes token types and adds them as words: transformers gives it those that its tokenizer makes.
+        names = [name for name in arrays if name in self._accepted and (known is None or name in known)]
+        return self._classify({name: torch.from_numpy(arrays[name]).to(self._device) for name in names})
+
+    def _padding_that_fits(self) -> Padding:
+        """How texts of different lengths may share a pass without a change of what the model answers to each alone.
+
+        Many decoders find the end of a text by the padding token of config.json, some number positions through
+        padding, some have no attention mask. So it is tried, on two short texts.
+        """
+        short, long = _two_lengths(self._encoder)
+        alone = self._classify_rows([short]).logits
+
+        def changed(rows: list[Row]) -> bool:
+            try:
+                found = self._classify_rows(rows).logits[:1]
+            except (
+                ValueError,
+                RuntimeError,
+                IndexError,
+            ):  # transformers: "Cannot handle batch sizes > 1 if no padding"
+                return True
+            scale = max(1.0, float(np.abs(alone).max()))
+            return bool(np.abs(found - alone).max() > _SAME * scale)
+
+        if not changed([short, long]):
+            return "padded"
+        return "one by one" if changed([short, short]) else "equal lengths"
 
     def close(self) -> None:
         """Release the model's memory."""
         self._model = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _two_lengths(encoder: TextEncoder) -> tuple[Row, Row]:
+    short, long = encoder.rows(["a", "a b c d e f g h i j k l"])
+    if len(long[0]) > len(short[0]) > 0:
+        return short, long
+    # A tokenizer to which they are the same: the last token again.
+    ids, types = long if long[0] else ([0], [0])
+    return (ids, types), (ids + ids[-1:] * 4, types + types[-1:] * 4)
+
+
+def _groups(lengths: list[int], padding: Padding) -> list[list[int]]:
+    """Positions of texts that share a pass, in the order of their lengths; no pass takes too much memory."""
+    groups: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length = lengths[position]
+        fits = bool(groups) and (
+            (len(groups[-1]) + 1) * max(length, 1) ** 2 <= _MOST_ATTENTION
+            and padding != "one by one"
+            and (padding == "padded" or lengths[groups[-1][0]] == length)
+        )
+        if fits:
+            groups[-1].append(position)
+        else:
+            groups.append([position])
+    return groups
 
 
 def _read_model_config(folder: Path) -> Any:
@@ -306,13 +381,14 @@ def _refuse_picture_sizes(options: dict[str, Any], name: str) -> None:
 
 
 def _text_encoder(folder: Path, config: Any) -> TextEncoder:
-    limit = getattr(config, "max_position_embeddings", None)
-    pad = config.pad_token_id
-    if isinstance(limit, int) and config.model_type in ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"):
-        limit -= (pad if pad is not None else 1) + 1  # their positions start behind the padding token's number
+    text_config = config.get_text_config()
+    limit = getattr(text_config, "max_position_embeddings", None)
+    pad = text_config.pad_token_id
+    if isinstance(limit, int) and config.model_type in _POSITIONS_AFTER_PADDING:
+        limit -= (pad if pad is not None else 1) + 1
     most = min(limit, _MOST_TOKENS) if isinstance(limit, int) and limit > 0 else _MOST_TOKENS
-    encoder = TextEncoder(folder / "tokenizer.json", max_length=most, pad_id=pad)
-    size = getattr(config, "vocab_size", None)
+    encoder = TextEncoder(folder / "tokenizer.json", max_length=most, pad_id=pad, config=config)
+    size = getattr(text_config, "vocab_size", None)
     if isinstance(size, int) and encoder.vocabulary > size:
         raise TeacherUnusable(
             f"tokenizer.json has {encoder.vocabulary} tokens but the model knows {size}; "

@@ -161,7 +161,7 @@ class Examination:
             return _ok("keys", "none is asked for; the address leads to this machine alone")
         seen = f"none is asked for: everyone on {self._reach} can read and change everything"
         advice = (
-            "Mint one (`python -m service.cli.keys mint --name operator --scope admin`), set PRECEPTOR_AUTH=on and "
+            "Create one (`preceptor-server keys create --name operator --scope admin`), set PRECEPTOR_AUTH=on and "
             "start the service again"
         )
         return _fix("keys", seen, advice) if self._reach == "the internet" else _note("keys", seen, advice)
@@ -172,13 +172,14 @@ class Examination:
         except PreceptorError as error:
             yield _fix("readiness", str(error), "Look at the service's log")
             return
+        full = any("no room left" in check.detail for check in health.checks.values() if check.status != "ok")
         for name, check in health.checks.items():
             if check.status == "ok" and check.advice:
                 yield _note(name, check.advice, _IMPROVE)
             elif check.status == "ok":
                 yield _ok(name, check.detail or "ok")
             else:
-                yield _fix(name, check.detail or "failing", _MEND.get(name.partition(":")[0], "Look at its log"))
+                yield _fix(name, check.detail or "failing", _mended(name.partition(":")[0], check.detail, full=full))
 
     def _lanes(self, service: str) -> Iterator[Finding]:
         try:
@@ -202,7 +203,7 @@ class Examination:
             if waiting:
                 seen += f", the oldest for {oldest:.0f} s"
             if oldest > limit:
-                yield _fix(f"queue:{lane}", seen, f"Add workers: `python -m worker --lane {lane}`")
+                yield _fix(f"queue:{lane}", seen, f"Add workers: `preceptor-server worker --lane {lane}`")
             else:
                 yield _ok(f"queue:{lane}", seen)
 
@@ -238,11 +239,37 @@ _OLDER: Final = "An upgrade is not complete: replace them (docs/operations.md#up
 _LOOK_AT_WORKERS: Final = "Look at the log of the recommend workers"
 _IMPROVE: Final = "Change these settings (docs/operations.md#redis-settings)"
 _MEND: Final = {
-    "redis": "Start Redis, or mend the network to it (docs/operations.md#preceptorredisdown)",
+    "redis": "Start Redis, or fix the network to it (docs/operations.md#preceptorredisdown)",
     "store": "Make room, or mend its credentials (docs/operations.md#preceptorstorefailing)",
     "index": "Wait for it. If it stays, the service's log says why (docs/operations.md#preceptorredisdown)",
     "worker": "Start one; its log says why it ended (docs/operations.md#preceptornoworker)",
 }
+
+_MEND_REDIS: Final = {
+    "no room left": "Free or add space on the disk of Redis; its work resumes by itself",
+    "disk": "Free or add space on the disk of Redis, or make its folder writable; its work resumes by itself",
+    "out of memory": "Raise its maxmemory, or wait until running jobs have ended",
+    "replica": "Set REDIS_URL to the primary server",
+    "user or password": "Correct the user and the password in REDIS_URL, or what the user may do",
+}
+"""What to do by a phrase of what the service reports: a Redis that answers need not be started."""
+
+
+def _mended(what: str, seen: str, *, full: bool) -> str:
+    """What to do about a check that fails.
+
+    Parameters
+    ----------
+    full
+        Whether a disk has no room left: an embedded Redis on it cannot even start.
+    """
+    if what == "redis":
+        for phrase, advice in _MEND_REDIS.items():
+            if phrase in seen:
+                return f"{advice} (docs/operations.md#preceptorredisdown)"
+        if full:
+            return "Make room for the store first: a Redis on the same disk cannot start without it"
+    return _MEND.get(what, "Look at its log")
 
 
 def reach_of(host: str) -> Reach:

@@ -1,11 +1,11 @@
 """`preceptor jobs` and `preceptor events`"""
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 from ..contract.distillations import DistillationResult
-from ..contract.jobs import JobEvent, JobStatus
+from ..contract.jobs import JobEvent, JobKind, JobStatus
 from ..contract.recommendations import RecommendationResult
 from ..contract.validations import ValidationResult
 from ..core.events import status_of
@@ -26,7 +26,7 @@ Id = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job.")]
 def list_jobs(
     session: Session,
     kind: Annotated[
-        Literal["recommendation", "distillation", "validation"] | None,
+        JobKind | None,
         typer.Option(metavar="KIND", help="Only this: recommendation, distillation or validation."),
     ] = None,
     status: Annotated[

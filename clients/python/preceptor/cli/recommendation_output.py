@@ -5,7 +5,7 @@ from rich.text import Text
 from ..contract.recommendations import RankedTeacher, RecommendationResult, Timings
 from ..text import plain
 from .session import Session
-from .tables import Listing, seconds, some
+from .tables import Justify, Listing, seconds, some
 
 _METHODS = {
     "auto": "a blend of estimators over the probe",
@@ -24,30 +24,20 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
     out.print(f"{teachers} for {len(result.student_labels)} classes, by {how}. {better}.")
     sure = any(entry.certainty for entry in result.ranking)
     score = "score" if result.higher_is_better else "cost"
-    made = (
-        Listing(
-            ("rank", "right"),
-            "teacher",
-            "id",
-            (score, "right"),
-            ("90 % interval", "right"),
-            ("P(best)", "right"),
-            ("classes", "right"),
-            ("uncovered", "right"),
-            ("time", "right"),
-            give_way=("time", "classes", "P(best)", "id"),
-        )
-        if sure
-        else Listing(
-            ("rank", "right"),
-            "teacher",
-            "id",
-            (score, "right"),
-            ("classes", "right"),
-            ("uncovered", "right"),
-            ("time", "right"),
-            give_way=("time", "id"),
-        )
+    known = any(entry.expected_accuracy is not None for entry in result.ranking)
+    certain: list[tuple[str, Justify]] = [("90 % interval", "right"), ("P(best)", "right")] if sure else []
+    points: list[tuple[str, Justify]] = [("expected accuracy", "right")] if known else []
+    made = Listing(
+        ("rank", "right"),
+        "teacher",
+        "id",
+        (score, "right"),
+        *certain,
+        *points,
+        ("classes", "right"),
+        ("uncovered", "right"),
+        ("time", "right"),
+        give_way=("time", "classes", "uncovered", "P(best)", "id") if sure else ("time", "id"),
     )
     for entry in result.ranking:
         cached = [name for name, hit in entry.cached.items() if hit]
@@ -58,6 +48,7 @@ def show_ranking(session: Session, result: RecommendationResult, explain: int) -
             entry.teacher,
             f"{entry.cost if entry.score is None else entry.score:.4f}",
             *(_certainty(entry) if sure else ()),
+            *((_points(entry),) if known else ()),
             entry.classes,
             f"{len(entry.uncovered)} of {len(result.student_labels)}",
             spent,
@@ -88,6 +79,15 @@ def _certainty(entry: RankedTeacher) -> tuple[str | None, str | None]:
     if entry.certainty is None:
         return None, None
     return f"{entry.certainty.low:.3f} to {entry.certainty.high:.3f}", f"{entry.certainty.best:.2f}"
+
+
+def _points(entry: RankedTeacher) -> str | None:
+    """The expected accuracy with its interval, in points; older workers say none."""
+    if entry.expected_accuracy is None:
+        return None
+    if entry.expected_accuracy_low is None or entry.expected_accuracy_high is None:
+        return f"{entry.expected_accuracy:.0f} %"
+    return f"{entry.expected_accuracy:.0f} % ({entry.expected_accuracy_low:.0f} to {entry.expected_accuracy_high:.0f})"
 
 
 def _show_plan(session: Session, entry: RankedTeacher) -> None:

@@ -8,14 +8,15 @@ from .ids import DistillationId, ProbeId, RecommendationId, TeacherId
 
 
 class AuditEntry(Answer):
-    """One distillation from a recommended teacher."""
+    """One distillation from a recommended teacher, or from a recommended team."""
 
     id: DistillationId
     created_at: Moment
     recommendation: RecommendationId
     data: ProbeId = Field(description="What the student was trained on; entries of one probe are compared")
-    teacher: TeacherId
+    teacher: TeacherId = Field(description="The teacher; the first one of a team")
     name: str
+    team: int = Field(default=1, description="Teachers that it was distilled from")
     rank: int
     of: int = Field(description="Teachers that took part in the recommendation")
     scores: dict[str, float] = Field(description="By estimator, at recommendation time, in its own unit")
@@ -37,6 +38,20 @@ class EstimatorAudit(Answer):
     )
 
 
+class TeamAudit(Answer):
+    """Distillations from two or more teachers of a recommendation.
+
+    Their gains belong to several teachers, so they say nothing about the order in which an estimator put single ones,
+    and are counted here only.
+    """
+
+    entries: int = Field(default=0, description="Finished ones with a measured gain, among the newest 5,000")
+    helped: int = Field(default=0, description="Those whose gain's interval lies above 0")
+    hurt: int = Field(default=0, description="Those whose gain's interval lies below 0")
+    mean_gain: float | None = None
+    latest: list[AuditEntry] = Field(default_factory=list[AuditEntry], description="The newest entries, at most 50")
+
+
 class Audit(Answer):
     """The record of a deployment: its newest 5,000 distillations from recommended teachers."""
 
@@ -48,4 +63,5 @@ class Audit(Answer):
     hurt: int = Field(description="Those whose gain's interval lies below 0")
     mean_gain: float | None
     estimators: list[EstimatorAudit] = Field(description="The best first")
+    teams: TeamAudit = Field(default_factory=TeamAudit, description="Distillations from teams; in no other number here")
     latest: list[AuditEntry] = Field(description="The newest entries, at most 50")

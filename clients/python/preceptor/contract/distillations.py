@@ -107,6 +107,9 @@ class DistillationBody(Body):
         return self
 
 
+Verdict = Literal["helped", "no clear effect", "hurt", "not compared"]
+
+
 class Accuracy(Answer):
     """Accuracy on the test items, per seed."""
 
@@ -162,7 +165,7 @@ class DistillationResult(Answer):
     with_teacher: Accuracy
     without_teacher: Accuracy | None = None
     gain: Gain | None = None
-    verdict: Literal["helped", "no clear effect", "hurt", "not compared"]
+    verdict: Verdict
     advice: str
     weight: float = Field(description="Weight of the transport term that was used")
     weights_tried: dict[str, float] = Field(
@@ -182,12 +185,15 @@ Distillation = Job[DistillationBody, DistillationResult]
 
 
 class Student(Answer):
-    """A distilled student: its artifacts, and the teacher it became where it was promoted."""
+    """A distilled student: its artifacts, how it did, and the teacher it became where it was promoted."""
 
     id: StudentId
     distillation: str
     name: str
     labels: list[str]
     artifacts: list[StoredFile]
+    accuracy: float | None = Field(default=None, description="On the test items of its distillation, mean of its seeds")
+    gain: Gain | None = Field(default=None, description="Over no teacher; null where that was not measured")
+    verdict: Verdict | None = None
     promoted_to: TeacherId | None = None
     created_at: Moment

@@ -5,7 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import StringConstraints
 
@@ -15,13 +15,16 @@ _BODY: Final = "[0-9a-hjkmnp-tv-z]{26}"
 TEACHER: Final = "tch"
 LABEL_SET: Final = "lbl"
 PROBE: Final = "prb"
-RECOMMENDATION: Final = "rec"
-DISTILLATION: Final = "dst"
-VALIDATION: Final = "val"
 STUDENT: Final = "stu"
 REQUEST: Final = "req"
 WEBHOOK: Final = "whk"
 MESSAGE: Final = "msg"
+
+JobKind = Literal["recommendation", "distillation", "validation"]
+JOB_PREFIXES: Final[dict[JobKind, str]] = {"recommendation": "rec", "distillation": "dst", "validation": "val"}
+RECOMMENDATION: Final = JOB_PREFIXES["recommendation"]
+DISTILLATION: Final = JOB_PREFIXES["distillation"]
+VALIDATION: Final = JOB_PREFIXES["validation"]
 
 TeacherId = Annotated[str, StringConstraints(pattern=f"^{TEACHER}_{_BODY}$")]
 LabelSetId = Annotated[str, StringConstraints(pattern=f"^{LABEL_SET}_{_BODY}$")]
@@ -31,7 +34,7 @@ DistillationId = Annotated[str, StringConstraints(pattern=f"^{DISTILLATION}_{_BO
 StudentId = Annotated[str, StringConstraints(pattern=f"^{STUDENT}_{_BODY}$")]
 WebhookId = Annotated[str, StringConstraints(pattern=f"^{WEBHOOK}_{_BODY}$")]
 MessageId = Annotated[str, StringConstraints(pattern=f"^{MESSAGE}_{_BODY}$")]
-JobId = Annotated[str, StringConstraints(pattern=f"^({RECOMMENDATION}|{DISTILLATION}|{VALIDATION})_{_BODY}$")]
+JobId = Annotated[str, StringConstraints(pattern=f"^({'|'.join(JOB_PREFIXES.values())})_{_BODY}$")]
 
 
 def _encode(number: int) -> str:

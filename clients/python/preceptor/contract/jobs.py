@@ -6,6 +6,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 from pydantic import Field
 
 from .base import Answer, Moment
+from .ids import JobKind as JobKind
 from .problem import Problem
 
 Request = TypeVar("Request")
@@ -30,7 +31,6 @@ class JobStatus(StrEnum):
 
 Priority = Literal["low", "normal", "high"]
 TURNS: Final = "Callers take turns in a lane; `high` goes before the caller's own other jobs, `low` behind everybody's"
-JobKind = Literal["recommendation", "distillation", "validation"]
 
 
 class Progress(Answer):

@@ -41,3 +41,21 @@ class Probe(Answer):
         description="What may be wrong with the data; in the answer to an upload, with that one",
     )
     created_at: Moment
+
+
+class ProbeExample(Answer):
+    """One item of a probe, in words."""
+
+    position: int = Field(description="Of the item in the probe, from 0")
+    label: str | None = Field(default=None, description="Its class name, or number where the classes have no names")
+    item: str = Field(description="The text, cut; the size and format of a picture; the first values of a vector")
+
+
+class ProbeCheck(Probe):
+    """What an upload would become. Nothing was stored."""
+
+    stored: bool = Field(description="Whether a probe of the same content is stored already")
+    examples: list[ProbeExample] = Field(
+        default_factory=list[ProbeExample],
+        description="The first item of each of the first five classes, or the first five items of an unlabelled probe",
+    )

@@ -1,6 +1,6 @@
 """Recommendations: rank the zoo for a student."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -70,8 +70,6 @@ class RecommendationBody(Body):
     mode
         For label transport: `coverage` asks whether each student class finds a near teacher class; `balanced`
         moves the whole of the teacher's prior and so punishes a teacher for classes that nobody asked about.
-    eps
-        Entropic regularisation, in units of the ground cost (1 - cosine); used only where Sinkhorn is needed.
     temperature
         Softmax temperature of the teacher's predictions.
     """
@@ -94,12 +92,19 @@ class RecommendationBody(Body):
         description="With a probe, no further teacher is asked once so long was spent; the nearest by names come first",
     )
     pairs: list[PairCost] | None = Field(default=None, max_length=10_000, description="Ground costs set by hand")
-    eps: Number = Field(default=0.05, gt=0, le=10)
     temperature: Number = Field(default=1.0, gt=0, le=100)
     encoder: Annotated[str, Field(max_length=300)] | None = Field(
         default=None, description="Label encoder; the server's default where absent"
     )
     priority: Annotated[Priority, Since(2)] = Field(default="normal", description=TURNS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_retired(cls, given: Any) -> Any:
+        """`eps` had no effect and was removed. Requests of older clients, stored ones among them, may still have it."""
+        if isinstance(given, dict):
+            return {name: value for name, value in cast("dict[str, Any]", given).items() if name != "eps"}
+        return given
 
     @model_validator(mode="after")
     def _agree(self) -> "RecommendationBody":
@@ -162,6 +167,19 @@ class RankedTeacher(Answer):
     scores: dict[str, float] | None = Field(
         default=None, description="With `auto`, what each estimator of the blend says, in its own unit"
     )
+    expected_accuracy: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Points of accuracy, 0 to 100, higher is better: how many new items get the right class when it is "
+        "read off this teacher's answers by a linear map that never saw them. It does not depend on the other teachers "
+        "or the method, so it compares between rankings. It is not the accuracy of the distilled student. Null where "
+        "no labelled probe of two classes was used",
+    )
+    expected_accuracy_low: float | None = Field(
+        default=None, description="Lower end of the 90 % interval of the expected accuracy, in points"
+    )
+    expected_accuracy_high: float | None = Field(default=None, description="Upper end")
     method: UsedMethod
     certainty: Certainty | None = Field(default=None, description="Null where no labelled probe was used")
     classes: int

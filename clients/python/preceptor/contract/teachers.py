@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, Strict, model_validator
 from .base import Answer, Body, Moment, Number, Whole, tagged, whole
 from .ids import LabelSetId, TeacherId
 from .labels import Labels
+from .source_kinds import SOURCE_KINDS
 
 MAX_NAME_LENGTH: Final = 120
 MAX_TAGS: Final = 32
@@ -161,7 +162,7 @@ class TeacherBody(Body):
             raise ValueError(
                 f"modality is {self.modality!r} but source.preprocessing is for {preprocessing.modality!r}"
             )
-        if self.labels is None and self.source.kind in ("onnx", "torch_export", "timm", "predictions"):
+        if self.labels is None and not SOURCE_KINDS[self.source.kind].carries_labels:
             raise ValueError(f"labels are needed: a source of kind {self.source.kind!r} does not carry class names")
         return self
 
@@ -202,5 +203,10 @@ class Teacher(Answer):
     files: list[StoredFile] = Field(default_factory=list[StoredFile])
     validation: str | None = Field(default=None, description="The job that validates it")
     promoted_from: str | None = Field(default=None, description="The student it was, where it is one of ours")
+    expires_at: Moment | None = Field(
+        default=None,
+        description="Of a teacher that is only checked (`?check=true`): when it is removed at the latest. It is never "
+        "listed or ranked",
+    )
     created_at: Moment
     updated_at: Moment

@@ -1,9 +1,11 @@
 """Validations: a job that loads a teacher and decides whether it may be used."""
 
+from pydantic import Field
+
 from .base import Answer, Body
 from .ids import TeacherId
 from .jobs import Job
-from .teachers import TeacherStatus
+from .teachers import Teacher, TeacherStatus
 
 
 class ValidationBody(Body):
@@ -18,6 +20,9 @@ class ValidationResult(Answer):
     status: TeacherStatus
     reason: str | None = None
     seconds: float
+    teacher: Teacher | None = Field(
+        default=None, description="Of a check (`?check=true`): the teacher that a registration would have made"
+    )
 
 
 Validation = Job[ValidationBody, ValidationResult]

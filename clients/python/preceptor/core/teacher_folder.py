@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..contract.files import missing, refusal
+from ..contract.source_kinds import SOURCE_KINDS
 from ..contract.teachers import MAX_NAME_LENGTH, TeacherBody
 from ..errors import InvalidRequestError, TeacherFolderError
 from .bodies import body
@@ -16,7 +17,6 @@ from .bodies import body
 MANIFEST: Final = "teacher.json"
 _INFORMATIVE: Final = frozenset({"licence", "license", "origin"})
 """Keys of a manifest that tell a reader where the model comes from; the service does not store them."""
-_WITHOUT_FILES: Final = frozenset({"hub", "predictions"})
 _PICKLE: Final = re.compile(r"\.(bin|pt|pth|pkl|pickle|ckpt|joblib|dill)$", re.IGNORECASE)
 _TASKS: Final = {
     "ForImageClassification": "image",
@@ -84,7 +84,7 @@ class TeacherFolder:
         except InvalidRequestError as error:
             raise TeacherFolderError(f"{folder / MANIFEST} does not describe a teacher: {error}") from error
         kind = wanted.source.kind
-        if kind in _WITHOUT_FILES:
+        if kind in SOURCE_KINDS and not SOURCE_KINDS[kind].takes_files:
             return cls(path=folder, body=wanted, files=())
         return cls(path=folder, body=wanted, **_sorted_out(folder, kind, names))
 

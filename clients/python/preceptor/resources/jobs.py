@@ -118,7 +118,7 @@ AnyJob = RecommendationJob | DistillationJob | ValidationJob
 def handle(driver: Driver, job: Job[Any, Any]) -> AnyJob:
     """The handle that fits a job."""
     kinds = {"recommendation": RecommendationJob, "distillation": DistillationJob, "validation": ValidationJob}
-    return cast(AnyJob, kinds[job.kind](driver, job))
+    return cast(AnyJob, kinds.get(job.kind, JobHandle)(driver, job))
 
 
 def _events(driver: Driver, job: str, last_event_id: str | None) -> Iterator[JobEvent]:
@@ -252,7 +252,7 @@ def async_handle(driver: AsyncDriver, job: Job[Any, Any]) -> AnyAsyncJob:
         "distillation": AsyncDistillationJob,
         "validation": AsyncValidationJob,
     }
-    return cast(AnyAsyncJob, kinds[job.kind](driver, job))
+    return cast(AnyAsyncJob, kinds.get(job.kind, AsyncJobHandle)(driver, job))
 
 
 def _async_events(driver: AsyncDriver, job: str, last_event_id: str | None) -> AsyncIterator[JobEvent]:

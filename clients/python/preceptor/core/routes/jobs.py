@@ -1,25 +1,20 @@
 """`/v1/jobs`"""
 
-from typing import Any, Final
+from typing import Any
 
-from ...contract.distillations import Distillation
-from ...contract.ids import DISTILLATION, RECOMMENDATION, VALIDATION, is_id
+from ...contract.job_kinds import JOB_KINDS, kind_of
 from ...contract.jobs import Job, JobSummary
 from ...contract.page import Page
-from ...contract.recommendations import Recommendation
-from ...contract.validations import Validation
 from ...errors import invalid
 from ..calls import Call, at, call, model
 from ..effects import Request
 
-_KINDS: Final = {RECOMMENDATION: Recommendation, DISTILLATION: Distillation, VALIDATION: Validation}
-
 
 def get(job: str) -> Call[Job[Any, Any]]:
     """One job, read as what its id says it is."""
-    for prefix, kind in _KINDS.items():
-        if is_id(prefix, job):
-            return call("GET", at("jobs", job), model(kind))
+    kind = kind_of(job)
+    if kind is not None:
+        return call("GET", at("jobs", job), model(JOB_KINDS[kind].job))
     raise invalid(f"{job!r} is not the id of a job; one looks like rec_..., dst_... or val_... with 26 characters")
 
 

@@ -1,1 +1,0 @@
-"""The asynchronous client: carries out the procedures of `core` with httpx2.AsyncClient. Mirrors `sync`."""

@@ -1,0 +1,5 @@
+"""`python -m service.cli`: the command `preceptor-server`, without its installed script."""
+
+from .root import app
+
+app(prog_name="preceptor-server")
