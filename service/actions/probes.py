@@ -8,10 +8,11 @@ from preceptor.contract.probes import Probe, ProbeCheck, ProbeFormat
 from service.core.errors import NotFound
 from service.core.state import State
 from service.core.storage import object_keys
+from service.core.storage.item_hashes import Hashes, read_hashes
 from service.ingest import IngestedProbe
-from service.ingest.sandboxed import ingest_apart
+from service.ingest.sandboxed import hashes_path, ingest_apart
 
-from .uploads import Gone, Staged, while_wanted
+from .uploads import Gone, Staged, in_thread, while_wanted
 
 
 async def add(
@@ -42,13 +43,28 @@ async def add(
         id = digest_id(PROBE, ingested.digest)
         existing = await state.probes.get(id)
         if existing is not None:
+            if await state.store.head(object_keys.probe_hashes(id)) is None:
+                await _adopt_hashes(state, id, target)  # it was uploaded to an earlier version
             return Probe.model_validate({**existing.model_dump(), **ingested.notes}), False
         await state.probes.require_room()
         await state.store.adopt(object_keys.probe_items(id), target)
+        await _adopt_hashes(state, id, target)
         described = {**ingested.description, **ingested.notes, "id": id, "created_at": now()}
         return await state.probes.create(Probe.model_validate(described))
     finally:
         target.unlink(missing_ok=True)
+        hashes_path(target).unlink(missing_ok=True)
+
+
+async def _adopt_hashes(state: State, id: str, target: Path) -> None:
+    if await in_thread(hashes_path(target).exists):
+        await state.store.adopt(object_keys.probe_hashes(id), hashes_path(target))
+
+
+async def hashes(state: State, probe: Probe) -> Hashes | None:
+    """The hashes of a probe's items, shape (N, 3); None if there are none."""
+    path = await state.store.local(object_keys.probe_hashes(probe.id))
+    return None if path is None else await in_thread(read_hashes, path, probe.items)
 
 
 async def check(
@@ -71,6 +87,7 @@ async def check(
         ingested = await while_wanted(reading, gone)
     finally:
         target.unlink(missing_ok=True)
+        hashes_path(target).unlink(missing_ok=True)
     id = digest_id(PROBE, ingested.digest)
     stored = await state.probes.get(id) is not None
     described = {**ingested.description, **ingested.notes, "id": id, "stored": stored, "created_at": now()}

@@ -82,8 +82,6 @@ class Stream:
         Class names that the upload itself declares, in label order.
     untyped
         The format cannot tell numbers from texts (CSV), so labels come as texts that may be numbers.
-    decoded
-        The reader made the pictures itself from pixels, so they need no check.
     folders
         Labels are names of folders, which are never words for a missing value.
     columns
@@ -98,7 +96,6 @@ class Stream:
     dimension: int | None = None
     label_names: list[str] | None = None
     untyped: bool = False
-    decoded: bool = False
     folders: bool = False
     columns: ChosenColumns | None = None
     warnings: list[str] = field(default_factory=list[str])
