@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import CacheUse
+from service.core.student_labels import placeholders_of
 from worker.label_encoder import LabelEncoder, UnknownLabels
 from worker.transport.ground_cost import cosine_cost
 
@@ -68,12 +69,15 @@ class LabelSpace:
             self.encoding_seconds += time.perf_counter() - started
 
     def embed_known(self, labels: LabelSetBody) -> Float32:
-        """As `embed`, with a row of zeros for every label of which the encoder knows no word."""
-        try:
-            return self.embed(labels)
-        except UnknownLabels as error:
-            unknown = set(error.positions)
+        """As `embed`, with a row of zeros for every label that the encoder does not know or that names nothing."""
         texts = _texts(labels)
+        empty = set(placeholders_of(labels))  # LABEL_0: the encoder has a vector for it, and it says nothing
+        unknown = {place for place, name in enumerate(labels.labels) if name in empty}
+        if not unknown:
+            try:
+                return self.embed(labels)
+            except UnknownLabels as error:
+                unknown = set(error.positions)
         known = [place for place in range(len(texts)) if place not in unknown]
         rows = np.zeros((len(texts), self.encoder.dim), dtype=np.float32)
         if known:
@@ -109,6 +113,8 @@ class LabelSpace:
 
     def _encoded_cost(self, teacher: LabelSetBody, student: LabelSetBody) -> tuple[Float32, bool]:
         key = [self.encoder.identity, teacher.identity(), student.identity()]
+        if placeholders_of(student) or placeholders_of(teacher):
+            key.append("without placeholders")
         shape = (len(teacher.labels), len(student.labels))
         data = self._costs.get(key)
         if data is not None and len(data) == 4 * shape[0] * shape[1]:

@@ -20,6 +20,7 @@ from preceptor.contract.problem import FieldError
 from service.core.errors import InvalidProbe, PreceptorError, StoreFull, StoreUnavailable, TooLarge, UnsupportedType
 from service.core.failure_log import tell_cause
 from service.core.settings import Settings
+from service.core.storage.object_store import translated
 from service.sandbox.call import Ended, answered, asked, call
 from service.sandbox.channel import Broken, Line
 from service.sandbox.child_process import cause_of_death
@@ -48,6 +49,11 @@ class IngestionFailed(Exception):
     """What a process that read an upload says of a failure that is not the upload's."""
 
 
+def hashes_path(target: Path) -> Path:
+    """Where the hashes of a probe's items are written, beside its canonical file; no file if the probe is opaque."""
+    return target.with_suffix(".hashes.npy")
+
+
 async def ingest_apart(
     processes: ForkServer,
     source: Path,
@@ -72,7 +78,7 @@ async def ingest_apart(
     """
     arguments = {"filename": filename, "format": format, "labels": labels}
     made = await _made(processes, "probe check" if check else "probe", source, target, arguments, settings)
-    return IngestedProbe(made["digest"], made["description"], target)
+    return IngestedProbe(made["digest"], made["description"], target, made["notes"])
 
 
 async def ingest_predictions_apart(
@@ -120,6 +126,7 @@ async def _made(
     except BaseException:
         with suppress(OSError):  # the first error is the one to be read
             target.unlink(missing_ok=True)
+            hashes_path(target).unlink(missing_ok=True)
         raise
 
 
@@ -223,7 +230,12 @@ def _refused(error: PreceptorError) -> dict[str, Any]:
 
 def _probe(question: dict[str, Any], settings: Settings) -> dict[str, Any]:
     made = ingest(Path(question["source"]), **question["arguments"], settings=settings, target=Path(question["target"]))
-    return {"digest": made.digest, "description": made.description}
+    if made.hashes is not None:
+        try:
+            np.save(hashes_path(made.path), made.hashes, allow_pickle=False)
+        except OSError as error:
+            raise translated(error) from error
+    return {"digest": made.digest, "description": made.description, "notes": made.notes}
 
 
 def _probe_check(question: dict[str, Any], settings: Settings) -> dict[str, Any]:

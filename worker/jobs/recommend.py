@@ -45,6 +45,7 @@ from worker.teachers.fingerprint import probe_warnings
 from .candidates import Lineup, line_up, nobody_ranked
 from .context import JobContext
 from .label_encoders import CheckedEncoder, Encoders
+from .probe_use import nameless, unused
 from .teacher_access import ContextCache, LoadedTeachers, OutputsOf, outputs_input, probe_data, student_targets
 from .zoo_index import Roster
 
@@ -101,6 +102,7 @@ class Recommender:
                     inputs[teacher.id] = error.detail
         loaded = time.perf_counter()
         result = await context.compute(self._rank, context, body, student, run_on, method, space, lineup, inputs)
+        result.warnings = [*unused(body, data), *nameless(student), *result.warnings]
         load = {"load": round(loaded - started - lineup.seconds, 6)}
         result.timings.stages = {**load, **result.timings.stages}  # In the order of time: traces lay them end to end.
         result.timings.total = round(time.perf_counter() - started, 6)

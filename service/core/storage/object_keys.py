@@ -21,6 +21,11 @@ def probe_items(id: str) -> str:
     return f"probes/{id}/items.parquet"
 
 
+def probe_hashes(id: str) -> str:
+    """The hashes of a probe's items; absent for opaque probes and those of earlier versions."""
+    return f"probes/{id}/hashes.npy"
+
+
 def student_artifact(id: str, name: str) -> str:
     """A file of a distilled student."""
     return f"students/{id}/artifacts/{name}"

@@ -9,6 +9,7 @@ import hashlib
 import json
 import struct
 import threading
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from preceptor.contract.probes import ProbeModality
 
 from ..errors import InvalidProbe
+from .item_hashes import hash_of_bytes
 from .object_store import translated
 
 pa = cast(Any, pyarrow)  # pyarrow ships no types; they are lost here and nowhere else
@@ -113,6 +115,7 @@ class ProbeWriter:
         self._hash = hashlib.sha256(f"{FORMAT}\0{modality}\0{dimension}\0{labelled}\0".encode())
         self.count = 0
         self.class_counts: dict[int, int] = {}
+        self.hashes = array("Q")
 
     def __enter__(self) -> Self:
         return self
@@ -143,6 +146,7 @@ class ProbeWriter:
             content = item.tobytes()
         self._hash.update(struct.pack("<Qi", len(content), -1 if label is None else label))
         self._hash.update(content)
+        self.hashes.append(hash_of_bytes(content))
         self._items.append(self.count if item is None else item)
         if self._labelled:
             assert label is not None

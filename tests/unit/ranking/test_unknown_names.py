@@ -137,3 +137,11 @@ def test_a_nameless_teacher_competes_by_its_answers() -> None:
     assert "transport_gain" in scored[1].members
     assert "transport_gain" not in scored[0].members
     assert auto.asked([row.members for row in scored]) == auto.weights
+
+
+def test_placeholders_have_no_vector_though_the_encoder_gives_one() -> None:
+    space = LabelSpace(LatinOnly(), Kept())
+    cost, _ = space.known_cost(LabelSetBody(labels=["a", "b"]), LabelSetBody(labels=["label_0", "label_1"]))
+    assert np.isnan(cost).all()
+    described = LabelSetBody(labels=["label_0", "label_1"], descriptions={"label_0": "a", "label_1": "c"})
+    np.testing.assert_allclose(space.known_cost(LabelSetBody(labels=["a", "b"]), described)[0], [[0, 1], [1, 1]])

@@ -1,6 +1,7 @@
 """Label sets: ordered class names, with optional descriptions, prior and embeddings."""
 
 import math
+import re
 import unicodedata
 from typing import Annotated, Final
 
@@ -20,6 +21,17 @@ MIN_EMBEDDING_NORM: Final = 1e-6
 Coordinate = Annotated[Number, Field(ge=-1e6, le=1e6)]
 
 
+_CONTROLS: Final = r"\x00-\x1f\x7f-\x9f"
+_INVISIBLE: Final = (
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0"
+)
+"""Characters without a glyph: of zero width, of direction, joiners, variation selectors, fillers, the empty Braille."""
+_VISIBLE: Final = re.compile(rf"[^\s{_CONTROLS}{_INVISIBLE}\U000e0000-\U000e01ef]")
+_LABEL_SCHEMA: Final[JsonDict] = {"pattern": rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}{_INVISIBLE}][^{_CONTROLS}]*$"}
+"""What `_clean` asks for, as far as a schema can say it."""
+
+
 def _clean(name: str) -> str:
     if name.isascii() and name.isprintable() and (stripped := name.strip()):
         return stripped  # Most names: nothing to normalise, and no control characters.
@@ -29,12 +41,11 @@ def _clean(name: str) -> str:
     for sign in name:
         if unicodedata.category(sign) in ("Cc", "Cs"):
             raise ValueError("a label must not contain control characters")
+    if not _VISIBLE.search(name):
+        points = " ".join(f"U+{ord(sign):04X}" for sign in name[:8])
+        raise ValueError(f"a label must have a visible character, and this one has only {points}. Name the class")
     return name
 
-
-_CONTROLS: Final = r"\x00-\x1f\x7f-\x9f"
-_LABEL_SCHEMA: Final[JsonDict] = {"pattern": rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"}
-"""What `_clean` asks for, as far as a schema can say it."""
 
 Label = Annotated[
     str, Field(min_length=1, max_length=MAX_LABEL_LENGTH, json_schema_extra=_LABEL_SCHEMA), AfterValidator(_clean)
