@@ -28,7 +28,7 @@ BYTES: Final = 4 * 2**20
 """Of the documents on one page, and of those that are read at once. One document is always read, whatever its size."""
 
 # KEYS: hash of documents. ARGV: bytes, id, ...
-_PORTION: Final = """
+_READ_FIRST: Final = """
 local found, size = {}, 0
 for place = 2, #ARGV do
   local text = redis.call('HGET', KEYS[1], ARGV[place])
@@ -42,7 +42,7 @@ return found
 """
 
 
-class Portions:
+class DocumentReader:
     """Reads the first documents of a list of ids, as many as fit.
 
     Parameters
@@ -53,7 +53,7 @@ class Portions:
 
     def __init__(self, client: RedisClient, key: str) -> None:
         self._key = key
-        self._script: AsyncScript = client.register_script(_PORTION)
+        self._script: AsyncScript = client.register_script(_READ_FIRST)
 
     async def first(self, ids: list[str]) -> list[str | None]:
         """The texts of the first of these ids, at least one; None for a document that is not there."""
@@ -152,7 +152,7 @@ class Records(Generic[DocumentT]):
         self._store = store
         self._client = client
         self._ensure_index = ensure_index
-        self._portions = Portions(client, redis_keys.record(collection))
+        self._reader = DocumentReader(client, redis_keys.record(collection))
         self.most = most
         self._unasked = 0  # How many more may be created before they are counted again.
 
@@ -257,7 +257,7 @@ class Records(Generic[DocumentT]):
             rows = await page_of_ids(self._client, redis_keys.order(self.collection), last, count)
             complete = len(rows) < count
             while rows:
-                texts = await self._portions.first([id for _, id in rows])
+                texts = await self._reader.first([id for _, id in rows])
                 for (member, _), text in zip(rows, texts, strict=False):
                     document = None if text is None else self._model.model_validate_json(text)
                     if text is not None and document is not None and (keep is None or keep(document)):
