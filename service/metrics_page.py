@@ -67,7 +67,7 @@ async def _store(state: State) -> bool:
 
 async def _deployment(state: State) -> list[Metric]:
     server = await RedisServer.ask(state.client)
-    figures = await state.figures.read()
+    figures = await state.counters.read()
     return [
         GaugeMetricFamily("preceptor_redis_memory_bytes", "Memory that Redis uses", value=server.memory),
         GaugeMetricFamily("preceptor_redis_maxmemory_bytes", "Its limit; 0 is none", value=server.maxmemory),
@@ -115,7 +115,7 @@ async def _workers(state: State) -> list[Metric]:
         "Always 1: the version of each worker, and the contract of the newest requests that it can read",
         labels=["lane", "worker", "version", "contract"],
     )
-    for worker, report in (await state.figures.reports()).items():
+    for worker, report in (await state.counters.reports()).items():
         programs.add_metric([report.lane, worker, report.version, str(report.contract)], 1)
         memory.add_metric([report.lane, worker], report.resident_bytes)
         for device, held in report.gpu_bytes.items():

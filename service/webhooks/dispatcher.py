@@ -92,7 +92,7 @@ class Dispatcher:
 
     def __init__(self, state: State, post: Post, pauses: Sequence[float] = PAUSES) -> None:
         self._webhooks = state.webhooks
-        self._figures = state.figures
+        self._counters = state.counters
         self._post = post
         self._pauses = tuple(pauses)
         self._flying: set[asyncio.Task[None]] = set()
@@ -181,7 +181,7 @@ class Dispatcher:
 
     async def _count(self, fate: Fate) -> None:
         try:
-            await self._figures.add({field_of("webhook_attempts", fate): 1})
+            await self._counters.add({field_of("webhook_attempts", fate): 1})
         except StateUnavailable as error:  # What came of the attempt is written, and that is what matters.
             log.warning("webhook attempt not counted", reason=str(error))
 

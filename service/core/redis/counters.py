@@ -110,7 +110,7 @@ def field_of(name: str, *labels: str) -> str:
     return "|".join((name, *labels))
 
 
-class Figures:
+class Counters:
     """All counters, and the last reports of the workers."""
 
     def __init__(self, client: RedisClient) -> None:
@@ -127,13 +127,13 @@ class Figures:
         with translated():
             async with self._client.pipeline() as pipeline:
                 for field, amount in amounts.items():
-                    pipeline.hincrbyfloat(keys.FIGURES, field, amount)
+                    pipeline.hincrbyfloat(keys.COUNTERS, field, amount)
                 await pipeline.execute()
 
     async def read(self) -> dict[str, dict[Labels, float]]:
         """Counters by name and label values. Fields of another version of Preceptor are among them."""
         with translated():
-            fields = cast("dict[str, str]", await cast(Any, self._client.hgetall(keys.FIGURES)))
+            fields = cast("dict[str, str]", await cast(Any, self._client.hgetall(keys.COUNTERS)))
         found: dict[str, dict[Labels, float]] = {}
         for field, value in fields.items():
             name, *labels = field.split("|")

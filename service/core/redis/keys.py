@@ -37,7 +37,7 @@ SERVER: Final = PREFIX + "server"
 TRIED: Final = PREFIX + "tried"
 """Written to see whether Redis takes writes."""
 
-FIGURES: Final = PREFIX + "figures"
+COUNTERS: Final = PREFIX + "figures"
 """Hash: every counter of the deployment."""
 
 REPORTS: Final = PREFIX + "figures:workers"

@@ -39,7 +39,7 @@ async def stored(state: State, webhook: str) -> StoredWebhook:
 
 
 async def counted(state: State) -> dict[str, float]:
-    return {labels[0]: value for labels, value in (await state.figures.read()).get("webhook_attempts", {}).items()}
+    return {labels[0]: value for labels, value in (await state.counters.read()).get("webhook_attempts", {}).items()}
 
 
 async def fail_since(state: State, webhook: str, age: timedelta) -> None:
@@ -71,7 +71,7 @@ async def test_an_attempt_that_cannot_be_counted_counts(
 
     webhook, _ = await make(receiver.url)
     receiver.answers = [500]
-    monkeypatch.setattr(state.figures, "add", fail)
+    monkeypatch.setattr(state.counters, "add", fail)
     await end()
     await state.reap()
     await dispatcher.round()
