@@ -136,7 +136,7 @@ async def _webhooks(state: State) -> list[Metric]:
 def _counters(figures: dict[str, dict[Labels, float]]) -> list[Metric]:
     metrics: list[Metric] = []
     for name, counter in COUNTERS.items():
-        family = CounterMetricFamily(f"preceptor_{name}", counter.says, labels=counter.labels)
+        family = CounterMetricFamily(f"preceptor_{name}", counter.help, labels=counter.labels)
         values = {**dict.fromkeys(counter.zeros, 0.0), **figures.get(name, {})}
         for labels, value in sorted(values.items()):
             if len(labels) == len(counter.labels):  # Else of another version.

@@ -36,7 +36,7 @@ class Counter:
     An alert looks at growth, and a series that begins with 1 has not grown.
     """
 
-    says: str
+    help: str
     labels: Labels = ()
     zeros: tuple[Labels, ...] = ()
 

@@ -40,7 +40,7 @@ class _Use:
     descriptor: int
 
 
-class Scratch:
+class LocalCache:
     """The copies below one folder.
 
     Parameters

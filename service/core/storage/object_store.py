@@ -27,7 +27,7 @@ from service.core.private_files import Workplace, remove_abandoned
 from ..errors import NotFound, StoreFull, StoreUnavailable
 from ..failure_log import tell_cause
 from ..private_files import private_folder
-from .local_cache import Scratch
+from .local_cache import LocalCache
 
 _PARTIAL: Final = re.compile(r"#\d+$")
 _PARTIAL_SECONDS: Final = 3600.0
@@ -53,7 +53,7 @@ class Store:
     scratch
         Local folder for copies of remote objects, content-addressed by key and entity tag.
     scratch_bytes
-        Limit of the copies; None for none. See `Scratch`.
+        Limit of the copies; None for none. See `LocalCache`.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Store:
 
     def __init__(self, url: str, scratch: Path, scratch_bytes: int | None = None) -> None:
         self.url = url
-        self.copies = Scratch(scratch, scratch_bytes)
+        self.copies = LocalCache(scratch, scratch_bytes)
         self._scratch = scratch
         self._staging: Workplace | None = None
         parsed = urlparse(url)
