@@ -16,12 +16,12 @@ _MOST_PARTS: Final = 2**20
 _CHUNK: Final = 2**20
 
 
-class Broken(Exception):
+class ChannelBroken(Exception):
     """The other side has gone, or says what makes no sense."""
 
 
 @dataclass(frozen=True)
-class Line:
+class Channel:
     """One end of a connection to another process.
 
     Parameters
@@ -44,7 +44,7 @@ class Line:
 
         Raises
         ------
-        TimeoutError, Broken
+        TimeoutError, ChannelBroken
         """
         encoded = json.dumps(head).encode()
         sizes = b"".join(len(part).to_bytes(8, "little") for part in parts)
@@ -56,7 +56,7 @@ class Line:
         except TimeoutError:
             raise
         except OSError as error:
-            raise Broken(str(error)) from error
+            raise ChannelBroken(str(error)) from error
 
     def receive(self, largest: int, *, until: float | None = None) -> tuple[dict[str, Any], list[bytearray]]:
         """Receive a message.
@@ -68,21 +68,21 @@ class Line:
 
         Raises
         ------
-        TimeoutError, Broken
+        TimeoutError, ChannelBroken
         """
         front = self._exactly(8, until)
         size, count = int.from_bytes(front[:4], "little"), int.from_bytes(front[4:], "little")
         if size > _LARGEST_HEAD or count > _MOST_PARTS:
-            raise Broken("the head is too long")
+            raise ChannelBroken("the head is too long")
         lengths = struct.unpack(f"<{count}Q", self._exactly(8 * count, until))
         if sum(lengths) > largest:
-            raise Broken("the message is too long")
+            raise ChannelBroken("the message is too long")
         try:
             head = json.loads(self._exactly(size, until))
         except (ValueError, RecursionError) as error:
-            raise Broken("the head is no JSON") from error
+            raise ChannelBroken("the head is no JSON") from error
         if not isinstance(head, dict):
-            raise Broken("the head is no object")
+            raise ChannelBroken("the head is no object")
         return head, [self._exactly(length, until) for length in lengths]
 
     def _exactly(self, size: int, until: float | None) -> bytearray:
@@ -95,9 +95,9 @@ class Line:
             except TimeoutError:
                 raise
             except OSError as error:
-                raise Broken(str(error)) from error
+                raise ChannelBroken(str(error)) from error
             if more == 0:
-                raise Broken("the other side has gone")
+                raise ChannelBroken("the other side has gone")
             got += more
         return found
 

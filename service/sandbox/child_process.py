@@ -80,7 +80,7 @@ def end(child: "subprocess.Popen[bytes]") -> int:
     return child.wait()
 
 
-def cause_of_death(code: int) -> str:
+def exit_cause(code: int) -> str:
     """What an exit status, as of Popen, says."""
     if code >= 0:
         return f"status {code}"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import child_process
-from .channel import Broken, Line
+from .channel import Channel, ChannelBroken
 
 _MODULE: Final = "service.sandbox.fork_server"
 _ANSWER_SECONDS: Final = 60.0
@@ -32,7 +32,7 @@ _LONGEST_TICK: Final = 0.01
 
 
 @dataclass
-class Forked:
+class ForkedProcess:
     """A process that the server has started.
 
     Attributes
@@ -41,7 +41,7 @@ class Forked:
         Its parent.
     pid
         Its number; also that of its group.
-    line
+    channel
         A connection to it. It ends when this is closed.
     code
         Its exit status, as of Popen, once that is known.
@@ -49,7 +49,7 @@ class Forked:
 
     server: "ForkServer"
     pid: int
-    line: Line
+    channel: Channel
     code: int | None = None
 
     def ended(self, seconds: float = 0.0) -> int | None:
@@ -60,7 +60,7 @@ class Forked:
 
     def end(self) -> None:
         """Kill it and all that it has started."""
-        self.line.socket.close()
+        self.channel.socket.close()
         if self.code is None:
             self.code = self.server.ask({"end": self.pid}).get("code")
 
@@ -78,83 +78,83 @@ class ForkServer:
         self._variables = dict(variables or {})
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._line: Line | None = None
+        self._channel: Channel | None = None
 
-    def start(self, module: str, folder: Path, *, imports: Sequence[str] = ()) -> Forked:
+    def start(self, module: str, folder: Path, *, imports: Sequence[str] = ()) -> ForkedProcess:
         """Start a process in a folder.
 
         Parameters
         ----------
         module
-            Its function `answer` gets the process's end of the line. Where it has a function `prepare`, the server
+            Its function `answer` gets the process's end of the channel. Where it has a function `prepare`, the server
             calls it once: what is done there need not be done by each process. It may start no thread.
         imports
             Modules that the server imports besides, so that the process need not. None may start a thread.
 
         Raises
         ------
-        Broken
+        ChannelBroken
             No process can be started.
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            told = self.ask({"start": module, "imports": list(imports), "folder": str(folder.absolute())}, theirs)
-        if type(pid := told.get("pid")) is not int:
+            reply = self.ask({"start": module, "imports": list(imports), "folder": str(folder.absolute())}, theirs)
+        if type(pid := reply.get("pid")) is not int:
             ours.close()
-            raise Broken("no process could be started")
-        return Forked(self, pid, Line(ours))
+            raise ChannelBroken("no process could be started")
+        return ForkedProcess(self, pid, Channel(ours))
 
     def ask(self, request: dict[str, Any], passed: socket.socket | None = None) -> dict[str, Any]:
         """What the server answers; nothing where it has gone."""
         with self._lock:
             for _ in range(2 if passed else 1):
                 try:
-                    line = self._connected() if passed else self._line
-                    if line is None:
+                    channel = self._connected() if passed else self._channel
+                    if channel is None:
                         return {}
                     until = time.monotonic() + _ANSWER_SECONDS
-                    line.send(request, until=until)
+                    channel.send(request, until=until)
                     if passed:
-                        socket.send_fds(line.socket, [b"."], [passed.fileno()])
-                    return line.receive(0, until=until)[0]
-                except (Broken, TimeoutError, OSError):
+                        socket.send_fds(channel.socket, [b"."], [passed.fileno()])
+                    return channel.receive(0, until=until)[0]
+                except (ChannelBroken, TimeoutError, OSError):
                     self._close()
         return {}
 
     def close(self) -> None:
         """End the server and what it has started."""
         with self._lock:
-            if self._line is not None and self._process is not None:
-                self._line.socket.close()
+            if self._channel is not None and self._process is not None:
+                self._channel.socket.close()
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(_LEAVING_SECONDS)
             self._close()
 
-    def _connected(self) -> Line:
-        if self._line is None:
+    def _connected(self) -> Channel:
+        if self._channel is None:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = child_process.start(_MODULE, Path("/"), self._variables, socket=theirs.fileno())
-            self._line = Line(ours)
-        return self._line
+            self._channel = Channel(ours)
+        return self._channel
 
     def _close(self) -> None:
-        if self._line is not None:
-            self._line.socket.close()
+        if self._channel is not None:
+            self._channel.socket.close()
         if self._process is not None:
             child_process.end(self._process)
-        self._line = self._process = None
+        self._channel = self._process = None
 
 
-def serve(line: Line) -> None:
-    """The server: fork, watch and end processes until the line is closed; those that still live end with it."""
+def serve(channel: Channel) -> None:
+    """The server: fork, watch and end processes until the channel is closed; those that still live end with it."""
     living: set[int] = set()
     try:
         while True:
-            request, _ = line.receive(0)
+            request, _ = channel.receive(0)
             answer: dict[str, Any] = {}
             if "start" in request:
-                answer["pid"] = _fork(line, request)
+                answer["pid"] = _fork(channel, request)
                 living.add(answer["pid"])
             elif (pid := request.get("ended", request.get("end"))) in living:
                 if "end" in request:
@@ -162,8 +162,8 @@ def serve(line: Line) -> None:
                 answer["code"] = _wait(pid, float(request.get("seconds", _ANSWER_SECONDS / 2)))
                 if answer["code"] is not None:
                     living.discard(pid)
-            line.send(answer)
-    except Broken:
+            channel.send(answer)
+    except ChannelBroken:
         for pid in living:
             _kill(pid)
 
@@ -174,8 +174,8 @@ def _kill(pid: int) -> None:
             kill(pid, signal.SIGKILL)
 
 
-def _fork(line: Line, request: dict[str, Any]) -> int:
-    _, (descriptor,), _, _ = socket.recv_fds(line.socket, 1, 1)
+def _fork(channel: Channel, request: dict[str, Any]) -> int:
+    _, (descriptor,), _, _ = socket.recv_fds(channel.socket, 1, 1)
     with socket.socket(fileno=descriptor) as theirs:
         answer = _prepared(request["start"]).answer
         for name in request["imports"]:
@@ -186,8 +186,8 @@ def _fork(line: Line, request: dict[str, Any]) -> int:
         try:
             os.setsid()
             os.chdir(request["folder"])
-            line.socket.close()
-            answer(Line(theirs))
+            channel.socket.close()
+            answer(Channel(theirs))
             status = 0
         finally:
             os._exit(status)
@@ -216,10 +216,10 @@ def _wait(pid: int, seconds: float) -> int | None:
 
 
 def _main() -> None:
-    line = Line(socket.socket(fileno=int(sys.argv[1])))
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     # Libraries may print; nobody reads it.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    serve(line)
+    serve(channel)
     os._exit(0)  # What the libraries would do at an exit takes longer, and nobody needs it.
 
 

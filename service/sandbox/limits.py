@@ -35,19 +35,19 @@ def limit_time(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds, resource.RLIM_INFINITY))
 
 
-def end_with(line: socket.socket) -> None:
-    """From now on the kernel ends this process when the other side closes the line, or says anything on it.
+def end_on_close(channel: socket.socket) -> None:
+    """From now on the kernel ends this process when the other side closes the channel, or says anything on it.
 
     A thread could not: a decoder may hold the interpreter's lock for as long as it likes. Where the signal is ignored
     by default (macOS) the process goes on until its work or its time is over.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(line, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(line, fcntl.F_SETFL, fcntl.fcntl(line, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([line], [], [], 0)[0]:  # It came before the kernel was told to look.
+    fcntl.fcntl(channel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(channel, fcntl.F_SETFL, fcntl.fcntl(channel, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([channel], [], [], 0)[0]:  # It came before the kernel was told to look.
         os.kill(os.getpid(), signal.SIGIO)
 
 
-def outlive(line: socket.socket) -> None:
-    """Undo `end_with`: the other side may read what is sent now."""
-    fcntl.fcntl(line, fcntl.F_SETFL, fcntl.fcntl(line, fcntl.F_GETFL) & ~os.O_ASYNC)
+def allow_close(channel: socket.socket) -> None:
+    """Undo `end_on_close`: the other side may read what is sent now."""
+    fcntl.fcntl(channel, fcntl.F_SETFL, fcntl.fcntl(channel, fcntl.F_GETFL) & ~os.O_ASYNC)

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from service.sandbox.channel import Broken, Line
+from service.sandbox.channel import Channel, ChannelBroken
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Line, socket.socket]]:
+def ends() -> Iterator[tuple[Channel, socket.socket]]:
     """Our end, and the other as a bare socket."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield Line(ours), theirs
+        yield Channel(ours), theirs
 
 
 def front(size: int, *lengths: int) -> bytes:
@@ -42,11 +42,13 @@ def front(size: int, *lengths: int) -> bytes:
         (b"", "has gone"),
     ],
 )
-def test_nonsense_is_refused_before_memory_is_given(ends: tuple[Line, socket.socket], sent: bytes, told: str) -> None:
+def test_nonsense_is_refused_before_memory_is_given(
+    ends: tuple[Channel, socket.socket], sent: bytes, told: str
+) -> None:
     line, other = ends
     sender = threading.Thread(target=lambda: (other.sendall(sent), other.shutdown(socket.SHUT_WR)))
     sender.start()
-    with pytest.raises(Broken, match=told):
+    with pytest.raises(ChannelBroken, match=told):
         line.receive(2**20)
     sender.join()
 
@@ -58,8 +60,8 @@ def test_any_bytes_are_a_message_or_refused(sent: bytes) -> None:
         theirs.sendall(sent)
         theirs.shutdown(socket.SHUT_WR)
         try:
-            head, parts = Line(ours).receive(1000)
-        except Broken:
+            head, parts = Channel(ours).receive(1000)
+        except ChannelBroken:
             return
     assert isinstance(head, dict)
     assert sum(map(len, parts)) <= 1000
@@ -74,13 +76,13 @@ def test_any_bytes_are_a_message_or_refused(sent: bytes) -> None:
         lambda line: line.send({}, [bytes(2**24)], until=time.monotonic() + 0.05),
     ],
 )
-def test_who_says_nothing_is_not_waited_for(ends: tuple[Line, socket.socket], ask: Callable[[Line], Any]) -> None:
+def test_who_says_nothing_is_not_waited_for(ends: tuple[Channel, socket.socket], ask: Callable[[Channel], Any]) -> None:
     with pytest.raises(TimeoutError):
         ask(ends[0])
 
 
-def test_a_closed_end_is_told(ends: tuple[Line, socket.socket]) -> None:
+def test_a_closed_end_is_told(ends: tuple[Channel, socket.socket]) -> None:
     line, other = ends
     other.close()
-    with pytest.raises(Broken):
+    with pytest.raises(ChannelBroken):
         line.send({}, [bytes(2**24)])
