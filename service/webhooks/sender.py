@@ -42,7 +42,7 @@ _MOST_DIGITS: Final = 9
 """Of seconds: nobody waits for longer, and an answer must not choose how large a number is made of it."""
 
 
-def seconds_of(value: str, now: datetime) -> float | None:
+def retry_after_seconds(value: str, now: datetime) -> float | None:
     """The pause that is asked for, 0 where it is over; None where the text is nothing of the kind."""
     text = value.strip()
     if text.isascii() and text.isdigit():
@@ -63,7 +63,7 @@ _CONNECTIONS: Final = 64
 _MAY_ASK: Final = (429, 503)
 
 
-class Outcome(NamedTuple):
+class Response(NamedTuple):
     """What came of an attempt: a status, or the reason why there is none.
 
     Attributes
@@ -114,7 +114,7 @@ class Post:
     async def __aexit__(self, *_: object) -> None:
         await self._pool.aclose()
 
-    async def send(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
+    async def send(self, url: str, headers: dict[str, str], body: bytes) -> Response:
         """Post JSON. Never raises for what the other side does."""
         # Written here: httpcore2 leaves out the brackets of an IPv6 address.
         host = urlsplit(url).netloc
@@ -136,13 +136,13 @@ class Post:
                 pause = _pause(response)
                 await _skim(response)
         except Refused as error:
-            return Outcome(None, f"refused: {error}", refused=True)
+            return Response(None, f"refused: {error}", refused=True)
         except TimeoutError:
-            return Outcome(status, None if status else f"no answer within {self._timeout:g} s", retry_after=pause)
+            return Response(status, None if status else f"no answer within {self._timeout:g} s", retry_after=pause)
         except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError) as error:
             reason = None if status else f"{type(error).__name__}: {str(error)[:200]}"
-            return Outcome(status, reason, retry_after=pause)
-        return Outcome(status, None, retry_after=pause)
+            return Response(status, reason, retry_after=pause)
+        return Response(status, None, retry_after=pause)
 
 
 def _pause(response: httpcore2.Response) -> float | None:
@@ -151,7 +151,7 @@ def _pause(response: httpcore2.Response) -> float | None:
         return None
     for name, value in response.headers:
         if name.lower() == b"retry-after":
-            return seconds_of(value.decode("latin-1"), datetime.now(UTC))
+            return retry_after_seconds(value.decode("latin-1"), datetime.now(UTC))
     return None
 
 

@@ -37,7 +37,7 @@ return 1
 """
 
 
-KEPT_MS: Final = 30 * 24 * 3600 * 1000
+RETENTION_MS: Final = 30 * 24 * 3600 * 1000
 """A delivery is kept for so long, counted from the job's end."""
 
 _READ_AT_ONCE: Final = 50
@@ -98,7 +98,7 @@ class WebhookDeliveries:
         delivery = await self.create(webhook, message)
         again = delivery.model_copy(update={"status": "pending", "tries": 0, "next_attempt_at": moment})
         await self._write(again)
-        await self._index(again, anew=True)
+        await self._index(again, reschedule=True)
         return again
 
     async def get(self, webhook: str, message: str) -> WebhookDelivery | None:
@@ -228,14 +228,14 @@ class WebhookDeliveries:
     async def _write(self, delivery: WebhookDelivery) -> None:
         await self._store.put(_key(delivery.webhook, delivery.id), delivery.model_dump_json().encode())
 
-    async def _index(self, delivery: WebhookDelivery, *, anew: bool = False) -> None:
+    async def _index(self, delivery: WebhookDelivery, *, reschedule: bool = False) -> None:
         member = order_member(_milliseconds(delivery.created_at), delivery.id)
         with translated():
             async with self._client.pipeline() as pipeline:
                 pipeline.zadd(keys.webhook_deliveries(delivery.webhook), {member: 0})
                 if delivery.status == "pending" and delivery.next_attempt_at is not None:
                     due = {_member(delivery.webhook, delivery.id): _milliseconds(delivery.next_attempt_at)}
-                    pipeline.zadd(keys.DUE, due, nx=not anew)
+                    pipeline.zadd(keys.DUE, due, nx=not reschedule)
                 await pipeline.execute()
 
 

@@ -19,7 +19,7 @@ from ..redis import keys
 from ..redis.client import RedisClient, translated
 from ..storage.documents import Records
 from ..storage.object_store import Store
-from .deliveries import KEPT_MS, Claim, WebhookDeliveries, message_of
+from .deliveries import RETENTION_MS, Claim, WebhookDeliveries, message_of
 from .stored import StoredWebhook, event_of, new_secret
 
 _AT_ONCE: Final = 500
@@ -126,7 +126,7 @@ class Webhooks:
             with translated():
                 await cast(Any, self._client).srem(keys.UNANNOUNCED, *ids)
             return len(ids)
-        oldest = (await self.now()).timestamp() * 1000 - KEPT_MS
+        oldest = (await self.now()).timestamp() * 1000 - RETENTION_MS
         for id in ids:
             job = await self._jobs.get(id)
             # What ended longer ago was announced in its time: its delivery is no longer kept.
@@ -152,7 +152,7 @@ class Webhooks:
 
     async def expire(self) -> int:
         """Remove deliveries that are older than their time. Returns how many."""
-        oldest = int((await self.now()).timestamp() * 1000) - KEPT_MS
+        oldest = int((await self.now()).timestamp() * 1000) - RETENTION_MS
         return sum([await self.deliveries.expire(webhook.id, oldest) async for webhook in self.records.all()])
 
     async def now(self) -> datetime:
