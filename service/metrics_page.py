@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from service.core.errors import PreceptorError, StateUnavailable
 from service.core.lanes import LANE_OF_KIND, LANES
 from service.core.redis.counters import BUCKETS, COUNTERS, SECONDS_BUCKET, SECONDS_SUM, Labels
-from service.core.redis.server_info import RedisServer, try_a_write
+from service.core.redis.server_info import RedisServer, check_writable
 from service.core.state import State
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ async def _deployment(state: State) -> list[Metric]:
 
 async def _writable(state: State) -> bool:
     try:
-        await try_a_write(state.client)
+        await check_writable(state.client)
     except StateUnavailable:
         return False
     return True

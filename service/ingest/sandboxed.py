@@ -18,7 +18,7 @@ from PIL import Image
 from preceptor.contract.probes import ProbeFormat
 from preceptor.contract.problem import FieldError
 from service.core.errors import InvalidProbe, PreceptorError, StoreFull, StoreUnavailable, TooLarge, UnsupportedType
-from service.core.failure_log import tell_cause
+from service.core.failure_log import log_cause
 from service.core.settings import Settings
 from service.sandbox.call import ProcessEnded, call, receive_question, send_answer
 from service.sandbox.channel import Channel, ChannelBroken
@@ -148,7 +148,7 @@ def _tell_end(code: int | None, settings: Settings) -> NoReturn:
 
 def _error(refused: dict[str, Any]) -> PreceptorError:
     if cause := refused["cause"]:
-        tell_cause("the store", IngestionFailed(cause))
+        log_cause("the store", IngestionFailed(cause))
     return _ERRORS[refused["kind"]](
         refused["detail"],
         errors=[FieldError.model_validate(error) for error in refused["errors"]],

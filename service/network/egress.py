@@ -79,7 +79,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def unprotected(url: str) -> str | None:
+def insecure_url(url: str) -> str | None:
     """Why a document must not be fetched from a URL when trust rests on it; None where it may be.
 
     What comes over plain HTTP can be changed on the way, except where there is no way.

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 import httpcore2
 
-from service.network.egress import Egress, GuardedNetwork, Refused, Resolve, Resolver, unprotected
+from service.network.egress import Egress, GuardedNetwork, Refused, Resolve, Resolver, insecure_url
 
 LARGEST: Final = 512 * 1024
 """Bytes of one document. A key with its certificates takes about 5 KiB."""
 
 
-class Unusable(Exception):
+class DocumentUnavailable(Exception):
     """A document could not be had; the message says why."""
 
 
@@ -60,12 +60,12 @@ class Documents:
 
         Raises
         ------
-        Unusable
+        DocumentUnavailable
             It cannot be fetched from there, or is none.
         """
-        reason = unprotected(url)
+        reason = insecure_url(url)
         if reason is not None:
-            raise Unusable(f"{url[:200]!r} is not fetched: {reason}")
+            raise DocumentUnavailable(f"{url[:200]!r} is not fetched: {reason}")
         headers = {
             "Host": urlsplit(url).netloc,
             "User-Agent": self._agent,
@@ -76,10 +76,10 @@ class Documents:
             async with self._pool.stream("GET", url, headers=list(headers.items())) as response:
                 if response.status != 200:
                     moved = "; redirects are not followed" if 300 <= response.status < 400 else ""
-                    raise Unusable(f"{url[:200]} answers {response.status}{moved}")
+                    raise DocumentUnavailable(f"{url[:200]} answers {response.status}{moved}")
                 body = await _body(response, url)
         except Refused as error:
-            raise Unusable(f"{url[:200]} is not fetched: {error}") from error
+            raise DocumentUnavailable(f"{url[:200]} is not fetched: {error}") from error
         except (
             httpcore2.NetworkError,
             httpcore2.ProtocolError,
@@ -88,13 +88,13 @@ class Documents:
             OSError,
             ValueError,
         ) as error:
-            raise Unusable(f"{url[:200]}: {type(error).__name__}: {str(error)[:200]}") from error
+            raise DocumentUnavailable(f"{url[:200]}: {type(error).__name__}: {str(error)[:200]}") from error
         try:
             document = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise Unusable(f"{url[:200]} does not answer with JSON") from error
+            raise DocumentUnavailable(f"{url[:200]} does not answer with JSON") from error
         if not isinstance(document, dict):
-            raise Unusable(f"{url[:200]} does not answer with a JSON object")
+            raise DocumentUnavailable(f"{url[:200]} does not answer with a JSON object")
         return document
 
 
@@ -103,5 +103,5 @@ async def _body(response: httpcore2.Response, url: str) -> bytes:
     async for chunk in response.aiter_stream():
         body += chunk
         if len(body) > LARGEST:
-            raise Unusable(f"{url[:200]} answers with more than {LARGEST:,} bytes")
+            raise DocumentUnavailable(f"{url[:200]} answers with more than {LARGEST:,} bytes")
     return bytes(body)

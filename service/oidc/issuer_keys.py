@@ -14,7 +14,7 @@ import structlog
 from service.core.async_helpers import ended
 from service.core.errors import IssuerUnavailable
 
-from .fetch import Documents, Unusable
+from .fetch import Documents, DocumentUnavailable
 from .jwt import Key, KeySet
 
 log = structlog.stdlib.get_logger(__name__)
@@ -22,13 +22,13 @@ log = structlog.stdlib.get_logger(__name__)
 FETCH_SECONDS: Final = 5.0
 """For both documents together."""
 
-PAUSE_SECONDS: Final = 10.0
+MIN_FETCH_INTERVAL_SECONDS: Final = 10.0
 """Least time between the beginnings of two fetches."""
 
-FRESH_SECONDS: Final = 600.0
+REFRESH_SECONDS: Final = 600.0
 """Keys are fetched again after so long, while the old ones go on: a key that the issuer has removed ends about then."""
 
-KEPT_SECONDS: Final = 3600.0
+MAX_AGE_SECONDS: Final = 3600.0
 """Keys that could not be fetched again are good for so long."""
 
 _DISCOVERY: Final = "/.well-known/openid-configuration"
@@ -72,7 +72,7 @@ class IssuerKeys:
             keys = self._usable()
             if keys is None:
                 raise self._unavailable()
-        elif self._now() - self._fetched_at > FRESH_SECONDS:
+        elif self._now() - self._fetched_at > REFRESH_SECONDS:
             self._begin()
         found = keys.find(kid, algorithm)
         if found is None:
@@ -83,21 +83,21 @@ class IssuerKeys:
         return found
 
     def _usable(self) -> KeySet | None:
-        return self._keys if self._now() - self._fetched_at <= KEPT_SECONDS else None
+        return self._keys if self._now() - self._fetched_at <= MAX_AGE_SECONDS else None
 
     def _unavailable(self) -> IssuerUnavailable:
         log.debug("token not checked", issuer=self._issuer, reason=self._failure)
         return IssuerUnavailable(
             "The token cannot be checked: its issuer does not give its keys. Send the request again later. API keys "
             "work. The service's log has the reason",
-            headers={"Retry-After": str(int(PAUSE_SECONDS))},
+            headers={"Retry-After": str(int(MIN_FETCH_INTERVAL_SECONDS))},
         )
 
     def _begin(self) -> asyncio.Task[None] | None:
         """The fetch that is under way, or a new one; None where the last one began too short a time ago."""
         if self._fetch is not None and not self._fetch.done():
             return self._fetch
-        if self._asked_at is not None and self._now() - self._asked_at < PAUSE_SECONDS:
+        if self._asked_at is not None and self._now() - self._asked_at < MIN_FETCH_INTERVAL_SECONDS:
             return None
         self._asked_at = self._now()
         self._fetch = asyncio.create_task(self._refresh(), name="issuer keys")
@@ -112,7 +112,7 @@ class IssuerKeys:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 self._keys = await self._read()
-        except (Unusable, TimeoutError) as error:
+        except (DocumentUnavailable, TimeoutError) as error:
             self._failure = str(error) or f"no answer within {FETCH_SECONDS:g} s"
             log.warning("the issuer's keys cannot be had", issuer=self._issuer, reason=self._failure)
         else:
@@ -123,14 +123,14 @@ class IssuerKeys:
         place = self._issuer.rstrip("/") + _DISCOVERY
         discovered = await self._documents.get(place)
         if discovered.get("issuer") != self._issuer:
-            raise Unusable(
+            raise DocumentUnavailable(
                 f"{place} is the document of the issuer {str(discovered.get('issuer'))[:200]!r}; "
                 "PRECEPTOR_OIDC_ISSUER must be spelled exactly like it"
             )
         address = discovered.get("jwks_uri")
         if not isinstance(address, str):
-            raise Unusable(f"{place} has no `jwks_uri`")
+            raise DocumentUnavailable(f"{place} has no `jwks_uri`")
         try:
             return KeySet.of(await self._documents.get(address))
         except ValueError as error:
-            raise Unusable(f"the keys at {address[:200]} cannot be used: {error}") from error
+            raise DocumentUnavailable(f"the keys at {address[:200]} cannot be used: {error}") from error

@@ -113,7 +113,7 @@ def _key(entry: Any) -> Key | None:
     return Key(public, fitting)
 
 
-def named_key(text: str) -> tuple[str | None, str]:
+def unverified_header(text: str) -> tuple[str | None, str]:
     """Which key a token says it is signed with (`kid`), and how. Nothing of it is proven yet.
 
     Raises
@@ -136,7 +136,7 @@ def named_key(text: str) -> tuple[str | None, str]:
     return kid, algorithm
 
 
-def proven_claims(
+def verified_claims(
     text: str, key: Key, algorithm: str, *, issuer: str, audiences: Sequence[str], leeway: float
 ) -> dict[str, Any]:
     """The claims of a token that the key has signed, for us, now.

@@ -14,7 +14,7 @@ from service.network.egress import Egress
 
 from .fetch import Documents
 from .issuer_keys import IssuerKeys
-from .jwt import BadToken, named_key, proven_claims
+from .jwt import BadToken, unverified_header, verified_claims
 from .scopes import Grants
 
 log = structlog.stdlib.get_logger(__name__)
@@ -67,11 +67,11 @@ class Tokens:
             It cannot be checked now.
         """
         try:
-            kid, algorithm = named_key(text)
+            kid, algorithm = unverified_header(text)
             key = await self.keys.find(kid, algorithm)
             if key is None:
                 raise BadToken("it is signed with a key that the issuer does not have")
-            claims = proven_claims(
+            claims = verified_claims(
                 text, key, algorithm, issuer=self._issuer, audiences=self._audiences, leeway=self._leeway
             )
             # It is logged: a line break in it would be a line of the log.

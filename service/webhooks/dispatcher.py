@@ -19,7 +19,7 @@ from service.core.state import State
 from service.core.webhooks.deliveries import Claim
 from service.core.webhooks.stored import StoredWebhook
 
-from .sender import TIMEOUT_SECONDS, Response, Post, signatures
+from .sender import TIMEOUT_SECONDS, Post, Response, signatures
 
 AttemptOutcome = Literal["delivered", "failed", "refused", "gone", "given_up"]
 """`failed` and `refused` (not allowed to go there, or no address) are tried again; the last try is `given_up`."""
@@ -208,7 +208,9 @@ class Dispatcher:
         }
         return await self._post.send(webhook.url, headers, body)
 
-    def _after(self, delivery: WebhookDelivery, response: Response, began: datetime, moment: datetime) -> WebhookDelivery:
+    def _after(
+        self, delivery: WebhookDelivery, response: Response, began: datetime, moment: datetime
+    ) -> WebhookDelivery:
         """The delivery with one more attempt."""
         taken = delivered(response)
         tries = delivery.tries + 1

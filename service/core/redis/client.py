@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from ..errors import StateUnavailable
-from ..failure_log import tell_cause
+from ..failure_log import log_cause
 
 _CONNECTIONS: Final = 64
 RedisClient = redis_async.Redis
@@ -56,7 +56,7 @@ def translated() -> Generator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        tell_cause("Redis", error)
+        log_cause("Redis", error)
         detail, seconds = _meaning(error)
         raise StateUnavailable(detail, headers={"Retry-After": str(seconds)}) from error
 

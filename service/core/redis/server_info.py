@@ -42,14 +42,14 @@ class RedisServer:
         StateUnavailable
         """
         with translated():
-            told = cast("dict[str, Any]", await cast(Any, client).info())
+            info = cast("dict[str, Any]", await cast(Any, client).info())
         return cls(
-            run_id=str(told.get("run_id", "")),
-            version=str(told.get("redis_version", "")),
-            memory=int(told.get("used_memory", 0)),
-            maxmemory=int(told.get("maxmemory", 0)),
-            policy=str(told.get("maxmemory_policy", "")),
-            logged=bool(int(told.get("aof_enabled", 0))),
+            run_id=str(info.get("run_id", "")),
+            version=str(info.get("redis_version", "")),
+            memory=int(info.get("used_memory", 0)),
+            maxmemory=int(info.get("maxmemory", 0)),
+            policy=str(info.get("maxmemory_policy", "")),
+            logged=bool(int(info.get("aof_enabled", 0))),
         )
 
     def advice(self) -> str:
@@ -66,7 +66,7 @@ class RedisServer:
         return "; ".join(found)
 
 
-async def try_a_write(client: RedisClient) -> None:
+async def check_writable(client: RedisClient) -> None:
     """Write a small key: a server that is full, a replica, or cannot write its log still answers reads.
 
     Raises

@@ -25,7 +25,7 @@ from obstore.store import ObjectStore, from_url
 from service.core.private_files import Workplace, remove_abandoned
 
 from ..errors import NotFound, StoreFull, StoreUnavailable
-from ..failure_log import tell_cause
+from ..failure_log import log_cause
 from ..private_files import private_folder
 from .local_cache import LocalCache
 
@@ -312,7 +312,7 @@ def _remove_empty(folder: Path) -> None:
 
 def translated(error: Exception) -> StoreFull | StoreUnavailable:
     """The error of ours that says what a failure of the store or the disk means."""
-    tell_cause("the store", error)
+    log_cause("the store", error)
     text = str(error)
     if "os error 28" in text or "os error 122" in text or _errno(error) in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull("The store has no room left. Free or add space, then try again", headers=RETRY_AFTER)

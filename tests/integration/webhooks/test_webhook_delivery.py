@@ -13,7 +13,7 @@ from service.core.redis import keys
 from service.core.state import State
 from service.network.egress import Egress
 from service.webhooks.dispatcher import RETRY_DELAYS, Dispatcher
-from service.webhooks.sender import Response, Post
+from service.webhooks.sender import Post, Response
 
 from .conftest import PROBLEM, End
 from .receiver import Receiver

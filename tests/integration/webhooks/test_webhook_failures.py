@@ -20,7 +20,7 @@ from service.core.webhooks.stored import StoredWebhook
 from service.metrics_page import exposition
 from service.network.egress import Egress
 from service.webhooks.dispatcher import DISABLE_AFTER, Dispatcher
-from service.webhooks.sender import Response, Post
+from service.webhooks.sender import Post, Response
 from tests.integration.api.serving import serve
 
 from .conftest import End
