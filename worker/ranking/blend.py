@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from .estimators.base import Estimator, MissingEvidence, Need, Score
 from .estimators.evidence import Evidence
 from .estimators.registry import ESTIMATORS
-from .uncertainty import DUST
+from .uncertainty import SCORE_TOLERANCE
 
 _WEIGHTS: Final = "auto_weights.json"
 CONTROL: Final = "transport_map"
 """The member that is held against its random-teacher control: it asks most directly what the teacher knows."""
-FEW: Final = 3
+FEW_LABELS: Final = 3
 """Up to so many labelled items a class, in the mean, labels are few."""
-LEAST_SPREAD: Final = 0.01
+MIN_SPREAD: Final = 0.01
 """Smallest deviation that scores are standardised by, as a share of the typical one.
 
 Where all teachers score alike, the zoo's own deviation is rounding, or noise of the probe; standardised by it, it would
@@ -58,7 +58,7 @@ class Auto:
         """What any member lacks, but for names: without them the members that need them are left out."""
         return frozenset[Need]().union(*(member.missing(evidence) for member in self.members)) - {Need.NAMES}
 
-    def ask(self, evidence: Evidence) -> dict[str, Score]:
+    def member_scores(self, evidence: Evidence) -> dict[str, Score]:
         """What every member says of one teacher; where names say nothing, every member that does not need them.
 
         Raises
@@ -69,7 +69,7 @@ class Auto:
             raise MissingEvidence("auto", missing)
         return {member.name: member.score(evidence) for member in self.members if not member.missing(evidence)}
 
-    def asked(self, rows: Sequence[Mapping[str, Score]]) -> dict[str, float]:
+    def used_weights(self, rows: Sequence[Mapping[str, Score]]) -> dict[str, float]:
         """Weights of the members that scored any teacher, with the sum of all weights."""
         used = {name: weight for name, weight in self.weights.items() if any(name in row for row in rows)}
         scale = sum(self.weights.values()) / max(sum(used.values()), np.finfo(np.float64).tiny)
@@ -84,7 +84,7 @@ class Auto:
         Parameters
         ----------
         rows
-            From `ask`, one a teacher, all over the same probe.
+            From `member_scores`, one a teacher, all over the same probe.
 
         Returns
         -------
@@ -93,14 +93,14 @@ class Auto:
         """
         total = np.zeros(len(rows))
         influences = [np.zeros(_items(row)) for row in rows]
-        weights = self.asked(rows)
+        weights = self.used_weights(rows)
         for member in (member for member in self.members if member.name in weights):
             given = np.array([member.name in row for row in rows])
             values = np.array([row[member.name].value for row in rows if member.name in row])
             spread = float(values.std())
             share = weights[member.name] * (1.0 if member.higher_is_better else -1.0)
             typical = self._scales[member.name]
-            share /= max(spread, LEAST_SPREAD * typical) if spread > DUST * typical else typical
+            share /= max(spread, MIN_SPREAD * typical) if spread > SCORE_TOLERANCE * typical else typical
             total[given] += share * (values - values.mean())
             for influence, row in zip(influences, rows, strict=True):
                 own = row[member.name].influence if member.name in row else None
@@ -121,7 +121,7 @@ def labelled_blend(targets: NDArray[np.int64]) -> Auto:
     targets
         Student class of every item, shape (N,).
     """
-    return _blend("few labels" if len(targets) <= FEW * len(np.unique(targets)) else "labelled")
+    return _blend("few labels" if len(targets) <= FEW_LABELS * len(np.unique(targets)) else "labelled")
 
 
 @cache

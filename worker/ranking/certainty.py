@@ -17,7 +17,7 @@ _RESAMPLES: Final = 1000
 _CONTROLS: Final = 60
 """Random-teacher controls for each teacher."""
 
-SURE: Final = 0.95
+BETTER_THAN_RANDOM_LEVEL: Final = 0.95
 """A teacher that beats its random control less surely than this has shown nothing on the probe."""
 
 

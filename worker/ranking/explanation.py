@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from preceptor.contract.recommendations import ClassPlan, TransportSource
 
-_NOTHING: Final = 1e-9
+_NO_MASS: Final = 1e-9
 """A share of the plan below this is rounding, not mass."""
 
 
@@ -45,7 +45,7 @@ def explain(
             ClassPlan(
                 label=label,
                 mass=_rounded(mass),
-                cost=_rounded(float(masses @ cost[:, column]) / mass if mass > _NOTHING else float(nearest[column])),
+                cost=_rounded(float(masses @ cost[:, column]) / mass if mass > _NO_MASS else float(nearest[column])),
                 covered=bool(nearest[column] <= near),
                 sources=[
                     TransportSource(
@@ -54,7 +54,7 @@ def explain(
                         cost=_rounded(float(cost[row, column])),
                     )
                     for row in (int(number) for number in order)
-                    if masses[row] > _NOTHING
+                    if masses[row] > _NO_MASS
                 ],
             )
         )

@@ -18,7 +18,7 @@ from .estimators.base import Estimator, Score
 from .estimators.evidence import Evidence
 from .expected_accuracy import ExpectedAccuracy, expected_accuracy
 from .explanation import explain
-from .uncertainty import DUST
+from .uncertainty import SCORE_TOLERANCE
 
 Float32 = NDArray[np.float32]
 
@@ -138,7 +138,7 @@ def score_probe(
         teacher=contender.id or contender.name,
     )
     if isinstance(estimator, Auto):
-        score, members = None, estimator.ask(evidence)
+        score, members = None, estimator.member_scores(evidence)
     else:
         score, members = estimator.estimate(evidence), dict[str, Score]()
     prior = None if student.prior is None else np.asarray(student.normalised_prior())
@@ -175,16 +175,16 @@ def best_first(scored: list[Scored], *, higher_is_better: bool) -> list[int]:
     """The order of the ranking, as positions in `scored`.
 
     Teachers that say the same of every item come last: whatever an estimator makes of them, they tell nothing apart.
-    Scores on a probe that differ by `DUST` at most are ties. Their teachers are ordered by what still differs: the
+    Scores on a probe that differ by `SCORE_TOLERANCE` at most are ties. Their teachers are ordered by what still differs: the
     transport cost, then the name, so that the answer repeats.
     """
     sign = -1 if higher_is_better else 1
 
-    def settled(number: int) -> tuple[float, str, str]:
+    def tie_break(number: int) -> tuple[float, str, str]:
         row = scored[number]
         return round(row.cost, 6), row.contender.name, row.contender.id or ""
 
-    order = sorted(range(len(scored)), key=lambda n: (scored[n].constant, sign * scored[n].value, *settled(n)))
+    order = sorted(range(len(scored)), key=lambda n: (scored[n].constant, sign * scored[n].value, *tie_break(n)))
     tied: list[list[int]] = []
     for number in order:
         row = scored[number]
@@ -193,12 +193,12 @@ def best_first(scored: list[Scored], *, higher_is_better: bool) -> list[int]:
             leader is not None
             and row.score is not None
             and row.constant == leader.constant
-            and abs(row.value - leader.value) <= DUST
+            and abs(row.value - leader.value) <= SCORE_TOLERANCE
         ):
             tied[-1].append(number)
         else:
             tied.append([number])
-    return [number for group in tied for number in sorted(group, key=settled)]
+    return [number for group in tied for number in sorted(group, key=tie_break)]
 
 
 def ranked(

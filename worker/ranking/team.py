@@ -13,7 +13,7 @@ from .scoring import Scored
 Matrix = NDArray[np.float64]
 
 LARGEST: Final = 5
-_WORTH: Final = 0.02
+_MIN_IMPROVEMENT: Final = 0.02
 """A teacher joins when it lowers the team's loss by at least this share."""
 _NAMES_EPS: Final = 0.05
 """Difference of mean ground cost that makes a teacher e times as trustworthy for a class."""
@@ -39,16 +39,16 @@ class Member:
 
 
 def class_losses(scored: Sequence[Scored], targets: NDArray[np.int64] | None, classes: int) -> tuple[Matrix, float]:
-    """What is lost on every student class with every teacher, shape (T, S), and the loss that divides trust by e.
+    """What is lost on every student class with every teacher, shape (T, S), and the loss that divides weights by e.
 
     After a blend: minus the mean log-likelihood of the class's items under the transport map, in nats. Else the mean
     ground cost at which the class is reached in the teacher's plan.
     """
     losses = np.empty((len(scored), classes))
     for row, one in zip(losses, scored, strict=True):
-        said = one.members.get(CONTROL)
-        if said is not None and said.influence is not None and targets is not None:
-            items = -(said.value + said.influence)
+        control = one.members.get(CONTROL)
+        if control is not None and control.influence is not None and targets is not None:
+            items = -(control.value + control.influence)
             sums = np.bincount(targets, items, minlength=classes)
             counts = np.bincount(targets, minlength=classes)
             row[:] = np.where(counts > 0, sums / np.maximum(counts, 1), items.mean())
@@ -74,7 +74,7 @@ def choose_team(losses: Matrix, prior: NDArray[np.floating], first: int, unit: f
     first
         Who leads: the first of the ranking.
     unit
-        Loss that divides trust by e.
+        Loss that divides weights by e.
 
     Returns
     -------
@@ -88,11 +88,11 @@ def choose_team(losses: Matrix, prior: NDArray[np.floating], first: int, unit: f
         with_each = np.minimum(best, losses) @ prior
         with_each[chosen] = np.inf
         candidate = int(with_each.argmin())
-        if totals[-1] - with_each[candidate] < _WORTH * max(totals[-1], 1e-12):
+        if totals[-1] - with_each[candidate] < _MIN_IMPROVEMENT * max(totals[-1], 1e-12):
             break
         chosen.append(candidate)
         totals.append(float(with_each[candidate]))
         best = np.minimum(best, losses[candidate])
-    trust = np.exp(-(losses[chosen] - losses[chosen].min(axis=0)) / unit)
-    trust /= trust.sum(axis=0)
-    return [Member(number, total, row) for number, total, row in zip(chosen, totals, trust, strict=True)]
+    weights = np.exp(-(losses[chosen] - losses[chosen].min(axis=0)) / unit)
+    weights /= weights.sum(axis=0)
+    return [Member(number, total, row) for number, total, row in zip(chosen, totals, weights, strict=True)]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from worker.ranking.estimators.base import Score
 
-DUST: Final = 1e-6
+SCORE_TOLERANCE: Final = 1e-6
 """Scores are reported to six digits: a smaller difference is rounding, and decides nothing."""
 
 Vector = NDArray[np.float64]
@@ -110,7 +110,7 @@ def intervals(samples: Matrix, level: float = 0.9) -> Matrix:
 
 
 def probability_best(samples: Matrix, higher_is_better: bool) -> Vector:
-    """Share of the resamples in which each teacher is the best; scores that differ by `DUST` at most share the win.
+    """Share of the resamples in which each teacher is the best; scores that differ by `SCORE_TOLERANCE` at most share the win.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def probability_best(samples: Matrix, higher_is_better: bool) -> Vector:
         With sum 1.
     """
     oriented = samples if higher_is_better else -samples
-    wins = oriented >= oriented.max(axis=0) - DUST
+    wins = oriented >= oriented.max(axis=0) - SCORE_TOLERANCE
     return (wins / wins.sum(axis=0)).mean(axis=1)
 
 
@@ -126,7 +126,7 @@ def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: f
     """Group of every teacher: 0 for those that cannot be told from the best, and so on.
 
     The best teacher without a group leads a new one; every other teacher without a group whose paired difference
-    to the leader has an interval that contains 0, or comes within `DUST` of it, joins it. Each interval
+    to the leader has an interval that contains 0, or comes within `SCORE_TOLERANCE` of it, joins it. Each interval
     holds for its own pair, not for all pairs at once. A teacher with a wide interval can tie with a leader while one
     ranked above it does not.
 
@@ -151,7 +151,7 @@ def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: f
             continue
         open_ = np.flatnonzero(groups < 0)
         bounds = intervals(samples[open_] - samples[leader], level)
-        groups[open_[(bounds[:, 0] <= DUST) & (bounds[:, 1] >= -DUST)]] = group
+        groups[open_[(bounds[:, 0] <= SCORE_TOLERANCE) & (bounds[:, 1] >= -SCORE_TOLERANCE)]] = group
         group += 1
     return groups
 
@@ -159,7 +159,7 @@ def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: f
 def probability_better(samples: Matrix, null: Matrix, higher_is_better: bool) -> Vector:
     """Probability that a teacher's score beats the score of its random-teacher control.
 
-    Over all pairs of a resample and a control: ``P(score > control) + P(score = control) / 2``, equal within `DUST`.
+    Over all pairs of a resample and a control: ``P(score > control) + P(score = control) / 2``, equal within `SCORE_TOLERANCE`.
     About a half for a teacher that knows nothing, whatever the score's own bias, because the control has the same
     marginals and the same number of classes.
 
@@ -179,8 +179,8 @@ def probability_better(samples: Matrix, null: Matrix, higher_is_better: bool) ->
     result = np.empty(len(samples))
     for t, (scores, controls) in enumerate(zip(sign * samples, sign * null, strict=True)):
         ordered = np.sort(controls)
-        below = np.searchsorted(ordered, scores - DUST, side="left")
-        not_above = np.searchsorted(ordered, scores + DUST, side="right")
+        below = np.searchsorted(ordered, scores - SCORE_TOLERANCE, side="left")
+        not_above = np.searchsorted(ordered, scores + SCORE_TOLERANCE, side="right")
         result[t] = (below + not_above).mean() / (2 * len(ordered))
     return result
 

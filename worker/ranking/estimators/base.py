@@ -42,7 +42,7 @@ WHAT_TO_SEND: Mapping[Need, str] = {
 }
 
 
-def _at_hand(need: Need, evidence: Evidence) -> bool:
+def _available(need: Need, evidence: Evidence) -> bool:
     match need:
         case Need.NAMES:
             return evidence.text_cost is not None
@@ -116,7 +116,7 @@ class Estimator(ABC):
 
     def missing(self, evidence: Evidence) -> frozenset[Need]:
         """Return the needs that `evidence` does not meet; empty when the estimator can run."""
-        return frozenset(need for need in self.needs if not _at_hand(need, evidence))
+        return frozenset(need for need in self.needs if not _available(need, evidence))
 
     def estimate(self, evidence: Evidence) -> Score:
         """Score one teacher.

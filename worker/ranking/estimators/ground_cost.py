@@ -48,7 +48,7 @@ def ground_cost(evidence: Evidence, alpha: float = 1.0) -> GroundCost:
 
     A prototype made from an item must not judge that item: with one label a class ``w_k . m_c`` *is* the teacher's
     logit and any teacher would look consistent with itself. So each item meets the prototype of its own class
-    without itself; when it is the only one of its class, it pays by names alone. A class with no probe item keeps
+    without itself; when it is the only one of its class, it pays by names single. A class with no probe item keeps
     its name distance.
 
     Parameters
@@ -93,8 +93,8 @@ def ground_cost(evidence: Evidence, alpha: float = 1.0) -> GroundCost:
     others = _directions(sums[labels] - features)
     own = np.arange(len(labels)), labels
     item_costs[own] = alpha * by_name[own] + (1 - alpha) * (1 - (seen * others).sum(axis=1))
-    alone = counts[labels] < 2
-    item_costs[alone] = by_name[alone]
+    single = counts[labels] < 2
+    item_costs[single] = by_name[single]
     return GroundCost(matrix, item_costs)
 
 

@@ -36,8 +36,8 @@ def parc(features: Matrix, labels: Indices) -> tuple[float, Vector]:
     """
     n = len(labels)
     spread = features.std(axis=0)
-    still = features.max(axis=0) == features.min(axis=0)
-    standard = (features - features.mean(axis=0)) * ~still / np.where(still, 1.0, spread)
+    constant = features.max(axis=0) == features.min(axis=0)
+    standard = (features - features.mean(axis=0)) * ~constant / np.where(constant, 1.0, spread)
     rows = standard - standard.mean(axis=1, keepdims=True)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     pairs = np.triu_indices(n, 1)
@@ -64,14 +64,14 @@ def _places(values: Vector) -> tuple[Indices, Indices]:
     """
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    begins = np.concatenate([[True], np.diff(ordered) > _EQUAL])
-    run = np.cumsum(begins) - 1
-    first = np.flatnonzero(begins)
+    starts = np.concatenate([[True], np.diff(ordered) > _EQUAL])
+    run = np.cumsum(starts) - 1
+    first = np.flatnonzero(starts)
     last = np.concatenate([first[1:], [len(values)]]) - 1
     long = (ordered[last] - ordered[first] > _LONGEST)[run]
-    begins[1:] |= long[1:] & (np.diff(np.round(ordered, 9)) > 0)
+    starts[1:] |= long[1:] & (np.diff(np.round(ordered, 9)) > 0)
     place = np.empty(len(values), dtype=np.int64)
-    place[order] = np.cumsum(begins) - 1
+    place[order] = np.cumsum(starts) - 1
     return place, np.bincount(place)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 _COLUMN_ROUNDING = 1e-5  # relative to the features' size: several float32 roundings
-_STILL = 1e-11  # relative deviation of a column: far above the last digits of float64, far below those of float32
+_CONSTANT = 1e-11  # relative deviation of a column: far above the last digits of float64, far below those of float32
 _RANK_CUT = 1e-12  # relative to the largest eigenvalue: what float64 leaves of a zero in a Gram matrix
 
 
@@ -66,7 +66,7 @@ class Representation:
         rows = self.coordinates
         centred = rows - rows.mean(axis=0)
         sizes, left = np.sqrt((rows**2).mean(axis=0)), np.sqrt((centred**2).mean(axis=0))
-        return centred * (left > _STILL * sizes)
+        return centred * (left > _CONSTANT * sizes)
 
 
 def without_rounding(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -86,5 +86,5 @@ def without_rounding(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     means = rows.mean(axis=0)
     sizes = np.sqrt((rows**2).mean(axis=0))
     floor = _COLUMN_ROUNDING * np.maximum(sizes, np.sqrt((sizes**2).mean()))
-    still = rows.std(axis=0) <= floor
-    return np.where(still, means, rows) if still.any() else rows
+    constant = rows.std(axis=0) <= floor
+    return np.where(constant, means, rows) if constant.any() else rows

@@ -41,21 +41,21 @@ def names_plan(cost: Matrix) -> Matrix:
 
 
 @dataclass(frozen=True, eq=False)
-class LeftOut:
+class HeldOutFit:
     """What the map says of every item that was fitted without it, under the settings of largest likelihood.
 
     Attributes
     ----------
     scores : float64 array (S, N)
         b + F W, before gamma.
-    likely : float64 array (N,)
+    log_likelihoods : float64 array (N,)
         Log-likelihood of each label, in nats.
     penalty, start, sharpness : float
         alpha, beta and gamma.
     """
 
     scores: Matrix
-    likely: Vector
+    log_likelihoods: Vector
     penalty: float
     start: float
     sharpness: float
@@ -82,13 +82,13 @@ class TransportMap(Estimator):
     needs = frozenset({Need.PROBE, Need.LABELS, Need.TWO_CLASSES})
 
     def score(self, evidence: Evidence) -> Score:
-        best = left_out(evidence)
+        best = held_out_fit(evidence)
         details = {"penalty": best.penalty, "start": best.start, "sharpness": best.sharpness}
-        return Score(float(best.likely.mean()), centred(best.likely), details)
+        return Score(float(best.log_likelihoods.mean()), centred(best.log_likelihoods), details)
 
     def null_values(self, evidence: Evidence, orders: Indices) -> Vector:
         assert evidence.labels is not None
-        best, smoother = left_out(evidence), _smoother(evidence)
+        best, smoother = held_out_fit(evidence), _smoother(evidence)
         n, s = len(evidence.labels), evidence.student_classes
         dtype = np.float64 if n * s * len(orders) <= _IN_DOUBLE else np.float32
         shares, room = smoother.shares(best.penalty), smoother.room(best.penalty)
@@ -112,7 +112,7 @@ class TransportMap(Estimator):
             scores = ((targets.reshape(-1, n) @ left) @ onto).reshape(targets.shape)
             scores += fixed
             scores[at] += own
-            values[begin : begin + step] = _likeliest(scores, at)
+            values[begin : begin + step] = _best_log_likelihood(scores, at)
         return values
 
 
@@ -149,12 +149,12 @@ def _smoother(evidence: Evidence) -> _Smoother:
     return evidence.once("transport_map's smoother", lambda: _Smoother(evidence))
 
 
-def left_out(evidence: Evidence) -> LeftOut:
+def held_out_fit(evidence: Evidence) -> HeldOutFit:
     """The likeliest map of `evidence`, which has labels; found once for each evidence."""
-    return evidence.once("transport_map", lambda: _left_out(evidence))
+    return evidence.once("transport_map", lambda: _fit(evidence))
 
 
-def _left_out(evidence: Evidence) -> LeftOut:
+def _fit(evidence: Evidence) -> HeldOutFit:
     assert evidence.labels is not None
     smoother = _smoother(evidence)
     targets = np.eye(evidence.student_classes)[:, evidence.labels]
@@ -173,7 +173,7 @@ def _left_out(evidence: Evidence) -> LeftOut:
     scores += targets[:, None, None, :]
     scores = scores.reshape(s, -1, n)
     own = evidence.labels, np.arange(scores.shape[1])[:, None], np.arange(n)
-    means = np.stack([likely.mean(axis=1) for likely in _likelihoods(scores, own)])
+    means = np.stack([log_likelihoods.mean(axis=1) for log_likelihoods in _log_likelihoods(scores, own)])
     best, found = -np.inf, (0, 0)
     for setting in range(means.shape[1]):
         for place in range(len(_SHARPNESSES)):
@@ -182,9 +182,9 @@ def _left_out(evidence: Evidence) -> LeftOut:
     setting, place = found
     chosen = np.ascontiguousarray(scores[:, setting])
     sharp = _SHARPNESSES[place] * (chosen - chosen.max(axis=0))
-    likely = sharp[evidence.labels, np.arange(n)] - np.log(np.exp(sharp).sum(axis=0))
+    log_likelihoods = sharp[evidence.labels, np.arange(n)] - np.log(np.exp(sharp).sum(axis=0))
     penalty, start = _PENALTIES[setting // len(starts)], starts[setting % len(starts)]
-    return LeftOut(chosen, likely, penalty, start, _SHARPNESSES[place])
+    return HeldOutFit(chosen, log_likelihoods, penalty, start, _SHARPNESSES[place])
 
 
 def held_out_scores(evidence: Evidence, folds: Indices) -> Matrix:
@@ -197,7 +197,7 @@ def held_out_scores(evidence: Evidence, folds: Indices) -> Matrix:
     folds : int array (N,)
     """
     assert evidence.labels is not None
-    best, smoother = left_out(evidence), _smoother(evidence)
+    best, smoother = held_out_fit(evidence), _smoother(evidence)
     targets = np.eye(evidence.student_classes)[:, evidence.labels]
     shares = smoother.shares(best.penalty)
     deviations = targets - targets.mean(axis=1, keepdims=True)
@@ -213,7 +213,7 @@ def held_out_scores(evidence: Evidence, folds: Indices) -> Matrix:
     return scores
 
 
-def _likelihoods(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Iterator[NDArray[np.floating]]:
+def _log_likelihoods(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Iterator[NDArray[np.floating]]:
     """Log-likelihoods of the labels at every sharpness, from scores (S, M, N) whose own classes are `at`.
 
     Each sharpness is twice the one before: its exponentials are the squares of those before.
@@ -227,14 +227,14 @@ def _likelihoods(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Iterator[
         yield sharpness * own - np.log(odds.sum(axis=0))
 
 
-def _likeliest(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Vector:
+def _best_log_likelihood(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Vector:
     """Largest mean log-likelihood over the sharpnesses for scores (S, M, N), shape (M,).
 
     It is concave in the sharpness: once it falls for all, no further one is tried.
     """
     best = np.full(scores.shape[1], -np.inf)
-    for likely in _likelihoods(scores, at):
-        means = likely.mean(axis=1, dtype=np.float64)
+    for log_likelihoods in _log_likelihoods(scores, at):
+        means = log_likelihoods.mean(axis=1, dtype=np.float64)
         if (means < best).all():
             break
         best = np.maximum(best, means)
