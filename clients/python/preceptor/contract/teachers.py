@@ -19,21 +19,21 @@ Tag = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
-# The bounds stand before the validator: behind it, inside a tuple, they would be missing from the schema.
+# The bounds precede the validator: after it, inside a tuple, they would be missing from the schema.
 Side = Annotated[int, Strict(), Field(ge=1, le=2048), BeforeValidator(whole)]
 """Pixels."""
 
 
 class ImagePreprocessing(Body):
-    """How a picture becomes the model's input: resize, crop, `(pixel - mean) / std` on 0..255 values."""
+    """Conversion of a picture to the model's input: resize, crop, `(pixel - mean) / std` on values 0 to 255."""
 
     model_config = tagged("modality")
 
     modality: Literal["image"] = "image"
-    size: tuple[Side, Side] = Field(description="Height and width of the model's input, pixels")
+    size: tuple[Side, Side] = Field(description="Height and width of the model's input in pixels")
     resize: Literal["shortest_edge", "exact"] = "shortest_edge"
     crop_fraction: Annotated[Number, Field(gt=0, le=1)] | None = Field(
-        default=None, description="The shortest edge becomes size / crop_fraction, then the centre is cut out"
+        default=None, description="The shortest edge is resized to size / crop_fraction, then the centre is cropped"
     )
     mean: list[Number] = Field(default_factory=lambda: [0.0], min_length=1, max_length=4)
     std: list[Annotated[Number, Field(gt=0)]] = Field(default_factory=lambda: [1.0], min_length=1, max_length=4)
@@ -42,7 +42,7 @@ class ImagePreprocessing(Body):
 
 
 class TextPreprocessing(Body):
-    """How a text becomes the model's input: a `tokenizer.json`, truncated to `max_length` tokens."""
+    """Conversion of a text to the model's input: a `tokenizer.json`, truncated to `max_length` tokens."""
 
     model_config = tagged("modality")
 
@@ -55,7 +55,7 @@ class TextPreprocessing(Body):
 
 
 class FeaturesPreprocessing(Body):
-    """The model takes the probe's feature vectors as they are, or standardised."""
+    """The probe's feature vectors are the model's input, unchanged or standardised."""
 
     model_config = tagged("modality")
 
@@ -71,7 +71,7 @@ Preprocessing = Annotated[
 
 
 class TransformersSource(Body):
-    """A `transformers` folder: `config.json` with `id2label`, `*.safetensors`, and the preprocessor's files."""
+    """A `transformers` folder: `config.json` with `id2label`, `*.safetensors`, preprocessor and tokenizer files."""
 
     model_config = tagged("kind")
 
@@ -89,7 +89,7 @@ class OnnxSource(Body):
 
 
 class TorchExportSource(Body):
-    """A `torch.export` archive, `model.pt2`; accepted only where it loads without unpickling."""
+    """A `torch.export` archive, `model.pt2`; rejected if it does not load without unpickling."""
 
     model_config = tagged("kind")
 
@@ -99,7 +99,7 @@ class TorchExportSource(Body):
 
 
 class TimmSource(Body):
-    """A `timm` architecture with `model.safetensors`; needs timm on the worker."""
+    """A `timm` architecture with `model.safetensors`; the worker needs timm."""
 
     model_config = tagged("kind")
 
@@ -115,12 +115,13 @@ class HubSource(Body):
     kind: Literal["hub"] = "hub"
     repository: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=200)
     revision: str = Field(
-        pattern=r"^[0-9a-f]{40}$", description="A full commit hash: a branch or a tag can change under you"
+        pattern=r"^[0-9a-f]{40}$",
+        description="Full commit hash; branches and tags are rejected, because they can change",
     )
 
 
 class PredictionsSource(Body):
-    """A black box: only its predictions over a probe are known, uploaded per probe."""
+    """A black box: only its predictions on probes are known, uploaded for each probe."""
 
     model_config = tagged("kind")
 
@@ -134,7 +135,7 @@ Source = Annotated[
 
 
 class TeacherStatus(StrEnum):
-    """Whether a teacher may be used."""
+    """Whether a teacher can be used."""
 
     AWAITING_FILES = "awaiting_files"
     VALIDATING = "validating"
@@ -143,7 +144,7 @@ class TeacherStatus(StrEnum):
 
 
 class TeacherBody(Body):
-    """A teacher to be registered. `labels` may be left out where the source's config.json names them."""
+    """A teacher to register. `labels` may be omitted if the source's config.json names the classes."""
 
     name: Name
     source: Source
@@ -152,7 +153,7 @@ class TeacherBody(Body):
     description: str = Field(default="", max_length=4000)
     tags: list[Tag] = Field(default_factory=list[str], max_length=MAX_TAGS)
     accuracy: Annotated[Number, Field(ge=0, le=1)] | None = Field(
-        default=None, description="Its own test accuracy, as claimed by the owner"
+        default=None, description="Test accuracy on the teacher's own task, as stated by its owner"
     )
 
     @model_validator(mode="after")
@@ -163,12 +164,12 @@ class TeacherBody(Body):
                 f"modality is {self.modality!r} but source.preprocessing is for {preprocessing.modality!r}"
             )
         if self.labels is None and not SOURCE_KINDS[self.source.kind].carries_labels:
-            raise ValueError(f"labels are needed: a source of kind {self.source.kind!r} does not carry class names")
+            raise ValueError(f"labels are missing: a source of kind {self.source.kind!r} does not carry class names")
         return self
 
 
 class TeacherPatch(Body):
-    """Changes to a teacher's description. The model and its labels never change: register another teacher."""
+    """Changes to a teacher's description. Model and labels cannot change: register another teacher."""
 
     name: Name | None = None
     description: str | None = Field(default=None, max_length=4000)
@@ -190,7 +191,7 @@ class Teacher(Answer):
     id: TeacherId
     name: str
     status: TeacherStatus
-    reason: str | None = Field(default=None, description="Why it was rejected, and what to do")
+    reason: str | None = Field(default=None, description="Why the teacher was rejected, and what to do")
     source: Source
     modality: Modality
     labels: list[str] | None = None
@@ -198,10 +199,10 @@ class Teacher(Answer):
     description: str = ""
     tags: list[str] = Field(default_factory=list[str])
     accuracy: float | None = None
-    parameters: int | None = Field(default=None, description="Number of weights")
-    digest: str | None = Field(default=None, description="SHA-256 over the model's files; part of every cache key")
+    parameters: int | None = Field(default=None, description="Number of parameters")
+    digest: str | None = Field(default=None, description="SHA-256 of the model's files; part of every cache key")
     files: list[StoredFile] = Field(default_factory=list[StoredFile])
-    validation: str | None = Field(default=None, description="The job that validates it")
-    promoted_from: str | None = Field(default=None, description="The student it was, where it is one of ours")
+    validation: str | None = Field(default=None, description="Id of its validation job")
+    promoted_from: str | None = Field(default=None, description="Id of the student that it was promoted from")
     created_at: Moment
     updated_at: Moment

@@ -1,4 +1,4 @@
-"""Validations: a job that loads a teacher and decides whether it may be used."""
+"""Validations: a job that loads a teacher and decides whether it can be used."""
 
 from .base import Answer, Body
 from .ids import TeacherId
@@ -7,13 +7,13 @@ from .teachers import TeacherStatus
 
 
 class ValidationBody(Body):
-    """Which teacher to validate."""
+    """The teacher to validate."""
 
     teacher: TeacherId
 
 
 class ValidationResult(Answer):
-    """The verdict."""
+    """The outcome of a validation."""
 
     status: TeacherStatus
     reason: str | None = None
