@@ -1,4 +1,4 @@
-"""Delivers what is due. Several services may do so at once: each delivery is tried by the one that has claimed it."""
+"""Delivers due messages. Several service processes may run at once; a claim gives each delivery to one of them."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ from service.core.webhooks.stored import StoredWebhook
 from .sender import TIMEOUT_SECONDS, Post, Response, signatures
 
 AttemptOutcome = Literal["delivered", "failed", "refused", "gone", "given_up"]
-"""`failed` and `refused` (not allowed to go there, or no address) are tried again; the last try is `given_up`."""
+"""`failed` and `refused` (address not permitted or not resolved) are retried; `given_up` is the last attempt."""
 
 _GONE: Final = 410
 
@@ -30,17 +30,17 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 def delivered(response: Response) -> bool:
-    """Whether the receiver has taken the message."""
+    """Whether the receiver has accepted the message."""
     return response.status is not None and 200 <= response.status < 300
 
 
 def gone(response: Response) -> bool:
-    """Whether the receiver wants no more messages at all."""
+    """Whether the receiver has asked for no further messages (410)."""
     return response.status == _GONE
 
 
 def outcome_of(response: Response, after: WebhookDelivery) -> AttemptOutcome:
-    """What an attempt was, after which a delivery stands so."""
+    """The outcome of an attempt; `after` is the delivery after it."""
     if delivered(response):
         return "delivered"
     if gone(response):
@@ -51,7 +51,7 @@ def outcome_of(response: Response, after: WebhookDelivery) -> AttemptOutcome:
 
 
 def log_attempt(outcome: AttemptOutcome, response: Response, after: WebhookDelivery) -> None:
-    """One line for an attempt that failed. It holds ids and the reason: an address may have a secret in its query."""
+    """Log a failed attempt in one line, with ids and reason only: an address may contain a secret in its query."""
     reason = response.error if response.status is None else f"its address answered {response.status}"
     found = {"webhook": after.webhook, "message": after.id, "reason": reason, "tries": after.tries}
     if outcome == "given_up":
@@ -63,31 +63,29 @@ def log_attempt(outcome: AttemptOutcome, response: Response, after: WebhookDeliv
 
 
 RETRY_DELAYS: Final = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 28_800.0, 28_800.0)
-"""Seconds between one attempt and the next: eight attempts within a day."""
+"""Seconds between attempts: eight attempts within a day."""
 
 DISABLE_AFTER: Final = timedelta(days=5)
-"""No attempt may fail for longer: a long weekend with nobody at the receiver passes, and what is abandoned ends."""
+"""Failing for this long disables a webhook: longer than a long weekend, and abandoned webhooks still end."""
 
 LEASE_SECONDS: Final = 4 * TIMEOUT_SECONDS
 _JITTER: Final = 0.1
 _CONCURRENT: Final = 64
 _CONCURRENT_PER_WEBHOOK: Final = 8
-"""A webhook that is slow must not keep the others waiting."""
+"""Limit for each webhook, so that a slow one does not delay the others."""
 
 _POSTPONE: Final = timedelta(seconds=1)
 _KEPT_ATTEMPTS: Final = 20
 _EXPIRE_EVERY_SECONDS: Final = 3600.0
 
-log = structlog.stdlib.get_logger(__name__)
-
 
 class Dispatcher:
-    """Claims, posts, and writes down what came of it.
+    """Claims deliveries, posts them and stores the outcome.
 
     Parameters
     ----------
     pauses
-        Seconds between attempts; after the last one the delivery has failed. Up to a tenth is added by chance.
+        Seconds between attempts; after the last attempt the delivery has failed. Jitter adds up to a tenth.
     """
 
     def __init__(self, state: State, post: Post, pauses: Sequence[float] = RETRY_DELAYS) -> None:
@@ -99,13 +97,13 @@ class Dispatcher:
         self._running_of: Counter[str] = Counter()
 
     async def round(self) -> int:
-        """Try everything that is due now, to the end. Returns how many attempts were begun."""
+        """Attempt everything that is due now, and wait for the results. Returns the number of attempts."""
         tasks = await self._begin()
         await asyncio.gather(*tasks)
         return len(tasks)
 
     async def run_until_cancelled(self, seconds: float = 1.0) -> None:
-        """Look for what is due every second, through outages."""
+        """Look for due deliveries every `seconds`, also during and after outages of Redis or the store."""
         expired = time.monotonic()
         try:
             while True:
@@ -117,7 +115,7 @@ class Dispatcher:
                 except (StateUnavailable, StoreUnavailable, StoreFull, RedisError) as error:
                     log.warning("webhooks wait for Redis or the store", reason=str(error))
                 except Exception:
-                    log.exception("webhooks failed; they go on")
+                    log.exception("webhook dispatcher failed; it continues")
                 await asyncio.sleep(seconds)
         finally:
             await ended(*self._running)
@@ -169,7 +167,7 @@ class Dispatcher:
         moment = await self._webhooks.now()
         response = await self._send(webhook, delivery, moment)
         if not await deliveries.holds(claim):
-            return  # It took longer than its lease, or a replay has come: someone else goes on with it.
+            return  # The lease expired or a replay started: another process continues the delivery.
         if gone(response):
             await self._webhooks.disable(webhook.id, "gone")
         after = self._after(delivery, response, moment, await self._webhooks.now())
@@ -182,18 +180,18 @@ class Dispatcher:
     async def _count(self, outcome: AttemptOutcome) -> None:
         try:
             await self._counters.add({field_of("webhook_attempts", outcome): 1})
-        except StateUnavailable as error:  # What came of the attempt is written, and that is what matters.
+        except StateUnavailable as error:  # The outcome itself is stored; only the metric is lost.
             log.warning("webhook attempt not counted", reason=str(error))
 
     async def _judge(self, webhook: StoredWebhook, outcome: AttemptOutcome, moment: datetime) -> None:
-        """Note since when a webhook fails, and disable it once that is too long."""
+        """Record since when a webhook fails, and disable it after `DISABLE_AFTER`."""
         since = webhook.failing_since
         if outcome == "delivered":
             if since is not None:
                 await self._webhooks.note_failing(webhook.id, None)
         elif outcome != "gone" and since is None:
             await self._webhooks.note_failing(webhook.id, moment)
-        # At the end of a delivery: it alone has then failed over all its attempts, however rare messages are.
+        # Checked at the end of a delivery: all of its attempts have failed, even if messages are rare.
         elif outcome == "given_up" and since is not None and moment - since >= DISABLE_AFTER:
             await self._webhooks.disable(webhook.id, "failing")
             log.warning("webhook disabled: no attempt has succeeded for days", webhook=webhook.id, since=str(since))
@@ -211,12 +209,12 @@ class Dispatcher:
     def _after(
         self, delivery: WebhookDelivery, response: Response, began: datetime, moment: datetime
     ) -> WebhookDelivery:
-        """The delivery with one more attempt."""
+        """The delivery after one more attempt."""
         taken = delivered(response)
         tries = delivery.tries + 1
         error = response.error
         if not taken and error is None:
-            error = "only an answer of 200 to 299 counts" + ("; redirects are not followed" if _moved(response) else "")
+            error = "expected a status of 200 to 299" + ("; redirects are not followed" if _moved(response) else "")
         attempt = DeliveryAttempt(at=began, status=response.status, error=error)
         again = not taken and not gone(response) and tries <= len(self._pauses)
         pause = self._pause(tries, response) if again else 0.0
@@ -230,7 +228,7 @@ class Dispatcher:
         )
 
     def _pause(self, tries: int, response: Response) -> float:
-        """Seconds until the next attempt. `Retry-After` makes it longer, not shorter: attempts are soon used up."""
+        """Seconds until the next attempt. `Retry-After` can only lengthen it: the number of attempts is limited."""
         asked = min(response.retry_after or 0.0, max(self._pauses))
         return max(self._pauses[tries - 1], asked) * random.uniform(1.0, 1.0 + _JITTER)
 
