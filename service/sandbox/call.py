@@ -1,4 +1,4 @@
-"""One question to a confined process, one answer, and it ends: no thread waits for it, and nothing of it is left."""
+"""One question to a sandboxed process, one answer. No thread is blocked meanwhile, and the process always ends."""
 
 import asyncio
 import json
@@ -13,19 +13,19 @@ from .child_process import exit_cause
 from .fork_server import ForkedProcess, ForkServer
 
 _LARGEST: Final = 2**26
-"""Bytes of a question or an answer: 20,000 class names of 200 characters are the longest part of one."""
+"""Bytes of a question or an answer. The longest ones contain 20,000 class names of 200 characters."""
 _MOMENT: Final = 30.0
-"""To send or receive what is there already."""
+"""Seconds for sending or receiving data that is ready."""
 _GRACE: Final = 2.0
 
 
 class ProcessEnded(Exception):
-    """The process has ended without an answer.
+    """The process ended without an answer.
 
     Attributes
     ----------
     code
-        Its exit status, as of Popen; None where nobody knows.
+        Exit status, as in Popen; None if unknown.
     """
 
     def __init__(self, code: int | None) -> None:
@@ -36,22 +36,22 @@ class ProcessEnded(Exception):
 async def call(
     processes: ForkServer, module: str, question: dict[str, Any], *, folder: Path, seconds: float
 ) -> dict[str, Any]:
-    """Ask a new process, which ends when it has send_answer or when this is cancelled.
+    """Ask a new process. It ends after its answer, or when the call is cancelled.
 
     Parameters
     ----------
     module
-        As for `ForkServer.start`; its `answer` begins with `receive_question` and ends with `send_answer`.
+        As for `ForkServer.start`; its function `answer` starts with `receive_question` and ends with `send_answer`.
     folder
-        The process's current folder.
+        The process's working directory.
     seconds
-        By the clock.
+        Limit of wall-clock time.
 
     Raises
     ------
     ProcessEnded
     ChannelBroken
-        It cannot be started, or its answer makes no sense.
+        The process cannot be started, or its answer is malformed.
     TimeoutError
     """
     process = await _started(processes, module, folder)
@@ -96,7 +96,7 @@ async def _readable(channel: Channel) -> None:
 
 
 def receive_question(channel: Channel) -> dict[str, Any]:
-    """The child's side: the question.
+    """Receive the question, in the child.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def receive_question(channel: Channel) -> dict[str, Any]:
 
 
 def send_answer(channel: Channel, answer: dict[str, Any]) -> None:
-    """The child's side: give the answer.
+    """Send the answer, in the child.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def _decoded(parts: list[bytearray]) -> dict[str, Any]:
     try:
         (reply,) = (json.loads(part.decode(errors="surrogatepass")) for part in parts)
     except (ValueError, RecursionError) as error:
-        raise ChannelBroken("it is no JSON") from error
+        raise ChannelBroken("the message is not valid JSON") from error
     if not isinstance(reply, dict):
-        raise ChannelBroken("it is no object")
+        raise ChannelBroken("the message is not a JSON object")
     return reply

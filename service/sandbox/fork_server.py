@@ -1,7 +1,7 @@
-"""Starts confined processes within milliseconds: a process that has imported the libraries forks.
+"""Starts sandboxed processes within milliseconds, by forking a process that has imported the libraries.
 
-Importing them takes a second or two. The server itself never reads what a stranger sent, and has one thread. What is
-forked from it inherits its bare environment; see `service.sandbox.child_process`.
+Importing them takes one to two seconds. The server never reads untrusted input and has a single thread. Its children
+inherit its minimal environment; see `service.sandbox.child_process`.
 """
 
 import gc
@@ -25,7 +25,7 @@ from .channel import Channel, ChannelBroken
 
 _MODULE: Final = "service.sandbox.fork_server"
 _ANSWER_SECONDS: Final = 60.0
-"""Importing torch on a slow and busy machine."""
+"""Includes importing torch on a slow and busy machine."""
 _LEAVING_SECONDS: Final = 2.0
 _SHORTEST_TICK: Final = 0.0005
 _LONGEST_TICK: Final = 0.01
@@ -33,18 +33,18 @@ _LONGEST_TICK: Final = 0.01
 
 @dataclass
 class ForkedProcess:
-    """A process that the server has started.
+    """A process started by the server.
 
     Attributes
     ----------
     server
-        Its parent.
+        The fork server, its parent.
     pid
-        Its number; also that of its group.
+        Its process id; also the id of its process group.
     channel
-        A connection to it. It ends when this is closed.
+        Connection to the process. Closing it ends the process.
     code
-        Its exit status, as of Popen, once that is known.
+        Exit status, as in Popen, once known.
     """
 
     server: "ForkServer"
@@ -53,25 +53,25 @@ class ForkedProcess:
     code: int | None = None
 
     def ended(self, seconds: float = 0.0) -> int | None:
-        """Its exit status, after at most so long; None while it lives, or where nobody knows."""
+        """The exit status, after waiting up to `seconds`; None while the process runs, or if unknown."""
         if self.code is None:
             self.code = self.server.ask({"ended": self.pid, "seconds": seconds}).get("code")
         return self.code
 
     def end(self) -> None:
-        """Kill it and all that it has started."""
+        """Kill the process and its process group."""
         self.channel.socket.close()
         if self.code is None:
             self.code = self.server.ask({"end": self.pid}).get("code")
 
 
 class ForkServer:
-    """One server of a process, started when it is first needed and again when it has ended. Safe for threads.
+    """A fork server, started at first use and restarted after it has ended. Safe for threads.
 
     Parameters
     ----------
     variables
-        What the environment of its processes holds beyond the paths.
+        Environment variables of its processes, in addition to the paths.
     """
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
@@ -81,20 +81,20 @@ class ForkServer:
         self._channel: Channel | None = None
 
     def start(self, module: str, folder: Path, *, imports: Sequence[str] = ()) -> ForkedProcess:
-        """Start a process in a folder.
+        """Start a process.
 
         Parameters
         ----------
         module
-            Its function `answer` gets the process's end of the channel. Where it has a function `prepare`, the server
-            calls it once: what is done there need not be done by each process. It may start no thread.
+            Its function `answer` receives the process's end of the channel. If it has a function `prepare`, the server
+            calls it once, so that the processes need not repeat its work. It must not start a thread.
         imports
-            Modules that the server imports besides, so that the process need not. None may start a thread.
+            Modules that the server imports, so that the processes need not. They must not start a thread.
 
         Raises
         ------
         ChannelBroken
-            No process can be started.
+            The process cannot be started.
         """
         ours, theirs = socket.socketpair()
         with theirs:
@@ -105,7 +105,7 @@ class ForkServer:
         return ForkedProcess(self, pid, Channel(ours))
 
     def ask(self, request: dict[str, Any], passed: socket.socket | None = None) -> dict[str, Any]:
-        """What the server answers; nothing where it has gone."""
+        """The server's answer; empty if the server has ended."""
         with self._lock:
             for _ in range(2 if passed else 1):
                 try:
@@ -122,7 +122,7 @@ class ForkServer:
         return {}
 
     def close(self) -> None:
-        """End the server and what it has started."""
+        """End the server and its processes."""
         with self._lock:
             if self._channel is not None and self._process is not None:
                 self._channel.socket.close()
@@ -147,7 +147,7 @@ class ForkServer:
 
 
 def serve(channel: Channel) -> None:
-    """The server: fork, watch and end processes until the channel is closed; those that still live end with it."""
+    """Run the server: fork, monitor and end processes until the channel is closed; then end the remaining ones."""
     living: set[int] = set()
     try:
         while True:
@@ -169,7 +169,7 @@ def serve(channel: Channel) -> None:
 
 
 def _kill(pid: int) -> None:
-    for kill in (os.killpg, os.kill):  # A process that was just forked has no group yet.
+    for kill in (os.killpg, os.kill):  # A process that was just forked may have no group yet.
         with suppress(ProcessLookupError):
             kill(pid, signal.SIGKILL)
 
@@ -199,7 +199,7 @@ def _prepared(module: str) -> Any:
     if (prepare := getattr(found, "prepare", None)) is not None:
         prepare()
     gc.collect()
-    gc.freeze()  # A collection in a child would touch, and so copy, all that it shares with the server.
+    gc.freeze()  # A garbage collection in a child would write to the pages it shares with the server, and copy them.
     return found
 
 
@@ -217,10 +217,10 @@ def _wait(pid: int, seconds: float) -> int | None:
 
 def _main() -> None:
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    # Libraries may print; nobody reads it.
+    # Output of libraries is discarded.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     serve(channel)
-    os._exit(0)  # What the libraries would do at an exit takes longer, and nobody needs it.
+    os._exit(0)  # Skip the libraries' exit handlers: they take longer and have no effect here.
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from service.network.egress import Egress, GuardedNetwork, Refused, Resolve, Res
 
 
 def signatures(secrets: Iterable[str], id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature`: one signature per secret. A receiver accepts any signature that it can verify."""
+    """The value of `webhook-signature`: one signature per secret; a receiver accepts any that it can verify."""
     return " ".join(signature(secret, id, timestamp, body) for secret in secrets)
 
 
