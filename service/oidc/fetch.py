@@ -1,7 +1,7 @@
-"""Fetches the issuer's documents: small, within a time, from where they may lie, without redirects.
+"""Fetches the issuer's documents, with limits on size and time, from permitted addresses, without redirects.
 
-The operator has chosen the issuer, which may well be on a private network. What the issuer's document names further
-(`jwks_uri`) is somebody else's choice: for other hosts the rules for outgoing connections hold.
+The operator chooses the issuer, which may be on a private network. Further URLs in the issuer's document (`jwks_uri`)
+are not the operator's choice: for other hosts the rules for outgoing connections apply.
 """
 
 import json
@@ -15,22 +15,22 @@ import httpcore2
 from service.network.egress import Egress, GuardedNetwork, Refused, Resolve, Resolver, insecure_url
 
 LARGEST: Final = 512 * 1024
-"""Bytes of one document. A key with its certificates takes about 5 KiB."""
+"""Bytes of a document. A key with its certificates has about 5 KiB."""
 
 
 class DocumentUnavailable(Exception):
-    """A document could not be had; the message says why."""
+    """A document is not available; the message states why."""
 
 
 class Documents:
-    """The issuer's documents. No connection is used twice: they are fetched a few times an hour.
+    """The issuer's documents. Connections are not reused: documents are fetched a few times an hour.
 
     Parameters
     ----------
     look_up
-        Resolves names; the system's resolver where absent.
+        Resolves host names; by default the system's resolver.
     ssl_context
-        What servers are trusted; the system's authorities (or `SSL_CERT_FILE`) where absent.
+        Trusted authorities; by default the system's (or `SSL_CERT_FILE`).
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Documents:
         await self._pool.aclose()
 
     async def get(self, url: str) -> dict[str, Any]:
-        """One document, a JSON object. The caller limits the time.
+        """Fetch one document, a JSON object. The caller limits the time.
 
         Raises
         ------
         DocumentUnavailable
-            It cannot be fetched from there, or is none.
+            It cannot be fetched, or is not a JSON object.
         """
         reason = insecure_url(url)
         if reason is not None:

@@ -1,7 +1,7 @@
-"""The issuer's keys, fetched when they are needed and no oftener than the issuer can bear.
+"""The issuer's keys, fetched on demand with a limited rate.
 
-A token may name a key that is not known: the issuer has made a new one, or the token is garbage. Both look the same,
-so the keys are fetched again, but only so often, however many such tokens come.
+A token may name an unknown key because the issuer has a new one, or because the token is invalid. The two cases cannot
+be distinguished, so the keys are fetched again, at a rate that does not depend on the number of such tokens.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from .jwt import Key, KeySet
 log = structlog.stdlib.get_logger(__name__)
 
 FETCH_SECONDS: Final = 5.0
-"""For both documents together."""
+"""Time limit for both documents together."""
 
 MIN_FETCH_INTERVAL_SECONDS: Final = 10.0
-"""Least time between the beginnings of two fetches."""
+"""Minimum time between the starts of two fetches."""
 
 REFRESH_SECONDS: Final = 600.0
-"""Keys are fetched again after so long, while the old ones go on: a key that the issuer has removed ends about then."""
+"""Age after which keys are fetched again while the old ones stay in use; keys that the issuer removed end then."""
 
 MAX_AGE_SECONDS: Final = 3600.0
-"""Keys that could not be fetched again are good for so long."""
+"""Age up to which keys are used if they cannot be fetched again."""
 
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
@@ -40,7 +40,7 @@ class IssuerKeys:
     Parameters
     ----------
     now
-        A monotonic clock, seconds.
+        A monotonic clock, in seconds.
     """
 
     def __init__(self, issuer: str, documents: Documents, now: Callable[[], float] = time.monotonic) -> None:
@@ -54,17 +54,17 @@ class IssuerKeys:
         self._fetch: asyncio.Task[None] | None = None
 
     async def aclose(self) -> None:
-        """End a fetch that is under way."""
+        """Cancel a fetch in progress."""
         if self._fetch is not None:
             await ended(self._fetch)
 
     async def find(self, kid: str | None, algorithm: str) -> Key | None:
-        """The key that a token names; None where the issuer has no such key.
+        """The key that a token names; None if the issuer has no such key.
 
         Raises
         ------
         IssuerUnavailable
-            The issuer's keys cannot be had, so nothing can be said of the token.
+            The issuer's keys are not available, so the token cannot be checked.
         """
         keys = self._usable()
         if keys is None:
@@ -88,13 +88,13 @@ class IssuerKeys:
     def _unavailable(self) -> IssuerUnavailable:
         log.debug("token not checked", issuer=self._issuer, reason=self._failure)
         return IssuerUnavailable(
-            "The token cannot be checked: its issuer does not give its keys. Send the request again later. API keys "
-            "work. The service's log has the reason",
+            "The token cannot be checked: the keys of its issuer are not available. Send the request again later, or "
+            "use an API key. The service's log states the reason",
             headers={"Retry-After": str(int(MIN_FETCH_INTERVAL_SECONDS))},
         )
 
     def _begin(self) -> asyncio.Task[None] | None:
-        """The fetch that is under way, or a new one; None where the last one began too short a time ago."""
+        """The fetch in progress, or a new one; None if the last one started too recently."""
         if self._fetch is not None and not self._fetch.done():
             return self._fetch
         if self._asked_at is not None and self._now() - self._asked_at < MIN_FETCH_INTERVAL_SECONDS:
@@ -106,7 +106,7 @@ class IssuerKeys:
     async def _fetched(self) -> None:
         task = self._begin()
         if task is not None:
-            await asyncio.shield(task)  # Others wait for it too: a caller who goes away must not end it.
+            await asyncio.shield(task)  # Shared with other callers: a caller that disconnects must not cancel it.
 
     async def _refresh(self) -> None:
         try:
@@ -114,7 +114,7 @@ class IssuerKeys:
                 self._keys = await self._read()
         except (DocumentUnavailable, TimeoutError) as error:
             self._failure = str(error) or f"no answer within {FETCH_SECONDS:g} s"
-            log.warning("the issuer's keys cannot be had", issuer=self._issuer, reason=self._failure)
+            log.warning("the issuer's keys are not available", issuer=self._issuer, reason=self._failure)
         else:
             self._fetched_at = self._now()
             self._failure = None
@@ -125,7 +125,7 @@ class IssuerKeys:
         if discovered.get("issuer") != self._issuer:
             raise DocumentUnavailable(
                 f"{place} is the document of the issuer {str(discovered.get('issuer'))[:200]!r}; "
-                "PRECEPTOR_OIDC_ISSUER must be spelled exactly like it"
+                "PRECEPTOR_OIDC_ISSUER must have exactly this spelling"
             )
         address = discovered.get("jwks_uri")
         if not isinstance(address, str):

@@ -1,5 +1,5 @@
 """Limits that a process sets for itself before it reads untrusted input. They also hold for its children, and cannot be
-raised again.
+raised again by accident.
 """
 
 import fcntl

@@ -99,7 +99,7 @@ def test_an_issuer_that_is_down_stops_tokens_alone(settings: Settings, issuer: I
         dead = f"http://127.0.0.1:{taken.getsockname()[1]}"
         app = create_app(settings.model_copy(update={"oidc_issuer": dead}))
         with serve(app) as url, httpx2.Client(base_url=url, timeout=20) as http:
-            assert "API keys work" in unavailable(http, issuer.token(iss=dead))
+            assert "use an API key" in unavailable(http, issuer.token(iss=dead))
             assert dead not in unavailable(http, issuer.token(iss=dead)), "addresses stay in the log"
             assert status(http, text) == 200
 
@@ -150,7 +150,7 @@ ENTRY = public_jwk(rsa_key(), kid="x")
         (DISCOVERY, b"<html>", "does not answer with JSON"),
         (DISCOVERY, b"[" * 100_000, "does not answer with JSON"),
         (DISCOVERY, b"[]", "does not answer with a JSON object"),
-        (DISCOVERY, b'{"issuer": "https://evil.example.org", "jwks_uri": "x"}', "spelled exactly like it"),
+        (DISCOVERY, b'{"issuer": "https://evil.example.org", "jwks_uri": "x"}', "exactly this spelling"),
         ("/keys", b"{}", "no list of `keys`"),
         ("/keys", b'{"keys": []}', "no public key for signatures"),
         ("/keys", b'{"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "one"}]}', "no public key for signatures"),
@@ -168,7 +168,7 @@ def test_documents_that_cannot_be_used(
     detail = unavailable(http, issuer.token())
     assert METADATA not in detail
     logged = capsys.readouterr().out
-    assert "the issuer's keys cannot be had" in logged
+    assert "the issuer's keys are not available" in logged
     assert reason in logged
 
 
