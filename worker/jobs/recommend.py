@@ -24,7 +24,7 @@ from service.core.storage.probe_file import ProbeData
 from service.core.student_labels import student_of_probe
 from worker.label_space import LabelSpace
 from worker.ranking.blend import Auto, labelled_blend
-from worker.ranking.certainty import SURE, certainties
+from worker.ranking.certainty import BETTER_THAN_RANDOM_LEVEL, certainties
 from worker.ranking.estimators.base import MissingEvidence
 from worker.ranking.estimators.registry import ESTIMATORS
 from worker.ranking.scoring import (
@@ -190,7 +190,7 @@ class Recommender:
             failed,
             higher_is_better=estimator is not None and estimator.higher_is_better,
             targets=targets,
-            weights=estimator.asked([row.members for row in scored]) if isinstance(estimator, Auto) else None,
+            weights=estimator.used_weights([row.members for row in scored]) if isinstance(estimator, Auto) else None,
             sure=sure,
             concerns=concerns,
             timings=Timings(
@@ -261,7 +261,7 @@ def _answer(
                 "no name in the zoo is near any class of the student: send a labelled probe, or add teachers"
             )
     else:
-        nothing = max(row.better_than_random for row in sure) < SURE
+        nothing = max(row.better_than_random for row in sure) < BETTER_THAN_RANDOM_LEVEL
         if nothing:
             warnings.append(
                 "on this probe no teacher is clearly better than one that answers at random: add teachers, send more "

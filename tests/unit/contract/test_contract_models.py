@@ -59,7 +59,7 @@ def test_bad_labels_say_why(labels: list[str], says: str) -> None:
         ({"prior": [-1.0, 2.0]}, "greater than or equal to 0"),
         ({"prior": [float("nan"), 1.0]}, "finite"),
         ({"embeddings": [[1.0]]}, "one row a label"),
-        ({"embeddings": [[1.0], [1.0, 2.0]]}, "one dimension"),
+        ({"embeddings": [[1.0], [1.0, 2.0]]}, "same dimension"),
         ({"embeddings": [[1.0], [0.0]]}, "zero"),
         ({"descriptions": {"c": "see"}}, "not in the set"),
         ({"colour": "red"}, "Extra inputs"),
@@ -140,7 +140,7 @@ def test_missing_files_are_named() -> None:
                 "method": "prediction_transport",
                 "candidates": [{"name": "x", "labels": ["a", "b"]}],
             },
-            "cannot predict",
+            "without a model",
         ),
         ({"student": {"labels": ["a", "b"], "embeddings": [[1.0], [2.0]]}}, "different encoders"),
         ({"student": "tch_123"}, "pattern"),
@@ -169,7 +169,7 @@ def test_contradictory_distillations_say_why(body: dict[str, object], says: str)
     ("body", "says"),
     [
         ({"name": "x", "modality": "text", "source": {"kind": "pickle"}}, "pickle"),
-        ({"name": "x", "modality": "text", "source": {"kind": "predictions"}}, "labels are needed"),
+        ({"name": "x", "modality": "text", "source": {"kind": "predictions"}}, "labels are missing"),
         (
             {
                 "name": "x",

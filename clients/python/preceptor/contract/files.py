@@ -1,4 +1,4 @@
-"""Which files a teacher of each source consists of. Data formats only: a pickle can run code when loaded."""
+"""Files of each kind of teacher source. Only data formats are accepted: a pickle can run code when it is loaded."""
 
 import re
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _MERGE: Final = (
 
 
 def refusal(kind: str, name: str) -> str | None:
-    """Why a source of this kind cannot take a file of this name; None where it can."""
+    """Why a source of this kind cannot accept a file with this name; None if it can."""
     source = SOURCE_KINDS[kind]
     if source.files is None:
         return source.takes
@@ -30,9 +30,9 @@ def refusal(kind: str, name: str) -> str | None:
     if _PICKLES.search(name):
         return (
             f"{name!r} is not accepted: files of this type can run code when they are loaded. Convert the weights "
-            f"to safetensors (safetensors.torch.save_file) or ONNX. A source of kind {kind!r} takes {source.takes}"
+            f"to safetensors (safetensors.torch.save_file) or ONNX. A source of kind {kind!r} accepts {source.takes}"
         )
-    return f"{name!r} is not a file of a {kind!r} source; it takes {source.takes}"
+    return f"{name!r} is not a file of a {kind!r} source; it accepts {source.takes}"
 
 
 def adapter(names: Iterable[str]) -> str | None:
@@ -54,7 +54,7 @@ def adapter_weights(tensors: Iterable[str]) -> str | None:
 
 
 def missing(kind: str, names: set[str]) -> list[str]:
-    """The files that a source of this kind still lacks."""
+    """The required files that are not among `names`."""
     lacking = [name for name in SOURCE_KINDS[kind].needed if name not in names]
     if SOURCE_KINDS[kind].sharded and not any(name.endswith(".safetensors") for name in names):
         lacking.append("model.safetensors")

@@ -19,7 +19,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
-# The bounds stand before the validator: behind it, inside a tuple, they would be missing from the schema.
+# The bounds precede the validator: after it, inside a tuple, they would be missing from the schema.
 Side = Annotated[int, Strict(), Field(ge=1, le=2048), BeforeValidator(whole)]
 """Pixels."""
 
@@ -31,12 +31,12 @@ Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lan
 # Fields that sources gained later are left out of a document at their defaults: older clients and workers refuse
 # unknown ones.
 class ImagePreprocessing(Body):
-    """How a picture becomes the model's input: resize, crop, `(rescale_factor * pixel - mean) / std`, pixels 0..255."""
+    """Conversion of a picture to the model's input: resize, crop, `(rescale_factor * pixel - mean) / std`."""
 
     model_config = tagged("modality")
 
     modality: Literal["image"] = "image"
-    size: tuple[Side, Side] = Field(description="Height and width of the model's input, pixels")
+    size: tuple[Side, Side] = Field(description="Height and width of the model's input in pixels")
     resize: Literal["shortest_edge", "longest_edge", "exact"] = Field(
         default="shortest_edge",
         description="Cover size / crop_fraction, fit into it on a ground of the mean colour, or stretch to it",
@@ -62,7 +62,7 @@ class ImagePreprocessing(Body):
 
 
 class TextPreprocessing(Body):
-    """How a text becomes the model's input: a `tokenizer.json`, truncated to `max_length` tokens."""
+    """Conversion of a text to the model's input: a `tokenizer.json`, truncated to `max_length` tokens."""
 
     model_config = tagged("modality")
 
@@ -75,7 +75,7 @@ class TextPreprocessing(Body):
 
 
 class FeaturesPreprocessing(Body):
-    """The model takes the probe's feature vectors as they are, or standardised."""
+    """The probe's feature vectors are the model's input, unchanged or standardised."""
 
     model_config = tagged("modality")
 
@@ -91,7 +91,7 @@ Preprocessing = Annotated[
 
 
 class TransformersSource(Body):
-    """A `transformers` folder: `config.json` with `id2label`, `*.safetensors`, and the preprocessor's files."""
+    """A `transformers` folder: `config.json` with `id2label`, `*.safetensors`, preprocessor and tokenizer files."""
 
     model_config = tagged("kind")
 
@@ -123,7 +123,7 @@ class OnnxSource(Body):
 
 
 class TorchExportSource(Body):
-    """A `torch.export` archive, `model.pt2`; accepted only where it loads without unpickling."""
+    """A `torch.export` archive, `model.pt2`; rejected if it does not load without unpickling."""
 
     model_config = tagged("kind")
 
@@ -142,7 +142,7 @@ class TorchExportSource(Body):
 
 
 class TimmSource(Body):
-    """A `timm` architecture with `model.safetensors`; needs timm on the worker."""
+    """A `timm` architecture with `model.safetensors`; the worker needs timm."""
 
     model_config = tagged("kind")
 
@@ -158,12 +158,13 @@ class HubSource(Body):
     kind: Literal["hub"] = "hub"
     repository: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=200)
     revision: str = Field(
-        pattern=r"^[0-9a-f]{40}$", description="A full commit hash: a branch or a tag can change under you"
+        pattern=r"^[0-9a-f]{40}$",
+        description="Full commit hash; branches and tags are rejected, because they can change",
     )
 
 
 class PredictionsSource(Body):
-    """A black box: only its predictions over a probe are known, uploaded per probe."""
+    """A black box: only its predictions on probes are known, uploaded for each probe."""
 
     model_config = tagged("kind")
 
@@ -177,7 +178,7 @@ Source = Annotated[
 
 
 class TeacherStatus(StrEnum):
-    """Whether a teacher may be used."""
+    """Whether a teacher can be used."""
 
     AWAITING_FILES = "awaiting_files"
     VALIDATING = "validating"
@@ -186,7 +187,7 @@ class TeacherStatus(StrEnum):
 
 
 class TeacherBody(Body):
-    """A teacher to be registered. `labels` may be left out where the source's config.json names them."""
+    """A teacher to register. `labels` may be omitted if the source's config.json names the classes."""
 
     name: Name
     source: Source
@@ -195,7 +196,7 @@ class TeacherBody(Body):
     description: str = Field(default="", max_length=4000)
     tags: list[Tag] = Field(default_factory=list[str], max_length=MAX_TAGS)
     accuracy: Annotated[Number, Field(ge=0, le=1)] | None = Field(
-        default=None, description="Its own test accuracy, as claimed by the owner"
+        default=None, description="Test accuracy on the teacher's own task, as stated by its owner"
     )
 
     @model_validator(mode="after")
@@ -206,12 +207,12 @@ class TeacherBody(Body):
                 f"modality is {self.modality!r} but source.preprocessing is for {preprocessing.modality!r}"
             )
         if self.labels is None and not SOURCE_KINDS[self.source.kind].carries_labels:
-            raise ValueError(f"labels are needed: a source of kind {self.source.kind!r} does not carry class names")
+            raise ValueError(f"labels are missing: a source of kind {self.source.kind!r} does not carry class names")
         return self
 
 
 class TeacherPatch(Body):
-    """Changes to a teacher's description. The model and its labels never change: register another teacher."""
+    """Changes to a teacher's description. Model and labels cannot change: register another teacher."""
 
     name: Name | None = None
     description: str | None = Field(default=None, max_length=4000)
@@ -254,7 +255,7 @@ class Teacher(Answer):
     id: TeacherId
     name: str
     status: TeacherStatus
-    reason: str | None = Field(default=None, description="Why it was rejected, and what to do")
+    reason: str | None = Field(default=None, description="Why the teacher was rejected, and what to do")
     source: Source
     modality: Modality
     labels: list[str] | None = None
@@ -262,7 +263,7 @@ class Teacher(Answer):
     description: str = ""
     tags: list[str] = Field(default_factory=list[str])
     accuracy: float | None = None
-    parameters: int | None = Field(default=None, description="Number of weights")
+    parameters: int | None = Field(default=None, description="Number of parameters")
     output: OutputKind | None = Field(
         default=None, description="What the model's outputs were taken for; None before its validation"
     )
@@ -270,10 +271,10 @@ class Teacher(Answer):
         default_factory=list[str], description="What may be wrong with the teacher, although it can be used"
     )
     fingerprint: TeacherFingerprint | None = None
-    digest: str | None = Field(default=None, description="SHA-256 over the model's files; part of every cache key")
+    digest: str | None = Field(default=None, description="SHA-256 of the model's files; part of every cache key")
     files: list[StoredFile] = Field(default_factory=list[StoredFile])
-    validation: str | None = Field(default=None, description="The job that validates it")
-    promoted_from: str | None = Field(default=None, description="The student it was, where it is one of ours")
+    validation: str | None = Field(default=None, description="Id of its validation job")
+    promoted_from: str | None = Field(default=None, description="Id of the student that it was promoted from")
     expires_at: Moment | None = Field(
         default=None,
         description="Of a teacher that is only checked (`?check=true`): when it is removed at the latest. It is never "
