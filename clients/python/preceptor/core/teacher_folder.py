@@ -89,6 +89,14 @@ class TeacherFolder:
         return cls(path=folder, body=wanted, **_sorted_out(folder, kind, names))
 
 
+_EXAMPLE: Final = {
+    "modality": "image",
+    "size": [224, 224],
+    "mean": [123.675, 116.28, 103.53],
+    "std": [58.395, 57.12, 57.375],
+}
+
+
 def _described(folder: Path, names: list[str]) -> dict[str, Any]:
     if MANIFEST in names:
         return _manifest(folder / MANIFEST)
@@ -103,11 +111,12 @@ def _described(folder: Path, names: list[str]) -> dict[str, Any]:
             "name": folder.name,
             "modality": "image",
             "labels": ["cat", "dog"],
-            "source": {"kind": kind, "preprocessing": {"modality": "image", "size": [224, 224]}},
+            "source": {"kind": kind, "preprocessing": _EXAMPLE},
         }
         raise TeacherFolderError(
             f"{str(folder)!r} has no {MANIFEST}; a model of kind {kind!r} needs one, because it names neither its "
-            f"classes nor its preprocessing. For example: {json.dumps(example)}"
+            f"classes nor its preprocessing. For example, with ImageNet's mean and std on pixels of 0..255: "
+            f"{json.dumps(example)}"
         )
     raise TeacherFolderError(
         f"{str(folder)!r} holds no model that can be registered: neither {MANIFEST}, nor config.json with "
