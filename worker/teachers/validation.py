@@ -30,6 +30,9 @@ from .samples import sample, varied_sample
 # Parsers written in C++ and Rust read these files, so a hostile one is read by a process that may die. They run in such
 # a process in every job, too. Tokenizers do not: `tokenizer_check` bounds what they can do.
 
+_ITEMS_AT_ONCE: Final = 2
+"""As many as the sample has: a large model takes no more memory for a dozen items."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -165,7 +168,7 @@ def _judge(teacher: Teacher, folder: Path, device: str, threads: int | None) -> 
         finding = _find_kind(loaded, teacher, few, varied, labels)
         outputs = _run_sample(loaded, few)
         _check_width(outputs.logits.shape[1], labels)
-        logits = run_teacher(loaded, [varied]).logits
+        logits = run_teacher(loaded, [varied], batch_size=_ITEMS_AT_ONCE).logits
         found = fingerprint(
             loaded.prepared(varied) if isinstance(loaded, ShowsInputs) else None, logits, teacher.modality
         )
@@ -193,12 +196,13 @@ def _preprocessing(teacher: Teacher) -> object:
 def _find_kind(loaded: LoadedTeacher, teacher: Teacher, few: Items, varied: Items, labels: list[str]) -> Finding:
     """What the outputs are. A source without a choice returns logits, unless every row sums to 1."""
     if not isinstance(loaded, RawOutputs):
-        values = run_teacher(loaded, [varied]).logits
+        values = run_teacher(loaded, [varied], batch_size=_ITEMS_AT_ONCE).logits
         if are_probabilities(values):
             return Finding("logits", "every row of the outputs sums to 1, but the source returns logits by definition")
         return Finding("logits")
     loaded.raw(few)
-    values = loaded.raw(varied)
+    begins = range(0, length(varied), _ITEMS_AT_ONCE)
+    values = np.concatenate([loaded.raw(part(varied, begin, begin + _ITEMS_AT_ONCE)) for begin in begins])
     finite = values[np.isfinite(values).all(axis=1)]
     _check_width(values.shape[1], labels, loaded)
     if len(values) != length(varied) or len(finite) != len(values):

@@ -28,7 +28,10 @@ def colours(scale: float = 1.0) -> onnx.ModelProto:
         "g",
         [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, 8, 8])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])],
-        [numpy_helper.from_array(np.array([2, 3]), "axes"), numpy_helper.from_array(np.float32(scale), "scale")],
+        [
+            numpy_helper.from_array(np.array([2, 3]), "axes"),
+            numpy_helper.from_array(np.array(scale, dtype=np.float32), "scale"),
+        ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 

@@ -390,7 +390,10 @@ def _read_model_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if config.architectures is None:
+            config.architectures = []  # Some tools leave it out; transformers iterates over it.
+        return config
     except Exception as error:
         kind = read_options(folder / "config.json").get("model_type")
         known = f"model_type {kind!r}" if kind else "no model_type"

@@ -187,8 +187,17 @@ def _of_model(teacher: Teacher) -> list[tuple[str, object]]:
         ("accuracy", None if teacher.accuracy is None else f"{teacher.accuracy:.4f} (as claimed)"),
         ("parameters", None if teacher.parameters is None else f"{teacher.parameters:,}"),
         ("files", some([f"{file.name} ({size(file.size)})" for file in teacher.files])),
-        ("fingerprint", getattr(teacher, "fingerprint", None)),
+        ("output", teacher.output),
+        ("fingerprint", _fingerprint(teacher)),
     ]
+
+
+def _fingerprint(teacher: Teacher) -> str | None:
+    found = teacher.fingerprint
+    if found is None:
+        return None
+    values = found.model_dump(exclude_none=True).items()
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values)
 
 
 def _of_record(teacher: Teacher) -> list[tuple[str, object]]:
@@ -202,7 +211,7 @@ def _of_record(teacher: Teacher) -> list[tuple[str, object]]:
 
 def _teacher_facts(session: Session, pairs: list[tuple[str, object]], teacher: Teacher) -> None:
     facts(session, pairs)
-    remarks(session, "Warning", getattr(teacher, "warnings", None) or ())
+    remarks(session, "Warning", teacher.warnings)
 
 
 def show_probes(session: Session, probes: list[Probe]) -> None:

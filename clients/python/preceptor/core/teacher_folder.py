@@ -131,6 +131,14 @@ class TeacherFolder:
         return cls(path=folder, body=wanted, files=files, skipped=skipped, notes=tuple(notes))
 
 
+_EXAMPLE: Final = {
+    "modality": "image",
+    "size": [224, 224],
+    "mean": [123.675, 116.28, 103.53],
+    "std": [58.395, 57.12, 57.375],
+}
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f", and {len(names) - 8} more" if len(names) > 8 else "")
 
@@ -155,11 +163,12 @@ def _described(folder: Path, names: list[str], notes: list[str], given: Mapping[
             "name": folder.name,
             "modality": "image",
             "labels": ["cat", "dog"],
-            "source": {"kind": kind, "preprocessing": {"modality": "image", "size": [224, 224]}},
+            "source": {"kind": kind, "preprocessing": _EXAMPLE},
         }
         raise TeacherFolderError(
             f"{str(folder)!r} has no {MANIFEST}; a model of kind {kind!r} needs one, because it names neither its "
-            f"classes nor its preprocessing. For example: {json.dumps(example)}"
+            f"classes nor its preprocessing. For example, with ImageNet's mean and std on pixels of 0..255: "
+            f"{json.dumps(example)}"
         )
     raise TeacherFolderError(
         f"{str(folder)!r} holds no model that can be registered: neither {MANIFEST}, nor config.json with "

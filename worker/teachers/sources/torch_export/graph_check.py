@@ -239,7 +239,9 @@ class ExportedGraph:
             step.makes[0]: step for step in self._steps if len(step.makes) == 1 and isinstance(step.makes[0], str)
         }
         step = makers.get(self._scores)
-        while step is not None and step.target in _SAME_VALUES and step.args and isinstance(step.args[0], _Name):
+        for _ in self._steps:  # A forged program may refer to itself.
+            if step is None or step.target not in _SAME_VALUES or not step.args or not isinstance(step.args[0], _Name):
+                break
             step = makers.get(step.args[0].name)
         name = _ACTIVATIONS.get(step.target) if step is not None else None
         if step is None or name is None or not step.args or not isinstance(step.args[0], _Name):
