@@ -1,7 +1,7 @@
-"""What a container's health check runs: `healthcheck.py service` or `healthcheck.py worker`.
+"""Health check of a container: `healthcheck.py service` or `healthcheck.py worker`.
 
-The service is healthy where it answers. A worker has no port; it is healthy where its last sign of life in Redis is
-recent. Neither looks at its neighbours: a restart would not mend them. `/health/ready` tells of the whole stack.
+The service is healthy if it answers. A worker has no port; it is healthy if its last heartbeat in Redis is recent.
+Neither checks its dependencies: a restart would not repair them. `/health/ready` reports the state of the whole stack.
 """
 
 import socket
@@ -18,11 +18,11 @@ from service.core.settings import Settings
 
 _TIMEOUT: Final = 5.0
 _LEASES: Final = 3.0
-"""A worker shows life three times a lease; after so many leases of silence it hangs."""
+"""Number of leases without a heartbeat after which a worker counts as hanging. It sends three heartbeats a lease."""
 
 
 def service_problem(settings: Settings) -> str | None:
-    """What is wrong with the service in this container; None where it answers."""
+    """What is wrong with the service in this container; None if it answers."""
     url = f"http://127.0.0.1:{settings.port}/health/live"
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT):
@@ -32,9 +32,9 @@ def service_problem(settings: Settings) -> str | None:
 
 
 def worker_problem(settings: Settings, host: str) -> str | None:
-    """What is wrong with the worker on this host; None where it has shown life lately.
+    """What is wrong with the worker on this host; None if its last heartbeat is recent.
 
-    Workers are named `<host>-<process>`; a container has a host name of its own.
+    Workers are named `<host>-<process>`; each container has a different host name.
     """
     if settings.redis_url is None:
         return "REDIS_URL is not set"
@@ -42,7 +42,7 @@ def worker_problem(settings: Settings, host: str) -> str | None:
         with redis.Redis.from_url(
             settings.redis_url, decode_responses=True, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
         ) as client:
-            # Redis' clock, by which workers show life: this container's may differ.
+            # Heartbeats use Redis' clock; this container's may differ.
             seconds, _ = cast("tuple[int, int]", client.time())
             since = seconds - _LEASES * settings.lease_seconds
             for lane in LANES:
@@ -51,11 +51,11 @@ def worker_problem(settings: Settings, host: str) -> str | None:
                     return None
     except RedisError as error:
         return f"Redis: {error}"
-    return f"no sign of life of {host} in the last {_LEASES * settings.lease_seconds:.0f} s"
+    return f"no heartbeat from {host} in the last {_LEASES * settings.lease_seconds:.0f} s"
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 where healthy; else 1, with the reason on standard output."""
+    """Exit status 0 if healthy; otherwise 1, with the reason on standard output."""
     if arguments == ["service"]:
         problem = service_problem(Settings())
     elif arguments == ["worker"]:
