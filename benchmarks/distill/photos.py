@@ -1,12 +1,12 @@
-"""Photographs: students are small residual networks, teachers know other photographs.
+"""Photographs: students are small residual networks, teachers are trained on other photographs.
 
-Clothes (ten kinds) for students, with teachers that know groups of Tiny ImageNet's classes, or with the ImageNet
-networks themselves. And Tiny ImageNet: students of twenty classes, teachers of twenty classes that share 0, 50 or 100 %
-of them; students of eight groups ("structure", "arthropod"), teachers of sixteen of the groups' members and of others.
+Clothes (ten kinds) for students, with teachers for groups of Tiny ImageNet's classes, or with the ImageNet networks
+themselves. And Tiny ImageNet: students of twenty classes, teachers of twenty classes that share 0, 50 or 100 % of them;
+students of eight groups ("structure", "arthropod"), teachers of sixteen of the groups' members and of others.
 
-Teachers are linear heads on features of EfficientNet-Lite 0, as people make them, and know 16 or 20 classes. No picture
-of a student is among those that a head learned from. The features have seen ImageNet, and so maybe pictures of Tiny
-ImageNet; none of the clothes. The teacher of random weights is a random network with a random head.
+Teachers are linear heads on features of EfficientNet-Lite 0, a common practice, with 16 or 20 classes. No picture of a
+student is among a head's training pictures. The features are trained on ImageNet, and so possibly on pictures of Tiny
+ImageNet; not on the clothes. The teacher with random weights is a random network with a random head.
 """
 
 import tempfile
@@ -32,30 +32,30 @@ from worker.distillation.teaching.label_map import standardised
 from worker.label_encoder import DEFAULT_ENCODER, load_encoder
 
 COURSE = Course(steps=160, batch=64, rate=None, slow=True)
-"""Eight or nine epochs, at the student's own rate."""
+"""Eight or nine epochs, at the student's default rate."""
 TRANSFER = 1200
 TEST = 600
 CLASSES, GROUPS, SIZE = 20, 8, 16
-"""Classes of a student of Tiny ImageNet; groups of one; classes of a teacher of others."""
+"""Classes of a student of Tiny ImageNet; groups of a student of groups; classes of a teacher of the other tasks."""
 OVERLAPS = (0.0, 0.5, 1.0)
 _TEACHER_ITEMS = 45
-"""Pictures a class of Tiny ImageNet that teachers learn from; students have the others."""
+"""Pictures of a class of Tiny ImageNet that teachers are trained on; students have the others."""
 _LEAST = 5
-"""Classes of a group that a student may be asked for."""
+"""Minimum number of classes of a group that a student has."""
 _PENALTY = 0.003
 _CLOTHES = Path("clothing")
 _TINY = Path("tiny_imagenet")
 
 
 def tasks(folder: Path, kept: Path) -> Iterator[Task]:
-    """What the folder has pictures for.
+    """The tasks for which the folder has pictures.
 
     Parameters
     ----------
     folder
         Holds ``clothing/`` and ``tiny_imagenet/``, Parquet with the columns image and label, and labels.json.
     kept
-        Where features are kept: they take minutes.
+        Folder for features, which take minutes to compute.
     """
     if not all((folder / part / "train.parquet").is_file() for part in (_CLOTHES, _TINY)):
         return
@@ -77,11 +77,11 @@ class _Shelf:
     Attributes
     ----------
     tiny, clothes
-        Classes in Tiny ImageNet and among the clothes; -1 for pictures of the other one. Shape (N,).
+        Classes in Tiny ImageNet and among the clothes; -1 for pictures of the other collection. Shape (N,).
     vectors
-        Of EfficientNet-Lite 0, shape (N, 1280), scaled.
+        Scaled features of EfficientNet-Lite 0, shape (N, 1280).
     groups
-        Of each class of Tiny ImageNet.
+        Group of each class of Tiny ImageNet.
     """
 
     pictures: list[bytes]
@@ -94,14 +94,14 @@ class _Shelf:
     kinds: list[str]
 
     def ground(self, teaching: Int64) -> Ground:
-        """Tiny ImageNet for heads that learn from these rows."""
+        """Tiny ImageNet for heads trained on these rows."""
         others = np.setdiff1d(np.flatnonzero(self.tiny >= 0), teaching)
         return Ground(
             "head", "linear", self.vectors, self.tiny, self.names, _points(self.names), teaching, others, _PENALTY
         )
 
     def members(self, group: str) -> Int64:
-        """Classes of a group of Tiny ImageNet."""
+        """Classes of one group of Tiny ImageNet."""
         return np.flatnonzero(np.array(self.groups) == group)
 
 
@@ -136,7 +136,7 @@ _known: dict[str, Float32] = {}
 
 
 def _points(names: list[str]) -> Float32:
-    """Embeddings of names; each is encoded once."""
+    """Embeddings of names, each encoded once."""
     new = [name for name in dict.fromkeys(names) if name not in _known]
     if new:
         _known.update(zip(new, load_encoder(DEFAULT_ENCODER).encode(new), strict=True))
@@ -145,7 +145,7 @@ def _points(names: list[str]) -> Float32:
 
 @dataclass(frozen=True)
 class _Student:
-    """A student's pictures: rows of the shelf, and the classes of all rows in its own numbers, -1 for none."""
+    """A student's pictures: rows of the shelf, and the student's class number of every row, -1 for none."""
 
     labelled: Int64
     transfer: Int64
@@ -155,11 +155,11 @@ class _Student:
 
     @property
     def unnamed(self) -> Int64:
-        """Labelled and then transfer rows."""
+        """Labelled rows, followed by transfer rows."""
         return np.concatenate([self.labelled, self.transfer])
 
     def signal(self, name: str, labels: list[str], said: Float32) -> TeacherSignal:
-        """A teacher from what it says of `unnamed`."""
+        """A teacher, from its logits on `unnamed`."""
         cost = (1 - _points(labels) @ _points(self.names).T).astype(np.float32)
         first = len(self.labelled)
         return TeacherSignal(name, labels, said[:first], cost, said[first:])
@@ -198,7 +198,7 @@ def _cell(shelf: _Shelf, student: _Student, zoo: list[TeacherSignal], generator:
 
 
 def _untrained(pictures: ArrayItems, classes: int, generator: np.random.Generator) -> Float32:
-    """Logits of a random head on a random network, as widely spread as a sure teacher's, shape (N, K)."""
+    """Logits of a random head on a random network, with the spread of a confident teacher, shape (N, K)."""
     with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng():
         torch.manual_seed(int(generator.integers(2**31)))
         blueprint = blueprint_of(BuiltinStudent(), Surroundings(pictures, None, classes, "cpu", Path(scratch)))
@@ -215,7 +215,7 @@ def _heads(shelf: _Shelf, student: _Student, teaching: Int64, sets: dict[str, In
 
 
 def _halves(shelf: _Shelf, seed: int) -> tuple[Int64, Int64]:
-    """Rows of Tiny ImageNet that teachers learn from, and the others, each mixed."""
+    """Rows of Tiny ImageNet for training teachers, and the other rows, each shuffled."""
     generator = np.random.default_rng([seed, 7])
     order = generator.permutation(np.flatnonzero(shelf.tiny >= 0))
     teaching = np.concatenate([order[shelf.tiny[order] == c][:_TEACHER_ITEMS] for c in range(len(shelf.names))])
@@ -248,7 +248,7 @@ def _groups(shelf: _Shelf, each: int, seed: int) -> Cell:
     classes = np.where(shelf.tiny >= 0, number[shelf.tiny], -1)
     teaching, others = _halves(shelf, seed)
     parts = [others[classes[others] == c] for c in range(GROUPS)]
-    # As many of each group, although some have five classes and some fifty.
+    # The same number of items for each group, although groups have between five and fifty classes.
     count, tested = min(len(part) for part in parts), TEST // GROUPS
     pool = np.concatenate([part[tested:count] for part in parts])
     test = np.concatenate([part[:tested] for part in parts])
@@ -274,7 +274,7 @@ def _classes(shelf: _Shelf, each: int, seed: int, overlap: float) -> Cell:
     student = _student(classes, [shelf.names[c] for c in mine], pool, test, each, generator)
     sets: dict[str, Int64] = {}
     for place in range(3):
-        # Where all classes are shared the teachers differ by foreign ones.
+        # If all classes are shared, teachers differ in foreign ones.
         size = CLASSES + (5 * place if overlap == 1 else 0)
         sets[f"overlap {overlap:.0%} {place}"] = np.sort(
             np.concatenate(overlapping(mine, every, overlap, size, generator))

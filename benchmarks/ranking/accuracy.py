@@ -1,7 +1,7 @@
-"""The expected accuracy of a ranking's rows against the accuracy that is then measured.
+"""Expected accuracy of the rows of a ranking, compared with measured accuracy.
 
-Twice: against the same map on the tasks' test items, which it promises, and against the distilled students, which it
-does not, also after a line that was fitted on the other tasks.
+Twice: with the same map on the tasks' test items, which it estimates, and with the distilled students, which it does
+not estimate, also after a linear calibration on the other tasks.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ Vector = NDArray[np.float64]
 
 
 def measure(out: Report, tasks: list[Measured], loss: str, sizes: tuple[int, ...]) -> None:
-    """A row for every world and size; shares, not points."""
+    """Add a row for every world and size; values are shares, not points."""
     for each in sizes:
         known = [(task, *_of_task(task, each)) for task in tasks]
         for world in dict.fromkeys(task.world.name for task in tasks):
@@ -46,7 +46,7 @@ def measure(out: Report, tasks: list[Measured], loss: str, sizes: tuple[int, ...
 
 
 def _of_task(task: Measured, each: int) -> tuple[NDArray[np.float64], Vector]:
-    """Expected accuracy with its interval, shape (3, T), and that of the same map on the test items, shape (T,)."""
+    """Expected accuracy with its interval, shape (3, T), and the test accuracy of the same map, shape (T,)."""
     chosen = probe(task.target, each, 0)
     said, held = [], []
     for teacher in task.world.zoo:
@@ -59,7 +59,7 @@ def _of_task(task: Measured, each: int) -> tuple[NDArray[np.float64], Vector]:
 
 
 def _on_test(teacher: ZooTeacher, target: Target, known: Evidence, rows: NDArray[np.int64]) -> float:
-    """Accuracy on the test items of the map that was fitted to the probe, by dense matrices."""
+    """Test accuracy of the map fitted to the probe, computed with dense matrices."""
     best = held_out_fit(known)
     seen = log_softmax(teacher.logits[rows].astype(np.float64), axis=1)
     middle = seen.mean(axis=0)
@@ -75,7 +75,7 @@ def _on_test(teacher: ZooTeacher, target: Target, known: Evidence, rows: NDArray
 
 
 def _line(task: Measured, known: list[tuple[Measured, NDArray[np.float64], Vector]], loss: str) -> Vector:
-    """Students' accuracies by a line through those of the other tasks, shape (T,)."""
+    """Accuracies of the students, predicted by a line fitted on the other tasks, shape (T,)."""
     others = [(said[0], other.truth(loss)) for other, said, _ in known if other is not task]
     x, y = (np.concatenate(side) for side in zip(*others, strict=True))
     slope, level = np.polyfit(x, y, 1)

@@ -1,7 +1,7 @@
-"""The world of handwritten digits: teachers of four digits, students of four others, some or the same.
+"""Handwritten digits: teachers of four digits; students of four others, some of them or the same.
 
-The 1,797 pictures of 8 x 8 pixels that ship with scikit-learn. Teachers see every pixel and learn from 700 pictures;
-students see them too, but have five labels a class.
+The 1,797 pictures of 8 x 8 pixels in scikit-learn. Teachers use all pixels and are trained on 700 pictures; students
+use all pixels, too, but have five labels a class.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _TEACHING, _POOL = 700, 1300
 
 
 def world() -> World:
-    """Train the zoo and lay out the tasks."""
+    """Train the zoo and create the tasks."""
     loaded = load_digits()
     order = np.random.default_rng(0).permutation(len(loaded.target))
     x, y = (loaded.data[order] / 16).astype(np.float32), loaded.target[order].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Teachers are heads on fixed vectors: they train in a second, so that there can be many, and they know something."""
+"""Teachers are heads on fixed vectors: trained within a second, so that there can be many, and informative."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ Head = Literal["linear", "mlp"]
 
 @dataclass(frozen=True)
 class Ground:
-    """Items with vectors of one family, and which of them teachers may learn from.
+    """Items with vectors of one family, and the split for training teachers.
 
     Attributes
     ----------
     family
         Name of the vectors and the head.
     vectors
-        Of all items of the world, shape (N, D).
+        Vectors of all items of the world, shape (N, D).
     teaching
-        Rows that teachers learn from.
+        Training rows of the teachers.
     held_out
-        Rows on which a teacher's own accuracy is measured.
+        Rows for measuring a teacher's own accuracy.
     penalty
         C of the logistic regression.
     """
@@ -48,11 +48,11 @@ def trained(ground: Ground, name: str, classes: Iterable[int], items: int, *, no
     Parameters
     ----------
     classes
-        Which of the ground's classes it knows.
+        The teacher's classes, among those of the ground.
     items
-        How many items of each class it learns from.
+        Number of training items of each class.
     noise
-        Share of its training labels that are drawn at random.
+        Share of training labels that are replaced at random.
     """
     mine = np.sort(np.asarray(list(classes)))
     generator = np.random.default_rng([len(name), *name.encode()])

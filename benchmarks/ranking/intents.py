@@ -1,6 +1,7 @@
-"""The world of intents: CLINC150 and Banking77, teachers of domains, mixes and everything in three families.
+"""Intents: CLINC150 and Banking77, with teachers of domains, mixes and all intents in three families.
 
-The students see a hashed bag of words. Teachers learn from one half of the training texts, pools are the other half.
+The students' input is a hashed bag of words. Teachers are trained on one half of the training texts; pools are the
+other half.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from worker.label_encoder import load_encoder
 SIZE = 15
 """Classes of a size-matched teacher, and of a student."""
 _ITEMS = 50
-"""Items a class that teachers learn from."""
+"""Training items of a teacher for each class."""
 _TEST = 1000
 _PURE = ("banking", "travel", "kitchen_and_dining", "work")
 _HALVES = (("auto_and_commute", "small_talk"), ("home", "utility"), ("meta", "credit_cards"))
@@ -31,7 +32,7 @@ _BANKING_TASKS = 4
 
 
 class _Both:
-    """The two collections behind one another: Banking77's rows and classes come after CLINC150's."""
+    """The concatenation of the two collections: Banking77's rows and classes follow CLINC150's."""
 
     def __init__(self, folder: Path) -> None:
         self.clinc, self.banking = Corpus("clinc150", folder), Corpus("banking77", folder)
@@ -53,14 +54,14 @@ class _Both:
 
 
 def world(folder: Path, kept: Path) -> World:
-    """Train the zoo and lay out the tasks.
+    """Train the zoo and create the tasks.
 
     Parameters
     ----------
     folder
         Holds ``clinc150/`` and ``banking77/``.
     kept
-        Where the slow encoder's vectors are kept.
+        Folder for the slow encoder's vectors.
     """
     both = _Both(folder)
     slow = kept_vectors(kept / "intents-minilm.npy", lambda: load_encoder("minilm").encode(both.texts))
@@ -113,7 +114,7 @@ def _zoo(both: _Both, slow: Float32) -> Iterator[ZooTeacher]:
 
 
 def _tasks(both: _Both) -> Iterator[tuple[str, str, Int64]]:
-    """Overlaps of the best size-matched teacher: all, half and a quarter of the classes; none but in parts."""
+    """Tasks by overlap with the best size-matched teacher: all, half and a quarter of the classes; only in parts."""
     for domain in _PURE:
         yield f"clinc150 {domain}", f"clinc150 {domain}", np.sort(both.clinc.domain(domain))
     generator = np.random.default_rng(77)

@@ -1,4 +1,4 @@
-"""Rankings by names over a large zoo: HTTP, queue, search, explanation; beside the search alone and brute force."""
+"""Rankings by names over a large zoo: HTTP, queue, search, explanation; compared with search only and brute force."""
 
 import random
 import tempfile
@@ -18,7 +18,7 @@ _CLASSES = 10
 
 
 def measure(report: Report, words: list[str], count: int, asked: int) -> None:
-    """Each request names other classes, so no cost matrix is cached."""
+    """Each request uses other classes, so that no cost matrix is cached."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A thousand listeners on one job's event stream: how late each hears of an event."""
+"""A thousand listeners on one job's event stream: delay of each event for each listener."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ _EVENTS = 20
 
 
 def measure(report: Report, stack: Stack, settings: Settings) -> None:
-    """Add the rows. A stand-in for a worker writes the events."""
+    """Add the rows. The benchmark writes the events in place of a worker."""
     service = stack.process("service").pid
     before = resident(service)
     delays, complete, joined, after = asyncio.run(_listen(stack, settings, service))
@@ -31,7 +31,7 @@ def measure(report: Report, stack: Stack, settings: Settings) -> None:
         complete_logs=complete, joined_in_seconds=joined, memory_before=before, memory_after=after,
         kib_each=(after - before) * 1024 / _LISTENERS,
     )  # fmt: skip
-    report.target("listeners that heard every event, in order", _LISTENERS, complete)
+    report.target("listeners that received every event, in order", _LISTENERS, complete)
 
 
 async def _listen(stack: Stack, settings: Settings, service: int) -> tuple[list[float], int, float, float]:
@@ -40,7 +40,7 @@ async def _listen(stack: Stack, settings: Settings, service: int) -> tuple[list[
         id = new_id(DISTILLATION)
         body = RecommendationBody.model_validate({"student": {"labels": ["a", "b"]}})
         worker = stack.process("worker-distill")
-        worker.send_signal(signal.SIGSTOP)  # Else it would take the job before we do.
+        worker.send_signal(signal.SIGSTOP)  # Otherwise it would take the job first.
         await state.jobs.submit(id, "distillation", body)
         taken = await state.jobs.take(id, "benchmark")
         worker.send_signal(signal.SIGCONT)
@@ -51,7 +51,7 @@ async def _listen(stack: Stack, settings: Settings, service: int) -> tuple[list[
 
         async def listener() -> None:
             nonlocal complete, ready
-            heard: list[int] = []
+            received: list[int] = []
             async with Connection(url) as connection:
                 assert await connection.stream(connection.encoded("GET", f"/v1/jobs/{id}/events")) == 200
                 ready += 1
@@ -61,9 +61,9 @@ async def _listen(stack: Stack, settings: Settings, service: int) -> tuple[list[
                     event = json.loads(line[5:])
                     if event["event"] == "log":
                         delays.append(time.time() - event["data"]["at"])
-                        heard.append(event["data"]["number"])
+                        received.append(event["data"]["number"])
                     elif event["data"].get("status") == "canceled":
-                        complete += heard == list(range(_EVENTS))
+                        complete += received == list(range(_EVENTS))
                         return
 
         started = time.perf_counter()
