@@ -19,7 +19,7 @@ from worker.ranking.estimators.registry import ESTIMATORS
 Vector = NDArray[np.float64]
 Slice = Callable[[Measured], list[NDArray[np.bool_]]]
 
-WEIGHTS = Path(__file__).parents[2] / "worker" / "assessment" / "auto_weights.json"
+WEIGHTS = Path(__file__).parents[2] / "worker" / "ranking" / "auto_weights.json"
 SITUATIONS = {
     "names": "auto, names alone",
     "unlabelled": "auto, unlabelled probe",
