@@ -37,7 +37,7 @@ from worker.ranking.blend import labelled_blend
 from worker.ranking.estimators.evidence import Evidence
 
 ALONE, SMOOTHED, UPPER = "CE alone", "label smoothing", "teacher fine-tuned"
-DEFAULT, TEAM, SPOILT = "default, recommended", "default, team of 3", "default, recommended + noise"
+DEFAULT, TEAM, WITH_NOISE = "default, recommended", "default, team of 3", "default, recommended + noise"
 WORST, RANDOM, NOISE = "default, worst-ranked", "default, random weights", "default, noise"
 SMOOTHING = 0.1
 
@@ -88,15 +88,15 @@ def ranked(cell: Cell) -> list[TeacherSignal]:
     return [cell.zoo[number] for number in order]
 
 
-DISPENSABLE = frozenset({"transport, names only", "ridge map from names", WORST, SPOILT})
+OMITTED_IF_SLOW = frozenset({"transport, names only", "ridge map from names", WORST, WITH_NOISE})
 """Omitted for slow students."""
 
 
 def columns(each: int, *, slow: bool = False) -> list[str]:
     """Columns of a cell with this number of labels a class, in the order of the tables."""
-    few = [WORST, TEAM, SPOILT, NOISE] if each <= FEW else []
+    few = [WORST, TEAM, WITH_NOISE, NOISE] if each <= FEW else []
     every = [UPPER, ALONE, SMOOTHED, *SINGLE, RANDOM_UNGATED, DEFAULT, RANDOM, *few]
-    return [name for name in every if not (slow and name in DISPENSABLE)]
+    return [name for name in every if not (slow and name in OMITTED_IF_SLOW)]
 
 
 def arms(cell: Cell) -> Iterator[Arm]:
@@ -113,7 +113,7 @@ def arms(cell: Cell) -> Iterator[Arm]:
     if len(cell.data.labels) <= FEW * cell.data.classes:
         yield Arm(WORST, order[-1:], TransportLoss())
         yield Arm(TEAM, order[:3], TransportLoss())
-        yield Arm(SPOILT, [*best, cell.noise], TransportLoss())
+        yield Arm(WITH_NOISE, [*best, cell.noise], TransportLoss())
         yield Arm(NOISE, [cell.noise], TransportLoss())
 
 

@@ -105,7 +105,7 @@ def _targets(out: Report, rows: list[Row]) -> None:
     for name in (arms.RANDOM, arms.NOISE):
         cost = -100 * difference(rows, name, arms.ALONE)[2]
         out.target(f"{name}: cost against CE alone, points", 0.5, cost, at_most=True)
-    spoilt = -100 * difference(rows, arms.SPOILT, arms.DEFAULT)[2]
+    spoilt = -100 * difference(rows, arms.WITH_NOISE, arms.DEFAULT)[2]
     out.target("a teacher of noise in the team: cost, points", 0.3, spoilt, at_most=True)
 
 

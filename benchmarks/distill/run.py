@@ -17,7 +17,7 @@ from benchmarks.distill.cell import Task
 FORMAT = 5
 """Increased when earlier cells are no longer comparable with new ones."""
 
-WITNESS = "transport"
+REFERENCE_COLUMN = "transport"
 """The column that is repeated when new ones are added to a stored cell: it depends on data, ranking and trainer, and
 is cheap."""
 
@@ -77,7 +77,7 @@ def measure(wanted: Grid, folder: Path) -> None:
         cell = task.cell(each, seed)
         trial = arms.Trial(cell.data, task.course, seed)
         every = {arm.name: arm for arm in arms.arms(cell)}
-        if before and (differs := differing(before[WITNESS], trial.measure(every[WITNESS]))):
+        if before and (differs := differing(before[REFERENCE_COLUMN], trial.measure(every[REFERENCE_COLUMN]))):
             stale.append(f"{path.name}: {differs}")
             print(stale[-1], file=sys.stderr)
             continue
@@ -97,8 +97,8 @@ def measure(wanted: Grid, folder: Path) -> None:
         print(f"{task.name:28} {each:3} labels, seed {seed}: {summary}, {spent:.0f} s", file=sys.stderr)
     if stale:
         raise Stale(
-            f"{WITNESS} differs from its stored value in {len(stale)} cells, so new columns are not comparable with "
-            "the old ones there; increase FORMAT to measure all cells again:\n" + "\n".join(stale)
+            f"{REFERENCE_COLUMN} differs from its stored value in {len(stale)} cells, so new columns are not comparable "
+            "with the old ones there; increase FORMAT to measure all cells again:\n" + "\n".join(stale)
         )
 
 

@@ -25,8 +25,8 @@ def measure(out: Report, tasks: list[Measured], loss: str, sizes: tuple[int, ...
         known = [(task, *_of_task(task, each)) for task in tasks]
         for world in dict.fromkeys(task.world.name for task in tasks):
             mine = [(task, *rest) for task, *rest in known if task.world.name == world]
-            said = np.concatenate([said[0] for _, said, _ in mine])
-            low, high = (np.concatenate([said[row] for _, said, _ in mine]) for row in (1, 2))
+            expected = np.concatenate([expected[0] for _, expected, _ in mine])
+            low, high = (np.concatenate([expected[row] for _, expected, _ in mine]) for row in (1, 2))
             held = np.concatenate([held for *_, held in mine])
             students = np.concatenate([task.truth(loss) for task, *_ in mine])
             lined = [_line(task, known, loss) for task, *_ in mine]
@@ -34,12 +34,12 @@ def measure(out: Report, tasks: list[Measured], loss: str, sizes: tuple[int, ...
                 "accuracy",
                 f"{each} items a class",
                 world,
-                said=float(said.mean()),
+                said=float(expected.mean()),
                 measured=float(held.mean()),
-                error=float(np.abs(said - held).mean()),
+                error=float(np.abs(expected - held).mean()),
                 of_90_percent=float(np.mean((low <= held) & (held <= high))),
                 students=float(students.mean()),
-                student_error=float(np.abs(said - students).mean()),
+                student_error=float(np.abs(expected - students).mean()),
                 student_error_calibrated=float(np.abs(np.concatenate(lined) - students).mean()),
                 within_task_r=float(np.mean([np.corrcoef(s[0], task.truth(loss))[0, 1] for task, s, _ in mine])),
             )
@@ -48,14 +48,14 @@ def measure(out: Report, tasks: list[Measured], loss: str, sizes: tuple[int, ...
 def _of_task(task: Measured, each: int) -> tuple[NDArray[np.float64], Vector]:
     """Expected accuracy with its interval, shape (3, T), and the test accuracy of the same map, shape (T,)."""
     chosen = probe(task.target, each, 0)
-    said, held = [], []
+    expected, held = [], []
     for teacher in task.world.zoo:
         known = evidence(teacher, task.target, chosen)
         found = expected_accuracy(known)
         assert found is not None
-        said.append((found.points / 100, found.low / 100, found.high / 100))
+        expected.append((found.points / 100, found.low / 100, found.high / 100))
         held.append(_on_test(teacher, task.target, known, task.target.pool[chosen]))
-    return np.array(said).T, np.array(held)
+    return np.array(expected).T, np.array(held)
 
 
 def _on_test(teacher: ZooTeacher, target: Target, known: Evidence, rows: NDArray[np.int64]) -> float:
@@ -76,7 +76,7 @@ def _on_test(teacher: ZooTeacher, target: Target, known: Evidence, rows: NDArray
 
 def _line(task: Measured, known: list[tuple[Measured, NDArray[np.float64], Vector]], loss: str) -> Vector:
     """Accuracies of the students, predicted by a line fitted on the other tasks, shape (T,)."""
-    others = [(said[0], other.truth(loss)) for other, said, _ in known if other is not task]
+    others = [(expected[0], other.truth(loss)) for other, expected, _ in known if other is not task]
     x, y = (np.concatenate(side) for side in zip(*others, strict=True))
     slope, level = np.polyfit(x, y, 1)
-    return level + slope * next(said[0] for other, said, _ in known if other is task)
+    return level + slope * next(expected[0] for other, expected, _ in known if other is task)

@@ -48,9 +48,9 @@ def measure(report: Report, tasks: list[tuple[World, Target]], draws: int) -> No
                         if isinstance(estimator, Auto)
                         else [estimator.estimate(one) for one in known]
                     )
-                said = assess(scores, weights, higher_is_better=estimator.higher_is_better)
+                assessed = assess(scores, weights, higher_is_better=estimator.higher_is_better)
                 values = np.array([score.value for score in scores])
-                found.setdefault(name, []).append(np.stack([values, said.low, said.high]))
+                found.setdefault(name, []).append(np.stack([values, assessed.low, assessed.high]))
         for name, each in found.items():
             stacked = np.stack(each)
             total = stacked[:, 0].sum(axis=0)

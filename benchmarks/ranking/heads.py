@@ -14,7 +14,7 @@ Head = Literal["linear", "mlp"]
 
 
 @dataclass(frozen=True)
-class Ground:
+class HeadData:
     """Items with vectors of one family, and the split for training teachers.
 
     Attributes
@@ -42,13 +42,13 @@ class Ground:
     penalty: float
 
 
-def trained(ground: Ground, name: str, classes: Iterable[int], items: int, *, noise: float = 0.0) -> ZooTeacher:
+def trained(head_data: HeadData, name: str, classes: Iterable[int], items: int, *, noise: float = 0.0) -> ZooTeacher:
     """Train one teacher.
 
     Parameters
     ----------
     classes
-        The teacher's classes, among those of the ground.
+        The teacher's classes, among those of the head_data.
     items
         Number of training items of each class.
     noise
@@ -56,31 +56,31 @@ def trained(ground: Ground, name: str, classes: Iterable[int], items: int, *, no
     """
     mine = np.sort(np.asarray(list(classes)))
     generator = np.random.default_rng([len(name), *name.encode()])
-    rows = np.concatenate([ground.teaching[ground.labels[ground.teaching] == c][:items] for c in mine])
-    targets = np.searchsorted(mine, ground.labels[rows])
+    rows = np.concatenate([head_data.teaching[head_data.labels[head_data.teaching] == c][:items] for c in mine])
+    targets = np.searchsorted(mine, head_data.labels[rows])
     wrong = generator.random(len(rows)) < noise
     targets[wrong] = generator.integers(0, len(mine), int(wrong.sum()))
-    x = ground.vectors[rows]
-    if ground.head == "linear":
-        model = LogisticRegression(C=ground.penalty, max_iter=300).fit(x, targets)
+    x = head_data.vectors[rows]
+    if head_data.head == "linear":
+        model = LogisticRegression(C=head_data.penalty, max_iter=300).fit(x, targets)
         weights, bias = model.coef_, model.intercept_
         if len(mine) == 2:
             weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
-        logits = ground.vectors @ weights.T + bias
+        logits = head_data.vectors @ weights.T + bias
         parameters = weights.size + bias.size
     else:
         net = MLPClassifier((64,), learning_rate_init=5e-3, max_iter=60, random_state=int(generator.integers(2**31)))
         net.fit(x, targets)
-        hidden = np.maximum(ground.vectors @ net.coefs_[0] + net.intercepts_[0], 0)
+        hidden = np.maximum(head_data.vectors @ net.coefs_[0] + net.intercepts_[0], 0)
         logits = hidden @ net.coefs_[1] + net.intercepts_[1]
         parameters = sum(part.size for part in (*net.coefs_, *net.intercepts_))
-    held = ground.held_out[np.isin(ground.labels[ground.held_out], mine)]
-    right = mine[logits[held].argmax(1)] == ground.labels[held]
+    held = head_data.held_out[np.isin(head_data.labels[head_data.held_out], mine)]
+    right = mine[logits[held].argmax(1)] == head_data.labels[held]
     return ZooTeacher(
-        f"{name}, {ground.family}",
-        ground.family,
-        [ground.names[c] for c in mine],
-        ground.points[mine],
+        f"{name}, {head_data.family}",
+        head_data.family,
+        [head_data.names[c] for c in mine],
+        head_data.points[mine],
         logits.astype(np.float32),
         float(right.mean()),
         int(parameters),

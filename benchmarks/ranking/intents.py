@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.intent_corpus import Corpus
-from benchmarks.ranking.heads import Ground, trained
+from benchmarks.ranking.heads import HeadData, trained
 from benchmarks.ranking.vectors import kept_vectors
 from benchmarks.ranking.world import Float32, Int64, Target, World, ZooTeacher
 from worker.distillation.inputs import ArrayItems
@@ -73,8 +73,8 @@ def world(folder: Path, kept: Path) -> World:
 def _zoo(both: _Both, slow: Float32) -> Iterator[ZooTeacher]:
     static = np.concatenate([both.clinc.static, both.banking.static])
 
-    def ground(family: str, head: str, vectors: Float32, penalty: float) -> Ground:
-        return Ground(
+    def head_data(family: str, head: str, vectors: Float32, penalty: float) -> HeadData:
+        return HeadData(
             family,
             "mlp" if head == "mlp" else "linear",
             vectors,
@@ -86,17 +86,17 @@ def _zoo(both: _Both, slow: Float32) -> Iterator[ZooTeacher]:
             penalty,
         )
 
-    grounds = [
-        ground("static linear", "linear", static, 30.0),
-        ground("static mlp", "mlp", static, 0.0),
-        ground("sentence linear", "linear", slow, 30.0),
+    head_data_sets = [
+        head_data("static linear", "linear", static, 30.0),
+        head_data("static mlp", "mlp", static, 0.0),
+        head_data("sentence linear", "linear", slow, 30.0),
     ]
     clinc, banking = np.arange(both.first[1]), np.arange(both.first[1], len(both.names))
     generator = np.random.default_rng(15)
     mixes = [np.sort(generator.permutation(clinc)[:SIZE]) for _ in range(6)]
     banks = [np.sort(generator.permutation(banking)[:SIZE]) for _ in range(4)]
     wide = [np.sort(generator.permutation(clinc)[:45]) for _ in range(2)]
-    for number, each in enumerate(grounds):
+    for number, each in enumerate(head_data_sets):
         for domain in both.clinc.described["domains"]:
             yield trained(each, domain, both.clinc.domain(domain), _ITEMS)
         if number == 1:
@@ -108,9 +108,9 @@ def _zoo(both: _Both, slow: Float32) -> Iterator[ZooTeacher]:
         for place, classes in enumerate(wide):
             yield trained(each, f"45 intents {place}", classes, _ITEMS)
         yield trained(each, "all 150 intents", clinc, _ITEMS)
-    yield trained(grounds[0], "all of banking77", banking, _ITEMS)
+    yield trained(head_data_sets[0], "all of banking77", banking, _ITEMS)
     for domain in ("travel", "work", "home"):
-        yield trained(grounds[0], f"{domain}, few and noisy labels", both.clinc.domain(domain), 8, noise=0.3)
+        yield trained(head_data_sets[0], f"{domain}, few and noisy labels", both.clinc.domain(domain), 8, noise=0.3)
 
 
 def _tasks(both: _Both) -> Iterator[tuple[str, str, Int64]]:

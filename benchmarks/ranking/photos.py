@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.photographs import SIDE, Pictures, features, logits, output
-from benchmarks.ranking.heads import Ground, trained
+from benchmarks.ranking.heads import HeadData, trained
 from benchmarks.ranking.vectors import kept_vectors
 from benchmarks.ranking.world import Float32, Int64, Target, World, ZooTeacher
 from examples.demo_zoo import imagenet
@@ -78,16 +78,18 @@ def _zoo(
     rows = np.random.default_rng(1).permutation(np.flatnonzero(labels >= 0))
     scaled = (vectors / vectors.std()).astype(np.float32)
     half = len(rows) * 3 // 4
-    ground = Ground(family, "linear", scaled, labels, described["names"], points, rows[:half], rows[half:], 0.003)
+    head_data = HeadData(family, "linear", scaled, labels, described["names"], points, rows[:half], rows[half:], 0.003)
     groups = np.array(described["groups"])
     for group in sorted(set(described["groups"])):
         members = np.flatnonzero(groups == group)
         if len(members) >= 5:
-            yield trained(ground, group, members[:SIZE], _ITEMS)
+            yield trained(head_data, group, members[:SIZE], _ITEMS)
     generator = np.random.default_rng(2)
     for place in range(_MIXES):
-        yield trained(ground, f"mix {place}", generator.permutation(len(groups))[:SIZE], _ITEMS)
-    yield trained(ground, "mix 0, noisy labels", np.random.default_rng(2).permutation(len(groups))[:SIZE], 8, noise=0.4)
+        yield trained(head_data, f"mix {place}", generator.permutation(len(groups))[:SIZE], _ITEMS)
+    yield trained(
+        head_data, "mix 0, noisy labels", np.random.default_rng(2).permutation(len(groups))[:SIZE], 8, noise=0.4
+    )
 
 
 def _whole(variant: int, vectors: Float32, points: Float32) -> ZooTeacher:

@@ -18,7 +18,7 @@ def settings(folder: Path) -> Settings:
     return Settings(data=folder, port=0, redis_url=None, threads=1)
 
 
-def plant(folder: Path, count: int, words: list[str]) -> None:
+def register_teachers(folder: Path, count: int, words: list[str]) -> None:
     """Register `count` ready teachers, each with 5 to 100 of the words as labels."""
 
     async def write() -> None:
