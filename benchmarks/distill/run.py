@@ -97,8 +97,8 @@ def measure(wanted: Grid, folder: Path) -> None:
         print(f"{task.name:28} {each:3} labels, seed {seed}: {summary}, {spent:.0f} s", file=sys.stderr)
     if stale:
         raise Stale(
-            f"{REFERENCE_COLUMN} differs from its stored value in {len(stale)} cells, so new columns are not comparable "
-            "with the old ones there; increase FORMAT to measure all cells again:\n" + "\n".join(stale)
+            f"{REFERENCE_COLUMN} differs from its stored value in {len(stale)} cells, so new columns are not "
+            "comparable with the old ones there; increase FORMAT to measure all cells again:\n" + "\n".join(stale)
         )
 
 
