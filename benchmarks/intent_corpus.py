@@ -1,4 +1,4 @@
-"""Intent collections (CLINC150, Banking77) as Parquet with the columns text and label, and a labels.json."""
+"""Intent collections (CLINC150, Banking77) as Parquet with the columns text and label, and a labels.json file."""
 
 import json
 import zlib
@@ -19,14 +19,14 @@ _HASHED = 1024
 
 @dataclass
 class Corpus:
-    """A labelled text collection with its vectors; items are split in two halves: teachers' and students'."""
+    """A labelled text collection with its vectors; its items are split between teachers and students."""
 
     name: str
     folder: Path
 
     @cached_property
     def described(self) -> dict:
-        """Names and, for CLINC150, domains."""
+        """Class names and, for CLINC150, domains."""
         return json.loads((self.folder / self.name / "labels.json").read_text(encoding="utf-8"))
 
     @cached_property
@@ -36,17 +36,17 @@ class Corpus:
 
     @cached_property
     def texts(self) -> list[str]:
-        """Training and then test texts."""
+        """Training texts, followed by test texts."""
         return self._read("train")[0] + self._read("test")[0]
 
     @cached_property
     def labels(self) -> Int64:
-        """Their classes."""
+        """Classes of the texts."""
         return np.concatenate([self._read("train")[1], self._read("test")[1]])
 
     @cached_property
     def test_from(self) -> int:
-        """Where the test texts begin."""
+        """Index of the first test text."""
         return len(self._read("train")[0])
 
     @cached_property
@@ -56,7 +56,7 @@ class Corpus:
 
     @cached_property
     def hashed(self) -> Float32:
-        """Hashed bags of words of all texts, rows of length 1."""
+        """Hashed bags of words of all texts, unit rows."""
         rows = np.zeros((len(self.texts), _HASHED), dtype=np.float32)
         for row, text in zip(rows, self.texts, strict=True):
             for word in text.lower().split():
@@ -74,7 +74,7 @@ class Corpus:
         return np.array([self.names.index(member) for member in self.described["domains"][name]])
 
     def halves(self, seed: int) -> tuple[Int64, Int64]:
-        """Training rows of teachers and of students."""
+        """Training rows for teachers and for students."""
         order = np.random.default_rng(seed).permutation(self.test_from)
         return order[: len(order) // 2], order[len(order) // 2 :]
 

@@ -1,4 +1,4 @@
-"""Photographs as Parquet (columns image and label), and what EfficientNet-Lite makes of them."""
+"""Photographs as Parquet (columns image and label), and their features and logits under EfficientNet-Lite."""
 
 import io
 import json
@@ -20,7 +20,7 @@ Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
 SIDE = 128
-"""Pixels a side that the networks see: the pictures have 64."""
+"""Side of the networks' input in pixels; the pictures have 64."""
 
 
 class Pictures:
@@ -41,7 +41,7 @@ class Collection:
 
     @cached_property
     def described(self) -> dict[str, list[str]]:
-        """`names`, and what else is said of the classes."""
+        """`names`, and other properties of the classes."""
         return json.loads((self.folder / "labels.json").read_text(encoding="utf-8"))
 
     @cached_property
@@ -56,23 +56,23 @@ class Collection:
 
     @property
     def labels(self) -> Int64:
-        """Of all parts, shape (N,)."""
+        """Labels of all parts, shape (N,)."""
         return np.concatenate([part.labels for part in self.read])
 
 
 def features(variant: int, pictures: Sequence[bytes]) -> Float32:
-    """What the last layer of EfficientNet-Lite sees of pictures, pooled: shape (N, 1280)."""
+    """Pooled features of the last layer of EfficientNet-Lite, shape (N, 1280)."""
     return output(variant, pictures, "features")
 
 
 def logits(variant: int, vectors: Float32) -> Float32:
-    """What the network says of pictures with these features, shape (N, 1000)."""
+    """The network's logits for pictures with these features, shape (N, 1000)."""
     weights = imagenet.read_weights(variant)
     return (vectors @ weights["_fc.weight"].T + weights["_fc.bias"]).astype(np.float32)
 
 
 def output(variant: int, pictures: Sequence[bytes], name: str) -> Float32:
-    """A node's output for pictures, N first."""
+    """Output of a node of the network for pictures, with N as first dimension."""
     model = imagenet.efficientnet_lite(imagenet.read_weights(variant), variant)
     for value in model.graph.input:
         for axis in value.type.tensor_type.shape.dim[2:]:

@@ -18,16 +18,16 @@ from worker.transport import _fused
 
 @dataclass(slots=True)
 class Report:
-    """What a run has measured so far.
+    """Results of a run.
 
     Attributes
     ----------
     module
-        What was run.
+        The module that was run.
     packages
-        Whose versions are stated.
+        Packages whose versions are recorded.
     load
-        The machine's load average when the run began.
+        Load average of the machine when the run began.
     """
 
     module: str
@@ -43,14 +43,14 @@ class Report:
         print(f"{workload:<4} {case:<34} {method:<28} {shown}", flush=True)
 
     def target(self, name: str, target: float, measured: float, *, at_most: bool = False) -> None:
-        """Add a target; it holds when measured is at least (or at most) the target."""
+        """Add a target; it holds if the measured value is at least (or at most) the target."""
         holds = measured <= target if at_most else measured >= target
         self.targets.append(
             {"name": name, "target": target, "at_most": at_most, "measured": measured, "holds": bool(holds)}
         )
 
     def close(self, path: Path) -> bool:
-        """Print the targets, write the file; True when all hold."""
+        """Print the targets and write the file; True if all hold."""
         print()
         for target in self.targets:
             sign = "<=" if target["at_most"] else ">="

@@ -1,7 +1,7 @@
-"""What a container's health check runs: `healthcheck.py service` or `healthcheck.py worker`.
+"""Health check of a container: `healthcheck.py service` or `healthcheck.py worker`.
 
-The service is healthy where it answers. A worker has no port; it is healthy where its last sign of life in Redis is
-recent. Neither looks at its neighbours: a restart would not mend them. `/health/ready` tells of the whole stack.
+The service is healthy if it answers. A worker has no port; it is healthy if its last heartbeat in Redis is recent.
+Neither checks its dependencies: a restart would not repair them. `/health/ready` reports the state of the whole stack.
 
 It runs every few seconds, so it imports no more than a few modules of the standard library. Names and defaults of
 settings and keys are those of `service.core`; a test compares them.
@@ -17,14 +17,14 @@ _TIMEOUT: Final = 5.0
 PORT: Final = 8321
 LEASE_SECONDS: Final = 10.0
 LEASES: Final = 3.0
-"""A worker shows life three times a lease; after so many leases of silence it hangs."""
+"""Number of leases without a heartbeat after which a worker counts as hanging. It sends three heartbeats a lease."""
 
 WORKERS: Final = ("preceptor:lane:recommend:workers", "preceptor:lane:distill:workers")
 """Sorted sets of worker names by the time of their last sign of life."""
 
 
 def service_problem(port: int) -> str | None:
-    """What is wrong with the service in this container; None where it answers."""
+    """What is wrong with the service in this container; None if it answers."""
     url = f"http://127.0.0.1:{port}/health/live"
     try:
         with socket.create_connection(("127.0.0.1", port), _TIMEOUT) as connection:
@@ -118,15 +118,15 @@ def _encrypted(plain: socket.socket, host: str, options: dict[str, str]) -> sock
 
 
 def worker_problem(url: str | None, lease_seconds: float, host: str) -> str | None:
-    """What is wrong with the worker on this host; None where it has shown life lately.
+    """What is wrong with the worker on this host; None if its last heartbeat is recent.
 
-    Workers are named `<host>-<process>`; a container has a host name of its own.
+    Workers are named `<host>-<process>`; each container has a different host name.
     """
     if not url:
         return "REDIS_URL is not set"
     try:
         with _Redis(url) as redis:
-            # Redis' clock, by which workers show life: this container's may differ.
+            # Heartbeats use Redis' clock; this container's may differ.
             moment = redis.ask("TIME")
             assert isinstance(moment, list)
             since = int(moment[0]) - LEASES * lease_seconds
@@ -137,11 +137,11 @@ def worker_problem(url: str | None, lease_seconds: float, host: str) -> str | No
                     return None
     except (OSError, ValueError) as error:
         return f"Redis: {error}"
-    return f"no sign of life of {host} in the last {LEASES * lease_seconds:.0f} s"
+    return f"no heartbeat from {host} in the last {LEASES * lease_seconds:.0f} s"
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 where healthy; else 1, with the reason on standard output."""
+    """Exit status 0 if healthy; otherwise 1, with the reason on standard output."""
     problem: str | None = "usage: healthcheck.py service|worker"
     try:
         if arguments == ["service"]:

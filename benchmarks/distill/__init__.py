@@ -1,1 +1,1 @@
-"""Does distillation across label sets help? Real tasks, label overlaps, label counts, controls."""
+"""The gain of distillation across label sets: real tasks, label overlaps, label counts, controls."""

@@ -1,11 +1,10 @@
 """``python -m benchmarks.distill --data FOLDER``: prints tables, writes ``benchmarks/results/distill.json``.
 
-FOLDER holds ``clinc150/`` and ``banking77/`` (Parquet with the columns text and label, and labels.json), and, where
-photographs are wanted, ``clothing/`` and ``tiny_imagenet/`` (image and label); without it only the digits are measured.
-A cell of photographs takes five minutes of a processor, others seconds. Measured cells are kept in ``--kept`` and not
-measured again, so that a run that was stopped goes on; where a column is new, it alone is measured. ``--seeds``
-measures some seeds only, for several processes side by side. ``FAST=1`` measures a part, ``STRICT=1`` exits 1 when a
-target is missed.
+FOLDER holds ``clinc150/`` and ``banking77/`` (Parquet with the columns text and label, and labels.json), and optionally
+``clothing/`` and ``tiny_imagenet/`` (image and label); without FOLDER only the digits are measured. A cell of
+photographs takes five minutes on one processor, others seconds. Measured cells are stored in ``--kept`` and not
+repeated, so that an interrupted run resumes; a new column is measured alone. ``--seeds`` measures some seeds only, for
+several processes in parallel. ``FAST=1`` measures a part, ``STRICT=1`` exits 1 if a target is missed.
 """
 
 import argparse
@@ -27,14 +26,14 @@ def _flag(name: str) -> bool:
 
 
 def main() -> int:
-    """Measure and report; 0, or 1 when strict and a target is missed."""
+    """Measure and report; 0, or 1 if strict and a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--kept", type=Path, default=_ROOT / ".preceptor" / "bench-distill")
-    parser.add_argument("--seeds", type=int, nargs="+", help="measure these only, and report nothing")
-    parser.add_argument("--labels", type=int, nargs="+", help="with --seeds: these label counts only")
-    parser.add_argument("--tasks", nargs="+", help="with --seeds: tasks whose names begin so only")
-    parser.add_argument("--report-only", action="store_true", help="report what is kept")
+    parser.add_argument("--seeds", type=int, nargs="+", help="measure only these seeds, without a report")
+    parser.add_argument("--labels", type=int, nargs="+", help="with --seeds: only these label counts")
+    parser.add_argument("--tasks", nargs="+", help="with --seeds: only tasks whose names start with one of these")
+    parser.add_argument("--report-only", action="store_true", help="report the stored cells")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     wanted = run.grid(asked.data, asked.kept, fast=_flag("FAST"))

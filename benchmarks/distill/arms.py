@@ -1,4 +1,4 @@
-"""The columns: what is trained in every cell, and one cell's measurement."""
+"""The columns of the tables: the arms trained in every cell, and the measurement of a cell."""
 
 import tempfile
 import time
@@ -37,7 +37,7 @@ from worker.ranking.blend import labelled_blend
 from worker.ranking.estimators.evidence import Evidence
 
 ALONE, SMOOTHED, UPPER = "CE alone", "label smoothing", "teacher fine-tuned"
-DEFAULT, TEAM, SPOILT = "default, recommended", "default, team of 3", "default, recommended + noise"
+DEFAULT, TEAM, WITH_NOISE = "default, recommended", "default, team of 3", "default, recommended + noise"
 WORST, RANDOM, NOISE = "default, worst-ranked", "default, random weights", "default, noise"
 SMOOTHING = 0.1
 
@@ -55,7 +55,7 @@ SINGLE: dict[str, Loss] = {
 """Losses at weight 1, without a gate, each with the recommended teacher."""
 RANDOM_UNGATED = "transport, random weights"
 FEW = 5
-"""Up to so many labels a class all arms are trained; beyond, teams, noise and the worst-ranked are left out."""
+"""Maximum number of labels a class for which all arms are trained; above it, some of them are omitted."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Arm:
 
 
 def ranked(cell: Cell) -> list[TeacherSignal]:
-    """The zoo, best first, by the labelled items alone: as the service ranks, by `auto`."""
+    """The zoo, best first, ranked by `auto` on the labelled items, as the service does."""
     auto = labelled_blend(cell.data.labels)
     evidence = [
         Evidence(
@@ -88,19 +88,19 @@ def ranked(cell: Cell) -> list[TeacherSignal]:
     return [cell.zoo[number] for number in order]
 
 
-DISPENSABLE = frozenset({"transport, names only", "ridge map from names", WORST, SPOILT})
-"""Left out where students are slow."""
+OMITTED_IF_SLOW = frozenset({"transport, names only", "ridge map from names", WORST, WITH_NOISE})
+"""Omitted for slow students."""
 
 
 def columns(each: int, *, slow: bool = False) -> list[str]:
-    """All that is measured in a cell of so many labels a class, in the order of the tables."""
-    few = [WORST, TEAM, SPOILT, NOISE] if each <= FEW else []
+    """Columns of a cell with this number of labels a class, in the order of the tables."""
+    few = [WORST, TEAM, WITH_NOISE, NOISE] if each <= FEW else []
     every = [UPPER, ALONE, SMOOTHED, *SINGLE, RANDOM_UNGATED, DEFAULT, RANDOM, *few]
-    return [name for name in every if not (slow and name in DISPENSABLE)]
+    return [name for name in every if not (slow and name in OMITTED_IF_SLOW)]
 
 
 def arms(cell: Cell) -> Iterator[Arm]:
-    """All that is trained in a cell, what costs little first."""
+    """All arms of a cell, cheap ones first."""
     order = ranked(cell)
     best = order[:1]
     yield Arm(ALONE, [], NoLoss())
@@ -113,12 +113,12 @@ def arms(cell: Cell) -> Iterator[Arm]:
     if len(cell.data.labels) <= FEW * cell.data.classes:
         yield Arm(WORST, order[-1:], TransportLoss())
         yield Arm(TEAM, order[:3], TransportLoss())
-        yield Arm(SPOILT, [*best, cell.noise], TransportLoss())
+        yield Arm(WITH_NOISE, [*best, cell.noise], TransportLoss())
         yield Arm(NOISE, [cell.noise], TransportLoss())
 
 
 class _Shared(Ledger):
-    """A ledger whose runs without a teacher are those of all arms of the cell: they are the same."""
+    """A ledger that shares runs without a teacher between all arms of a cell, because they are the same."""
 
     def __init__(self, plain: dict[str, dict[str, Tensor]]) -> None:
         super().__init__(None, "")
@@ -134,7 +134,7 @@ class _Shared(Ledger):
 
 
 class Trial:
-    """One student's data, made ready once for all arms."""
+    """The data of one student, prepared once for all arms."""
 
     def __init__(self, data: TrainingData, course: Course, seed: int) -> None:
         self._plain: dict[str, dict[str, Tensor]] = {}
@@ -154,7 +154,7 @@ class Trial:
             )
 
     def measure(self, arm: Arm) -> dict[str, Any]:
-        """Accuracy on the test items, the weight that was used, and processor seconds."""
+        """Accuracy on the test items, weight used, and processor seconds."""
         began = time.process_time()
         bench: Bench = replace(
             self._bench,
@@ -179,7 +179,7 @@ class Trial:
         }
 
     def _run(self, bench: Bench, arm: Arm, weight: float, in_full: frozenset[int], plan: Plan) -> tuple[float, float]:
-        """Accuracy and processor seconds of a training; of two that are the same, one is done."""
+        """Accuracy and processor seconds of a training run; identical runs are done once."""
         names = [teacher.name for teacher in arm.teachers]
         loss = arm.loss.model_dump(exclude={"weight"})
         what = f"{loss} {names} {weight} {sorted(in_full)}" if weight > 0 else "plain"

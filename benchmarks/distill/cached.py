@@ -1,4 +1,4 @@
-"""What a second job over the same data spends in its teacher: outputs come from the cache."""
+"""Time that a second job on the same data spends in its teacher, with outputs from the cache."""
 
 import io
 import tempfile

@@ -1,4 +1,4 @@
-"""What is measured in one place: a student's data, a zoo for it, and the teachers that serve as controls."""
+"""A cell of the benchmark: a student's data, a zoo for it, and control teachers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ CONTROL_CLASSES = 15
 
 @dataclass(frozen=True)
 class Cell:
-    """One task with so many labels a class and one seed.
+    """One task with one number of labels a class and one seed.
 
     Attributes
     ----------
     zoo
-        The teachers that are ranked, by no order.
+        The teachers to rank, in no particular order.
     random
-        A teacher of the zoo's kind whose weights are random; its classes are names of the zoo.
+        A teacher of the zoo's type with random weights; its classes are names of the zoo.
     noise
-        Answers that do not depend on the item at all.
+        A teacher with outputs independent of the item.
     upper
-        Accuracy of the zoo's kind of model trained on the student's own labelled items: what "fine-tune the teacher
-        first" would give.
+        Accuracy of a model of the zoo's type trained on the student's own labelled items: the result of "fine-tune the
+        teacher first".
     """
 
     data: TrainingData
@@ -40,24 +40,24 @@ class Cell:
 
     @property
     def test_items(self) -> int:
-        """How many items accuracies are of."""
+        """Number of items that accuracies are measured on."""
         return 0 if self.data.test_labels is None else len(self.data.test_labels)
 
 
 @dataclass(frozen=True)
 class Course:
-    """How students are trained, the same in every column.
+    """Training of students, the same in all columns.
 
     Attributes
     ----------
     steps
         Rounded up to whole epochs.
     batch
-        Labelled items a step, and as many transfer items.
+        Labelled items a step, and the same number of transfer items.
     rate
-        None: the student's own.
+        Learning rate; None: the student's own.
     slow
-        Whether a student takes so long that columns are left out.
+        Whether the student is slow to train, so that columns are omitted.
     """
 
     steps: int = 40
@@ -67,7 +67,7 @@ class Course:
 
 
 LIGHT = Course()
-"""Of light students, with a rate above their own: short courses are enough, so that there can be many."""
+"""For small students, with a rate above their default: short trainings suffice, which allows many of them."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ class Task:
     Attributes
     ----------
     overlap
-        Share of the student's classes that the zoo's best teachers know; None where the two label sets come from
-        different data sets, and share no class but may be near.
+        Share of the student's classes covered by the zoo's best teachers; None if the two label sets are of different
+        data sets, which share no class but may have similar ones.
     cell
-        Makes the cell of a label count and a seed.
+        Creates the cell for a label count and a seed.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Split:
-    """The student's rows of a pool."""
+    """The student's rows within a pool."""
 
     labelled: Int64
     transfer: Int64
@@ -104,7 +104,7 @@ def split(labels: Int64, classes: Int64, each: int, transfer: int, generator: np
     Parameters
     ----------
     labels
-        Of the pool, shape (N,).
+        Labels of the pool, shape (N,).
     """
     chosen = np.concatenate([generator.permutation(np.flatnonzero(labels == c))[:each] for c in classes])
     others = np.setdiff1d(np.flatnonzero(np.isin(labels, classes)), chosen)
@@ -114,12 +114,12 @@ def split(labels: Int64, classes: Int64, each: int, transfer: int, generator: np
 def overlapping(
     mine: Int64, others: Int64, overlap: float, size: int, generator: np.random.Generator
 ) -> tuple[Int64, Int64]:
-    """Classes of a teacher: some of the student's, the rest from elsewhere.
+    """Classes of a teacher: some of the student's, the rest from others.
 
     Returns
     -------
     tuple
-        The shared and the foreign classes; the teacher has the sum of both.
+        The shared and the foreign classes; the teacher has both.
     """
     shared = generator.permutation(mine)[: round(overlap * len(mine))]
     foreign = generator.permutation(np.setdiff1d(others, mine))[: max(0, size - len(shared))]
@@ -127,7 +127,7 @@ def overlapping(
 
 
 def noise_like(teacher: TeacherSignal, generator: np.random.Generator) -> TeacherSignal:
-    """A teacher of the same classes whose logits are drawn anew for every item, from N(0, 16)."""
+    """A teacher with the same classes and logits drawn independently for every item, from N(0, 16)."""
 
     def drawn(logits: Float32 | None) -> Float32:
         assert logits is not None

@@ -1,7 +1,6 @@
-"""Picture tasks: four handwritten digits, teachers of four digits that share none, one, two or all of them.
+"""Picture tasks: students of four handwritten digits; teachers of four digits that share none, one, two or all of them.
 
-The 1,797 pictures of 8 x 8 pixels that ship with scikit-learn. Teachers are linear and were trained on 900 pictures
-that no student sees.
+The 1,797 pictures of 8 x 8 pixels in scikit-learn. Teachers are linear, trained on 900 pictures that no student uses.
 """
 
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ _TEST_FROM = 1_250
 
 
 def tasks() -> Iterator[Task]:
-    """One task an overlap."""
+    """One task for each overlap."""
     for overlap in OVERLAPS:
         yield Task(f"digits {overlap:.0%}", "images", overlap, lambda each, seed, o=overlap: _cell(o, each, seed))
 
@@ -59,7 +58,7 @@ def _cell(overlap: float, each: int, seed: int) -> Cell:
 
     zoo: list[TeacherSignal] = []
     for place in range(3):
-        # Where all classes are shared the teachers differ by foreign ones.
+        # If all classes are shared, teachers differ in foreign ones.
         size = CLASSES + (place if overlap == 1 else 0)
         mine = np.sort(np.concatenate(overlapping(classes, np.arange(10), overlap, size, generator)))
         zoo.append(trained(f"overlap {overlap:.0%} {place}", mine))

@@ -1,7 +1,7 @@
 """Text tasks: intents of Banking77 and CLINC150; teachers are linear heads on static word vectors.
 
-The students see a hashed bag of words (vectors, student `mlp`) or the texts (student `bow`, which has the static
-vectors too, so that such a teacher knows less that the student does not).
+The input of the students is a hashed bag of words (vectors, student `mlp`) or the texts (student `bow`, which also uses
+the static vectors, so that the teachers have less additional information).
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ TRANSFER = 400
 TEST = 600
 OVERLAPS = (0.0, 0.25, 0.5, 1.0)
 _TEACHER_ITEMS = 60
-"""Items a class that teachers are trained on."""
+"""Training items of a teacher for each class."""
 _PENALTY = 30.0
 
 

@@ -18,7 +18,7 @@ RIDGE = "ridge map"
 
 
 def report(rows: list[Row], out: Report, path: Path) -> bool:
-    """Print and write everything; True when all targets hold.
+    """Print and write everything; True if all targets hold.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def _gain_row(out: Report, case: str, name: str, rows: list[Row]) -> None:
 def difference(rows: list[Row], name: str, other: str, level: float = 0.95) -> tuple[float, float, float]:
     """Interval and mean of the difference of two columns, paired by cell.
 
-    The bootstrap draws tasks, and then cells of each task: cells of one task are alike.
+    The bootstrap draws tasks, and then cells of each task, because cells of one task are correlated.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def _targets(out: Report, rows: list[Row]) -> None:
     for name in (arms.RANDOM, arms.NOISE):
         cost = -100 * difference(rows, name, arms.ALONE)[2]
         out.target(f"{name}: cost against CE alone, points", 0.5, cost, at_most=True)
-    spoilt = -100 * difference(rows, arms.SPOILT, arms.DEFAULT)[2]
+    spoilt = -100 * difference(rows, arms.WITH_NOISE, arms.DEFAULT)[2]
     out.target("a teacher of noise in the team: cost, points", 0.3, spoilt, at_most=True)
 
 

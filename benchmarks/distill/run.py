@@ -1,6 +1,6 @@
-"""Measures cell after cell, each kept in a file of its own: what was measured is not measured again.
+"""Measures cells one by one and stores each in a file, so that no measurement is repeated.
 
-A column that is new is measured in the cells that are kept, too, and joins the others there.
+New columns are also measured for stored cells and added to them.
 """
 
 import json
@@ -15,27 +15,27 @@ from benchmarks.distill import arms, digits, intents, photos
 from benchmarks.distill.cell import Task
 
 FORMAT = 5
-"""Raised when cells of before may no longer stand beside new ones."""
+"""Increased when earlier cells are no longer comparable with new ones."""
 
-WITNESS = "transport"
-"""The column that is measured again where new ones join a kept cell: it hangs on the data, the ranking and the trainer,
-and costs little."""
+REFERENCE_COLUMN = "transport"
+"""The column that is repeated when new ones are added to a stored cell: it depends on data, ranking and trainer, and
+is cheap."""
 
 
 class Stale(Exception):
-    """A kept cell was measured by other code."""
+    """A stored cell was measured with different code."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What is measured."""
+    """What to measure."""
 
     tasks: list[Task]
     labels: tuple[int, ...]
     seeds: tuple[int, ...]
 
     def cells(self) -> Iterator[tuple[Task, int, int]]:
-        """Task, labels a class, seed; the regime that matters most first, and whole rounds over the tasks."""
+        """Task, labels a class, seed; the most important label count first, and complete rounds over the tasks."""
         for each in self.labels:
             for seed in self.seeds:
                 for task in self.tasks:
@@ -43,7 +43,7 @@ class Grid:
 
 
 def grid(data: Path | None, kept: Path, *, fast: bool) -> Grid:
-    """All of it, or what five minutes allow. Tasks of texts and photographs want a folder of data."""
+    """The full grid, or the part that takes five minutes. Tasks with texts or photographs need a data folder."""
     tasks = [*digits.tasks(), *([] if data is None else [*intents.tasks(data), *photos.tasks(data, kept)])]
     if fast:
         tasks = [task for task in tasks if task.overlap in (None, 0.5) and not task.course.slow]
@@ -57,13 +57,12 @@ def _path(folder: Path, task: Task, each: int, seed: int) -> Path:
 
 
 def measure(wanted: Grid, folder: Path) -> None:
-    """Measure what is not in the folder yet: whole cells, and new columns of kept ones.
+    """Measure what the folder does not contain: whole cells, and new columns of stored ones.
 
     Raises
     ------
     Stale
-        Kept cells no longer give the numbers that they were kept with: these were left as they were, after all others
-        had been measured.
+        Stored cells could not be reproduced. They were left unchanged, after all others had been measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stale: list[str] = []
@@ -78,14 +77,14 @@ def measure(wanted: Grid, folder: Path) -> None:
         cell = task.cell(each, seed)
         trial = arms.Trial(cell.data, task.course, seed)
         every = {arm.name: arm for arm in arms.arms(cell)}
-        if before and (differs := differing(before[WITNESS], trial.measure(every[WITNESS]))):
+        if before and (differs := differing(before[REFERENCE_COLUMN], trial.measure(every[REFERENCE_COLUMN]))):
             stale.append(f"{path.name}: {differs}")
             print(stale[-1], file=sys.stderr)
             continue
         found = {name: trial.measure(arm) for name, arm in every.items() if name in missing}
         if arms.UPPER in missing:
             found[arms.UPPER] = arms.upper(cell)
-        # Another process may have put its columns there meanwhile.
+        # Another process may have added its columns meanwhile.
         kept = json.loads(path.read_text()) if path.is_file() else None
         together = {**(kept["arms"] if kept else {}), **found}
         row = kept or {"task": task.name, "kind": task.kind, "overlap": task.overlap, "labels": each, "seed": seed}
@@ -94,17 +93,17 @@ def measure(wanted: Grid, folder: Path) -> None:
         spent = sum(arm["cpu_seconds"] for arm in found.values())
         alone = together[arms.ALONE]["accuracy"]
         gains = {name: together[name]["accuracy"] - alone for name in (found if before else (arms.DEFAULT,))}
-        told = "; ".join(f"{name} {gain:+.3f}" for name, gain in gains.items())
-        print(f"{task.name:28} {each:3} labels, seed {seed}: {told}, {spent:.0f} s", file=sys.stderr)
+        summary = "; ".join(f"{name} {gain:+.3f}" for name, gain in gains.items())
+        print(f"{task.name:28} {each:3} labels, seed {seed}: {summary}, {spent:.0f} s", file=sys.stderr)
     if stale:
         raise Stale(
-            f"{WITNESS} came out otherwise than it was kept in {len(stale)} cells, so new columns cannot stand beside "
-            "the old ones there; raise FORMAT to measure all again:\n" + "\n".join(stale)
+            f"{REFERENCE_COLUMN} differs from its stored value in {len(stale)} cells, so new columns are not "
+            "comparable with the old ones there; increase FORMAT to measure all cells again:\n" + "\n".join(stale)
         )
 
 
 def differing(kept: dict[str, Any], again: dict[str, Any]) -> str:
-    """How a column that was measured again differs from the kept one; empty where it does not."""
+    """Differences between a repeated column and the stored one; empty if there are none."""
     return ", ".join(
         f"{what} {kept[what]}, now {again[what]}"
         for what in ("teachers", "steps", "accuracy")
@@ -113,13 +112,13 @@ def differing(kept: dict[str, Any], again: dict[str, Any]) -> str:
 
 
 def _write(path: Path, row: dict[str, Any]) -> None:
-    """At once: a run that is stopped leaves the file whole, as it was before or as it is after."""
+    """Write atomically: an interrupted run leaves the old or the new file."""
     other = path.with_suffix(f".{os.getpid()}.part")
     other.write_text(json.dumps(row))
     other.replace(path)
 
 
 def read(wanted: Grid, folder: Path) -> list[dict[str, Any]]:
-    """All measured cells of a grid."""
+    """All stored cells of a grid."""
     paths = [_path(folder, task, each, seed) for task, each, seed in wanted.cells()]
     return [json.loads(path.read_text()) for path in paths if path.is_file()]

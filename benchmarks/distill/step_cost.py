@@ -1,4 +1,4 @@
-"""What the transport term adds to a training step of a ResNet-18-class student: beside KL, in one run."""
+"""Cost of the transport term in a training step of a ResNet-18-class student, compared with KL in the same run."""
 
 import time
 from collections.abc import Callable
@@ -16,14 +16,14 @@ _EPS = 0.05
 
 
 def measure(report: Report, *, rounds: int, side: int) -> None:
-    """Time whole steps, interleaved: cross-entropy alone, with KL to given soft labels, with the transport term.
+    """Time whole steps, interleaved: cross-entropy only, with KL to fixed soft labels, with the transport term.
 
     Parameters
     ----------
     rounds
         Steps of each kind.
     side
-        Pixels of a picture's side.
+        Side of the pictures in pixels.
     """
     torch.manual_seed(0)
     config = ResNetConfig(
@@ -72,7 +72,7 @@ def measure(report: Report, *, rounds: int, side: int) -> None:
     for name, values in seconds.items():
         low, high = np.quantile(values, [0.25, 0.75])
         report.row("step", case, name, median_s=medians[name], quartiles=[round(low, 3), round(high, 3)])
-    # The terms alone, because a step of seconds hides what milliseconds add.
+    # The terms separately, because a step of seconds hides milliseconds.
     logits = torch.randn(BATCH, CLASSES, requires_grad=True)
     alone: dict[str, float] = {}
     for name, term in (("KL", kl), ("transport", transport)):

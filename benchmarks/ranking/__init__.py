@@ -1,1 +1,1 @@
-"""Is the recommended teacher really better? Rankings against the accuracy of students distilled from every teacher."""
+"""Quality of rankings: compared with the accuracy of students distilled from every teacher."""

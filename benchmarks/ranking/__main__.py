@@ -1,10 +1,9 @@
 """``python -m benchmarks.ranking --data FOLDER``: prints tables, writes ``benchmarks/results/ranking.json``.
 
-FOLDER holds ``clinc150/``, ``banking77/``, ``clothing/`` and ``tiny_imagenet/`` (what is missing is left out, and the
-report says so; without FOLDER only the digits are measured). Measured cells are kept in ``--kept`` and not measured
-again: a run that was stopped goes on. ``--part 0 2`` measures every second cell and reports nothing, for processes
-side by side. ``--fit`` writes the weights of `auto` into the product. ``FAST=1`` measures a part, ``STRICT=1`` exits 1
-when a target is missed.
+FOLDER holds ``clinc150/``, ``banking77/``, ``clothing/`` and ``tiny_imagenet/`` (missing ones are skipped and reported;
+without FOLDER only the digits are measured). Measured cells are stored in ``--kept`` and not repeated, so that an
+interrupted run resumes. ``--part 0 2`` measures every second cell without a report, for parallel processes. ``--fit``
+writes the weights of `auto` into the product. ``FAST=1`` measures a part, ``STRICT=1`` exits 1 if a target is missed.
 """
 
 import argparse
@@ -42,12 +41,12 @@ def _worlds(data: Path | None, kept: Path) -> Iterator[World]:
 
 
 def main() -> int:
-    """Measure and report; 0, or 1 when strict and a target is missed."""
+    """Measure and report; 0, or 1 if strict and a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--kept", type=Path, default=_ROOT / ".preceptor" / "bench-ranking")
     parser.add_argument("--part", type=int, nargs=2, metavar=("NUMBER", "OF"))
-    parser.add_argument("--report-only", action="store_true", help="report what is kept")
+    parser.add_argument("--report-only", action="store_true", help="report the stored cells")
     parser.add_argument("--fit", action="store_true", help="fit auto and write its weights into the product")
     asked = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
-"""The expected accuracy of a ranking's rows against the accuracy that is then measured.
+"""Expected accuracy of the rows of a ranking, compared with measured accuracy.
 
-Twice: against the same map on the tasks' test items, which it promises, and against the distilled students, which it
-does not, also after a line that was fitted on the other tasks.
+Twice: with the same map on the tasks' test items, which it estimates, and with the distilled students, which it does
+not estimate, also after a linear calibration on the other tasks.
 """
 
 import numpy as np
@@ -20,13 +20,13 @@ Vector = NDArray[np.float64]
 
 
 def measure(out: Report, tasks: list[Measured], loss: str, sizes: tuple[int, ...]) -> None:
-    """A row for every world and size; shares, not points."""
+    """Add a row for every world and size; values are shares, not points."""
     for each in sizes:
         known = [(task, *_of_task(task, each)) for task in tasks]
         for world in dict.fromkeys(task.world.name for task in tasks):
             mine = [(task, *rest) for task, *rest in known if task.world.name == world]
-            said = np.concatenate([said[0] for _, said, _ in mine])
-            low, high = (np.concatenate([said[row] for _, said, _ in mine]) for row in (1, 2))
+            expected = np.concatenate([expected[0] for _, expected, _ in mine])
+            low, high = (np.concatenate([expected[row] for _, expected, _ in mine]) for row in (1, 2))
             held = np.concatenate([held for *_, held in mine])
             students = np.concatenate([task.truth(loss) for task, *_ in mine])
             lined = [_line(task, known, loss) for task, *_ in mine]
@@ -34,32 +34,32 @@ def measure(out: Report, tasks: list[Measured], loss: str, sizes: tuple[int, ...
                 "accuracy",
                 f"{each} items a class",
                 world,
-                said=float(said.mean()),
+                said=float(expected.mean()),
                 measured=float(held.mean()),
-                error=float(np.abs(said - held).mean()),
+                error=float(np.abs(expected - held).mean()),
                 of_90_percent=float(np.mean((low <= held) & (held <= high))),
                 students=float(students.mean()),
-                student_error=float(np.abs(said - students).mean()),
+                student_error=float(np.abs(expected - students).mean()),
                 student_error_calibrated=float(np.abs(np.concatenate(lined) - students).mean()),
                 within_task_r=float(np.mean([np.corrcoef(s[0], task.truth(loss))[0, 1] for task, s, _ in mine])),
             )
 
 
 def _of_task(task: Measured, each: int) -> tuple[NDArray[np.float64], Vector]:
-    """Expected accuracy with its interval, shape (3, T), and that of the same map on the test items, shape (T,)."""
+    """Expected accuracy with its interval, shape (3, T), and the test accuracy of the same map, shape (T,)."""
     chosen = probe(task.target, each, 0)
-    said, held = [], []
+    expected, held = [], []
     for teacher in task.world.zoo:
         known = evidence(teacher, task.target, chosen)
         found = expected_accuracy(known)
         assert found is not None
-        said.append((found.points / 100, found.low / 100, found.high / 100))
+        expected.append((found.points / 100, found.low / 100, found.high / 100))
         held.append(_on_test(teacher, task.target, known, task.target.pool[chosen]))
-    return np.array(said).T, np.array(held)
+    return np.array(expected).T, np.array(held)
 
 
 def _on_test(teacher: ZooTeacher, target: Target, known: Evidence, rows: NDArray[np.int64]) -> float:
-    """Accuracy on the test items of the map that was fitted to the probe, by dense matrices."""
+    """Test accuracy of the map fitted to the probe, computed with dense matrices."""
     best = held_out_fit(known)
     seen = log_softmax(teacher.logits[rows].astype(np.float64), axis=1)
     middle = seen.mean(axis=0)
@@ -75,8 +75,8 @@ def _on_test(teacher: ZooTeacher, target: Target, known: Evidence, rows: NDArray
 
 
 def _line(task: Measured, known: list[tuple[Measured, NDArray[np.float64], Vector]], loss: str) -> Vector:
-    """Students' accuracies by a line through those of the other tasks, shape (T,)."""
-    others = [(said[0], other.truth(loss)) for other, said, _ in known if other is not task]
+    """Accuracies of the students, predicted by a line fitted on the other tasks, shape (T,)."""
+    others = [(expected[0], other.truth(loss)) for other, expected, _ in known if other is not task]
     x, y = (np.concatenate(side) for side in zip(*others, strict=True))
     slope, level = np.polyfit(x, y, 1)
-    return level + slope * next(said[0] for other, said, _ in known if other is task)
+    return level + slope * next(expected[0] for other, expected, _ in known if other is task)

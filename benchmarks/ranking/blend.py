@@ -1,4 +1,4 @@
-"""Fits the weights of `auto`: one set a situation, on the tasks of the benchmark."""
+"""Fits the weights of `auto`: one set for each situation, on the tasks of the benchmark."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,13 +30,13 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "few labels": _LABELLED,
     "labelled": _LABELLED,
 }
-"""What may take part in a situation: what is always at hand there, and is fast."""
+"""Candidates in each situation: estimators whose evidence is always available there, and that are fast."""
 _RIDGE = 0.05
-"""Keeps the weights of estimators that say the same from being all or nothing; in units of one task."""
+"""Avoids extreme weights for highly correlated estimators; in units of one task."""
 
 
 def standardised(values: Sequence[float] | Vector, name: str | None = None) -> Vector:
-    """Mean 0 and deviation 1 over the zoo, larger is better; all 0 where nothing differs."""
+    """Mean 0 and deviation 1 over the zoo, larger is better; 0 if all values are equal."""
     array = np.asarray(values, dtype=np.float64)
     spread = array.std()
     if not spread > 1e-12:
@@ -46,22 +46,22 @@ def standardised(values: Sequence[float] | Vector, name: str | None = None) -> V
 
 
 def situations_of(each: int) -> tuple[str, ...]:
-    """Which situations a probe of so many labelled items a class is an example of."""
+    """Situations that a probe with this number of labelled items a class is an example of."""
     return ("names", "unlabelled", "few labels" if each <= FEW_LABELS else "labelled")
 
 
 def fit(examples: Sequence[tuple[Mapping[str, Vector], Vector]], members: Sequence[str]) -> dict[str, float]:
-    """Non-negative weights that bring the blend nearest to the standardised truth.
+    """Non-negative weights with which the blend is nearest to the standardised ground truth.
 
     Parameters
     ----------
     examples
-        Scores by estimator and accuracies, of one probe each; each counts alike, whatever the size of its zoo.
+        Scores by estimator and accuracies, for each probe; all probes have equal weight, for any size of zoo.
 
     Returns
     -------
     dict
-        With sum 1; members of weight 0 are left out.
+        With sum 1, without members of weight 0.
     """
     rows, targets = [], []
     for scores, truth in examples:
@@ -76,5 +76,5 @@ def fit(examples: Sequence[tuple[Mapping[str, Vector], Vector]], members: Sequen
 
 
 def blended(scores: Mapping[str, Sequence[float]], weights: Mapping[str, float]) -> Vector:
-    """The blend of one probe, a value a teacher."""
+    """The blend for one probe, a value for each teacher."""
     return np.sum([w * standardised(scores[name], name) for name, w in weights.items()], axis=0)

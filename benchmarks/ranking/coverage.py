@@ -1,6 +1,6 @@
-"""Do the 90 % intervals cover what they claim: the score's mean over other probes of the same size?
+"""Coverage of the 90 % intervals: do they contain the mean score over other probes of the same size?
 
-A score that fits something to the probe has a mean that depends on its size; an interval speaks of its own size.
+A score that is fitted to the probe has a mean that depends on the probe's size; an interval is for its own size.
 """
 
 import warnings
@@ -23,12 +23,12 @@ _NAMES = ("prediction_transport", "transport_gain", "alignment", "leep", "logme"
 
 
 def measure(report: Report, tasks: list[tuple[World, Target]], draws: int) -> None:
-    """Add a row an estimator, and the target for `auto`.
+    """Add a row for each estimator, and the target for `auto`.
 
     Parameters
     ----------
     draws
-        Probes a task; each interval is held against the mean over the other probes.
+        Probes for each task; each interval is compared with the mean over the other probes.
     """
     hits: dict[str, list[float]] = {}
     for world, target in tasks:
@@ -48,9 +48,9 @@ def measure(report: Report, tasks: list[tuple[World, Target]], draws: int) -> No
                         if isinstance(estimator, Auto)
                         else [estimator.estimate(one) for one in known]
                     )
-                said = assess(scores, weights, higher_is_better=estimator.higher_is_better)
+                assessed = assess(scores, weights, higher_is_better=estimator.higher_is_better)
                 values = np.array([score.value for score in scores])
-                found.setdefault(name, []).append(np.stack([values, said.low, said.high]))
+                found.setdefault(name, []).append(np.stack([values, assessed.low, assessed.high]))
         for name, each in found.items():
             stacked = np.stack(each)
             total = stacked[:, 0].sum(axis=0)

@@ -1,4 +1,4 @@
-"""What is measured: tasks, losses and seeds of the truth; sizes and draws of the probes."""
+"""The measurement grid: tasks, losses and seeds of the ground truth; sizes and draws of the probes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Grid:
     Attributes
     ----------
     seeds
-        How many, by loss; the first loss is the truth, others are checks.
+        Number of seeds by loss; the first loss is the ground truth, the others are checks.
     """
 
     tasks: list[tuple[World, Target]]
@@ -31,18 +31,18 @@ class Grid:
 
     @property
     def loss(self) -> str:
-        """The loss of the truth."""
+        """The loss of the ground truth."""
         return next(iter(self.seeds))
 
     def truths(self) -> Iterator[tuple[World, Target, str, int]]:
-        """A whole round over the tasks before the next seed, all seeds before the next loss."""
+        """Cells of the ground truth: a complete round over the tasks for each seed, all seeds for each loss."""
         for loss, seeds in self.seeds.items():
             for seed in range(seeds):
                 for world, target in self.tasks:
                     yield world, target, loss, seed
 
     def probes(self) -> Iterator[tuple[World, Target, int, int]]:
-        """A whole round before the next draw."""
+        """Cells of the probes: a complete round for each draw."""
         for draw in range(self.draws):
             for each in self.sizes:
                 for world, target in self.tasks:
@@ -51,16 +51,16 @@ class Grid:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of one task.
+    """Measurements of one task.
 
     Attributes
     ----------
     accuracy
-        By loss, shape (seeds, T), of students in the order of the zoo.
+        By loss, shape (seeds, T), for the students of the zoo's teachers in order.
     alone
-        By loss, shape (seeds,).
+        Accuracy without a teacher, by loss, shape (seeds,).
     probes
-        Scores by size, a draw each.
+        Scores by size, one for each draw.
     """
 
     world: World
@@ -76,7 +76,7 @@ class Measured:
 
     @cached_property
     def matched(self) -> NDArray[np.bool_]:
-        """Teachers of the size that most have."""
+        """Teachers with the most frequent number of classes."""
         sizes = np.array([len(teacher.labels) for teacher in self.world.zoo])
         values, counts = np.unique(sizes, return_counts=True)
         return sizes == values[counts.argmax()]
@@ -90,7 +90,7 @@ class Measured:
 
 
 def collect(grid: Grid, kept: Path) -> list[Measured]:
-    """All tasks whose truth is complete for the first loss; further losses and probes as far as they are kept."""
+    """All tasks with a complete ground truth for the first loss; further losses and probes as far as stored."""
     found: list[Measured] = []
     for world, target in grid.tasks:
         accuracy: dict[str, Vector] = {}

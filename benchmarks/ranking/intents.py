@@ -1,6 +1,7 @@
-"""The world of intents: CLINC150 and Banking77, teachers of domains, mixes and everything in three families.
+"""Intents: CLINC150 and Banking77, with teachers of domains, mixes and all intents in three families.
 
-The students see a hashed bag of words. Teachers learn from one half of the training texts, pools are the other half.
+The students' input is a hashed bag of words. Teachers are trained on one half of the training texts; pools are the
+other half.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.intent_corpus import Corpus
-from benchmarks.ranking.heads import Ground, trained
+from benchmarks.ranking.heads import HeadData, trained
 from benchmarks.ranking.vectors import kept_vectors
 from benchmarks.ranking.world import Float32, Int64, Target, World, ZooTeacher
 from worker.distillation.inputs import ArrayItems
@@ -18,7 +19,7 @@ from worker.label_encoder import load_encoder
 SIZE = 15
 """Classes of a size-matched teacher, and of a student."""
 _ITEMS = 50
-"""Items a class that teachers learn from."""
+"""Training items of a teacher for each class."""
 _TEST = 1000
 _PURE = ("banking", "travel", "kitchen_and_dining", "work")
 _HALVES = (("auto_and_commute", "small_talk"), ("home", "utility"), ("meta", "credit_cards"))
@@ -31,7 +32,7 @@ _BANKING_TASKS = 4
 
 
 class _Both:
-    """The two collections behind one another: Banking77's rows and classes come after CLINC150's."""
+    """The concatenation of the two collections: Banking77's rows and classes follow CLINC150's."""
 
     def __init__(self, folder: Path) -> None:
         self.clinc, self.banking = Corpus("clinc150", folder), Corpus("banking77", folder)
@@ -53,14 +54,14 @@ class _Both:
 
 
 def world(folder: Path, kept: Path) -> World:
-    """Train the zoo and lay out the tasks.
+    """Train the zoo and create the tasks.
 
     Parameters
     ----------
     folder
         Holds ``clinc150/`` and ``banking77/``.
     kept
-        Where the slow encoder's vectors are kept.
+        Folder for the slow encoder's vectors.
     """
     both = _Both(folder)
     slow = kept_vectors(kept / "intents-minilm.npy", lambda: load_encoder("minilm").encode(both.texts))
@@ -72,8 +73,8 @@ def world(folder: Path, kept: Path) -> World:
 def _zoo(both: _Both, slow: Float32) -> Iterator[ZooTeacher]:
     static = np.concatenate([both.clinc.static, both.banking.static])
 
-    def ground(family: str, head: str, vectors: Float32, penalty: float) -> Ground:
-        return Ground(
+    def head_data(family: str, head: str, vectors: Float32, penalty: float) -> HeadData:
+        return HeadData(
             family,
             "mlp" if head == "mlp" else "linear",
             vectors,
@@ -85,17 +86,17 @@ def _zoo(both: _Both, slow: Float32) -> Iterator[ZooTeacher]:
             penalty,
         )
 
-    grounds = [
-        ground("static linear", "linear", static, 30.0),
-        ground("static mlp", "mlp", static, 0.0),
-        ground("sentence linear", "linear", slow, 30.0),
+    head_data_sets = [
+        head_data("static linear", "linear", static, 30.0),
+        head_data("static mlp", "mlp", static, 0.0),
+        head_data("sentence linear", "linear", slow, 30.0),
     ]
     clinc, banking = np.arange(both.first[1]), np.arange(both.first[1], len(both.names))
     generator = np.random.default_rng(15)
     mixes = [np.sort(generator.permutation(clinc)[:SIZE]) for _ in range(6)]
     banks = [np.sort(generator.permutation(banking)[:SIZE]) for _ in range(4)]
     wide = [np.sort(generator.permutation(clinc)[:45]) for _ in range(2)]
-    for number, each in enumerate(grounds):
+    for number, each in enumerate(head_data_sets):
         for domain in both.clinc.described["domains"]:
             yield trained(each, domain, both.clinc.domain(domain), _ITEMS)
         if number == 1:
@@ -107,13 +108,13 @@ def _zoo(both: _Both, slow: Float32) -> Iterator[ZooTeacher]:
         for place, classes in enumerate(wide):
             yield trained(each, f"45 intents {place}", classes, _ITEMS)
         yield trained(each, "all 150 intents", clinc, _ITEMS)
-    yield trained(grounds[0], "all of banking77", banking, _ITEMS)
+    yield trained(head_data_sets[0], "all of banking77", banking, _ITEMS)
     for domain in ("travel", "work", "home"):
-        yield trained(grounds[0], f"{domain}, few and noisy labels", both.clinc.domain(domain), 8, noise=0.3)
+        yield trained(head_data_sets[0], f"{domain}, few and noisy labels", both.clinc.domain(domain), 8, noise=0.3)
 
 
 def _tasks(both: _Both) -> Iterator[tuple[str, str, Int64]]:
-    """Overlaps of the best size-matched teacher: all, half and a quarter of the classes; none but in parts."""
+    """Tasks by overlap with the best size-matched teacher: all, half and a quarter of the classes; only in parts."""
     for domain in _PURE:
         yield f"clinc150 {domain}", f"clinc150 {domain}", np.sort(both.clinc.domain(domain))
     generator = np.random.default_rng(77)

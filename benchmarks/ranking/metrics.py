@@ -1,4 +1,4 @@
-"""How well scores order teachers: correlations, hits, and what the choice costs in accuracy."""
+"""Quality of an order of teachers: correlations, hits, and the loss of accuracy by the choice."""
 
 from collections.abc import Mapping
 
@@ -12,20 +12,20 @@ NAMES = ("weighted tau", "Kendall tau", "Spearman rho", "P@1", "P@3", "regret")
 
 
 def metrics(scores: Vector, truth: Vector) -> dict[str, float]:
-    """Of one ranking.
+    """Metrics of one ranking.
 
     Parameters
     ----------
     scores
-        Larger is better, shape (T,); equal scores share their places.
+        Larger is better, shape (T,); equal scores share their ranks.
     truth
         Accuracy, shape (T,).
 
     Returns
     -------
     dict
-        Correlations in -1 to 1 (0 where all scores are equal); P@1 and P@3: whether the best teacher is the first,
-        or among the first three; regret: accuracy of the best minus accuracy of the first. Where several are first
+        Correlations in -1 to 1 (0 if all scores are equal); P@1 and P@3: whether the best teacher is the first, or
+        among the first three; regret: accuracy of the best minus accuracy of the first. If several teachers are first
         by score, their mean.
     """
     if np.ptp(scores) == 0:
@@ -58,7 +58,7 @@ def interval(values: Vector, level: float = 0.95, resamples: int = 4000) -> tupl
     Parameters
     ----------
     values
-        One a task.
+        One value for each task.
     """
     generator = np.random.default_rng(0)
     drawn = values[generator.integers(0, len(values), (resamples, len(values)))].mean(axis=1)

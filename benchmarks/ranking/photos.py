@@ -1,8 +1,8 @@
-"""The world of photographs: clothes for the students, teachers that know groups of Tiny ImageNet, or all of ImageNet.
+"""Photographs: clothes for the students, teachers of groups of Tiny ImageNet, or of all of ImageNet.
 
-Group teachers are heads on features of EfficientNet-Lite 0 and 1; the two networks themselves, with their 1,000
-classes, take part too. Students see what the first half of EfficientNet-Lite 0 makes of a picture, a small backbone
-without names, and have five labels a class. ImageNet's clothes and the students' are other pictures, and the label
+Group teachers are heads on features of EfficientNet-Lite 0 and 1; the two networks themselves, with 1,000 classes, are
+teachers, too. The students' input is the output of the first half of EfficientNet-Lite 0, a small backbone without
+names; they have five labels a class. ImageNet's clothes and the students' clothes are different pictures, and the label
 sets overlap in part (a "hat" here, a "sombrero" there).
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.photographs import SIDE, Pictures, features, logits, output
-from benchmarks.ranking.heads import Ground, trained
+from benchmarks.ranking.heads import HeadData, trained
 from benchmarks.ranking.vectors import kept_vectors
 from benchmarks.ranking.world import Float32, Int64, Target, World, ZooTeacher
 from examples.demo_zoo import imagenet
@@ -23,16 +23,16 @@ from worker.label_encoder import DEFAULT_ENCODER, load_encoder
 SIZE = 16
 """Classes of a size-matched teacher."""
 _BLOCK = 7
-"""Of 16; where the students' pictures are read."""
+"""Block, of 16, whose output is the students' input."""
 _ITEMS = 50
 _VARIANTS = (0, 1)
 _MIXES = 6
 _TESTS_FROM = 0.5
-"""Half of the clothes are for tests."""
+"""Share of the clothes used for tests."""
 
 
 def world(folder: Path, kept: Path) -> World:
-    """Run the networks (minutes, once), train the zoo and lay out the tasks.
+    """Run the networks (minutes, once), train the zoo and create the tasks.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def world(folder: Path, kept: Path) -> World:
 
 
 def _early(pictures: Sequence[bytes]) -> Float32:
-    """What students see, standardised: the eighth block's channels, means of 2 x 2 fields, shape (N, 320)."""
+    """Input of the students, standardised: the eighth block's channels, means of 2 x 2 fields, shape (N, 320)."""
     found = output(0, pictures, f"_blocks.{_BLOCK}.sum")
     side = found.shape[2] // 2
     fields = found[:, :, : 2 * side, : 2 * side].reshape(*found.shape[:2], 2, side, 2, side).mean(axis=(3, 5))
@@ -78,22 +78,24 @@ def _zoo(
     rows = np.random.default_rng(1).permutation(np.flatnonzero(labels >= 0))
     scaled = (vectors / vectors.std()).astype(np.float32)
     half = len(rows) * 3 // 4
-    ground = Ground(family, "linear", scaled, labels, described["names"], points, rows[:half], rows[half:], 0.003)
+    head_data = HeadData(family, "linear", scaled, labels, described["names"], points, rows[:half], rows[half:], 0.003)
     groups = np.array(described["groups"])
     for group in sorted(set(described["groups"])):
         members = np.flatnonzero(groups == group)
         if len(members) >= 5:
-            yield trained(ground, group, members[:SIZE], _ITEMS)
+            yield trained(head_data, group, members[:SIZE], _ITEMS)
     generator = np.random.default_rng(2)
     for place in range(_MIXES):
-        yield trained(ground, f"mix {place}", generator.permutation(len(groups))[:SIZE], _ITEMS)
-    yield trained(ground, "mix 0, noisy labels", np.random.default_rng(2).permutation(len(groups))[:SIZE], 8, noise=0.4)
+        yield trained(head_data, f"mix {place}", generator.permutation(len(groups))[:SIZE], _ITEMS)
+    yield trained(
+        head_data, "mix 0, noisy labels", np.random.default_rng(2).permutation(len(groups))[:SIZE], 8, noise=0.4
+    )
 
 
 def _whole(variant: int, vectors: Float32, points: Float32) -> ZooTeacher:
     weights = imagenet.read_weights(variant)
     parameters = sum(array.size for array in weights.values())
-    # The accuracies that the authors publish, at the networks' full resolution.
+    # Accuracies published by the authors, at the networks' full resolution.
     accuracy = {0: 0.748, 1: 0.766}[variant]
     family = f"lite{variant} network"
     return ZooTeacher(

@@ -19,7 +19,7 @@ from worker.ranking.estimators.registry import ESTIMATORS
 Vector = NDArray[np.float64]
 Slice = Callable[[Measured], list[NDArray[np.bool_]]]
 
-WEIGHTS = Path(__file__).parents[2] / "worker" / "assessment" / "auto_weights.json"
+WEIGHTS = Path(__file__).parents[2] / "worker" / "ranking" / "auto_weights.json"
 SITUATIONS = {
     "names": "auto, names alone",
     "unlabelled": "auto, unlabelled probe",
@@ -29,7 +29,7 @@ SITUATIONS = {
 STATIC = "static (mean on other tasks)"
 CONTROLS = ("class_count", "teacher_accuracy", "parameter_count", "random_order")
 MAIN = 10
-"""Labelled items a class that the targets speak of."""
+"""Number of labelled items a class for the targets."""
 SLICES: dict[str, Slice] = {
     "all": lambda task: [np.ones(len(task.world.zoo), dtype=bool)],
     "size-matched": lambda task: [task.matched],
@@ -38,7 +38,7 @@ SLICES: dict[str, Slice] = {
 
 
 def report(grid: Grid, kept: Path, path: Path, *, fit: bool) -> bool:
-    """Print and write everything; True when all targets hold.
+    """Print and write everything; True if all targets hold.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def _hours(tasks: list[Measured]) -> float:
 
 
 def _ceiling(accuracy: Vector) -> float:
-    """How well one seed's order predicts another's: mean weighted tau over the pairs of seeds."""
+    """Mean weighted tau over the pairs of seeds: how well the order of one seed predicts that of another."""
     pairs = [(a, b) for a in range(len(accuracy)) for b in range(len(accuracy)) if a != b]
     if not pairs:
         return float("nan")
@@ -110,7 +110,7 @@ def _examples(tasks: list[Measured], loss: str, grid: Grid) -> Iterator[tuple[Me
 
 
 def _fitted(examples: list[tuple[Measured, Scores, Vector]], situation: str) -> dict[str, float]:
-    """Weights that order whole zoos, and the teachers of one size in them: else the largest would teach too much."""
+    """Weights fitted on whole zoos and on their size-matched teachers, so that the largest do not dominate."""
     rows: list[tuple[dict[str, Vector], Vector]] = []
     for task, scores, truth in examples:
         if situation in blend.situations_of(scores.each):
@@ -120,7 +120,7 @@ def _fitted(examples: list[tuple[Measured, Scores, Vector]], situation: str) -> 
 
 
 def _left_out(tasks: list[Measured], loss: str, grid: Grid, situation: str) -> list[dict[str, float]]:
-    """Weights for every task, fitted on the others."""
+    """Weights for every task, fitted on the other tasks."""
     examples = list(_examples(tasks, loss, grid))
     return [_fitted([one for one in examples if one[0] is not task], situation) for task in tasks]
 
@@ -139,7 +139,7 @@ def _static(tasks: list[Measured], loss: str, left: int) -> Vector:
 def _measure(
     tasks: list[Measured], each: int, loss: str, masks: Slice, weights: dict[str, list[dict[str, float]]]
 ) -> dict[str, list[dict[str, float]]]:
-    """By estimator: the metrics of every task, mean over draws and masks. Tasks without a mask are left out."""
+    """Metrics of every task by estimator, mean over draws and masks. Tasks without a mask are omitted."""
     rows: dict[str, list[dict[str, float]]] = {}
     for number, task in enumerate(tasks):
         if loss not in task.accuracy or not task.probes[each] or not masks(task):
@@ -174,7 +174,7 @@ def _column(rows: dict[str, list[dict[str, float]]], name: str, metric: str = "w
 
 
 def _best_baseline(rows: dict[str, list[dict[str, float]]]) -> str:
-    """Of the estimators and controls, without what this project invented."""
+    """The best of the published estimators and controls."""
     others = [name for name in rows if name in ESTIMATORS and name != "transport_map"]
     return max(others, key=lambda name: _column(rows, name).mean())
 

@@ -1,4 +1,4 @@
-"""What every estimator says of every teacher, on probes of several sizes; kept a file a probe."""
+"""Scores of every teacher by every estimator, on probes of several sizes; one file for each probe."""
 
 import json
 import sys
@@ -28,9 +28,9 @@ class Scores:
     each
         Labelled items a class.
     values
-        By estimator, one a teacher in the order of the zoo; as they come, so smaller may be better.
+        By estimator, one for each teacher in the order of the zoo, in the estimator's own direction.
     seconds
-        By estimator, of all teachers together.
+        By estimator, for all teachers together.
     """
 
     task: str
@@ -46,7 +46,7 @@ def probe(target: Target, each: int, draw: int) -> Int64:
 
 
 def evidence(teacher: ZooTeacher, target: Target, chosen: Int64) -> Evidence:
-    """What is known of a pair. Penultimate features stay out: the heads of one family share them."""
+    """The evidence of a pair, without penultimate features, which the heads of one family share."""
     logits = teacher.logits[target.pool[chosen]].astype(np.float64)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return Evidence(
@@ -63,13 +63,13 @@ def evidence(teacher: ZooTeacher, target: Target, chosen: Int64) -> Evidence:
 
 
 def path_of(folder: Path, target: Target, each: int, draw: int) -> Path:
-    """Where a probe's scores are kept."""
+    """File of a probe's scores."""
     name = "".join(letter if letter.isalnum() else "-" for letter in target.name)
     return folder / f"scores-{FORMAT}-{name}-{each}-{draw}.json"
 
 
 def measure(world: World, target: Target, each: int, draw: int, folder: Path) -> None:
-    """Ask every estimator that is not asked yet."""
+    """Compute the scores of all estimators that are not stored yet."""
     path = path_of(folder, target, each, draw)
     kept = json.loads(path.read_text()) if path.is_file() else {"values": {}, "seconds": {}}
     new = [name for name in ESTIMATORS if name not in kept["values"]]
@@ -91,7 +91,7 @@ def measure(world: World, target: Target, each: int, draw: int, folder: Path) ->
 
 
 def read(target: Target, each: int, draw: int, folder: Path) -> Scores | None:
-    """Kept scores, or None."""
+    """Stored scores, or None."""
     path = path_of(folder, target, each, draw)
     if not path.is_file():
         return None

@@ -1,7 +1,7 @@
 """Ground truth: the accuracy of the student distilled from each teacher, with one fixed loss, over seeds.
 
-A cell is (task, loss, seed): every teacher of the task's zoo, and no teacher. Each is kept in a file of its own, so
-that a run that was stopped goes on.
+A cell is (task, loss, seed): every teacher of the task's zoo, and no teacher. Each is stored in its own file, so that
+an interrupted run resumes.
 """
 
 import json
@@ -21,9 +21,9 @@ from worker.distillation.inputs import TeacherSignal, TrainingData
 
 FORMAT = 1
 LABELS = 5
-"""Labelled items a class: few enough for the choice of the teacher to matter."""
+"""Labelled items a class: few, so that the choice of the teacher matters."""
 LOSSES: dict[str, Loss] = {"transport": TransportLoss(weight=1.0), "ridge": RidgeMapLoss(weight=1.0, use_names=False)}
-"""Weight 1 and no gate: a gate would hide how bad a teacher is. The second is the check, and knows no transport."""
+"""Weight 1 without a gate, which would hide the effect of a bad teacher. The second loss checks without transport."""
 ALONE = "CE alone"
 
 
@@ -34,7 +34,7 @@ class Truth:
     Attributes
     ----------
     accuracy
-        By teacher's name.
+        By the teacher's name.
     """
 
     task: str
@@ -46,13 +46,13 @@ class Truth:
 
 
 def path_of(folder: Path, target: Target, loss: str, seed: int) -> Path:
-    """Where a cell is kept."""
+    """File of a cell."""
     name = "".join(letter if letter.isalnum() else "-" for letter in target.name)
     return folder / f"truth-{FORMAT}-{name}-{loss}-{seed}.json"
 
 
 def measure(world: World, target: Target, loss: str, seed: int, folder: Path) -> None:
-    """Distil one student from every teacher, unless that was done."""
+    """Distil a student from every teacher, unless the cell is stored."""
     path = path_of(folder, target, loss, seed)
     if path.is_file():
         return
@@ -80,7 +80,7 @@ def measure(world: World, target: Target, loss: str, seed: int, folder: Path) ->
 
 
 def read(target: Target, loss: str, seed: int, folder: Path) -> Truth | None:
-    """A kept cell, or None."""
+    """A stored cell, or None."""
     path = path_of(folder, target, loss, seed)
     return Truth(**json.loads(path.read_text())) if path.is_file() else None
 

@@ -1,4 +1,4 @@
-"""Vectors that take minutes to compute, computed once."""
+"""Vectors that take minutes to compute, stored after the first computation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from benchmarks.ranking.world import Float32
 
 
 def kept_vectors(path: Path, compute: Callable[[], Float32]) -> Float32:
-    """The array in a file, or the computed one, which is then kept there."""
+    """The array of a file; if the file does not exist, the array is computed and stored."""
     if path.is_file():
         return np.load(path, allow_pickle=False)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A world: items of one kind, the zoo that speaks of them, and the students' tasks among them."""
+"""A world: items of one kind, the zoo with outputs on them, and the students' tasks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ Int64 = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ZooTeacher:
-    """One teacher with its outputs on every item of its world.
+    """A teacher with its outputs on every item of its world.
 
     Attributes
     ----------
     family
         Its architecture.
     points
-        Embeddings of its K class names, shape (K, D), rows of length 1.
+        Embeddings of its K class names, shape (K, D), unit rows.
     logits
         Shape (N, K).
     accuracy
-        On held-out items of its own classes.
+        Accuracy on held-out items of its own classes.
     parameters
-        How many it has.
+        Number of parameters.
     """
 
     name: str
@@ -46,13 +46,13 @@ class Target:
     Attributes
     ----------
     domain
-        Where its items come from.
+        Origin of its items.
     points
         Embeddings of its S class names, shape (S, D).
     pool, pool_labels
-        Items that a student and its probes may be given, and their classes 0 to S - 1.
+        Items available to a student and its probes, and their classes 0 to S - 1.
     test, test_labels
-        Items on which students are measured; no other use is made of them.
+        Items for measuring students; not used for anything else.
     """
 
     name: str
@@ -72,16 +72,16 @@ class Target:
 
 @dataclass(frozen=True)
 class World:
-    """Items, zoo, tasks. No teacher was trained on an item of a pool or a test.
+    """Items, zoo, tasks. No teacher is trained on an item of a pool or a test.
 
     Attributes
     ----------
     inputs
-        What the student sees of the items of these rows.
+        The student's input for the items of these rows.
     transfer
-        Items without labels that a student has.
+        Number of unlabelled items of a student.
     steps
-        Of every training.
+        Training steps.
     """
 
     name: str
@@ -98,12 +98,12 @@ def name_cost(teacher: ZooTeacher, target: Target) -> Float32:
 
 
 def overlap(teacher: ZooTeacher, target: Target) -> float:
-    """Share of the student's classes that the teacher has by name."""
+    """Share of the student's classes that the teacher covers by name."""
     return len(set(teacher.labels) & set(target.labels)) / len(target.labels)
 
 
 def drawn(target: Target, each: int, generator: np.random.Generator) -> Int64:
-    """Positions in the pool: `each` items of every class, or all of a class that has fewer."""
+    """Positions in the pool: `each` items of every class, or all if the class has fewer."""
     return np.concatenate(
         [generator.permutation(np.flatnonzero(target.pool_labels == c))[:each] for c in range(len(target.labels))]
     )

@@ -1,1 +1,1 @@
-"""How fast a recommendation is, end to end over HTTP, beside what its transport alone costs."""
+"""Speed of recommendations, end to end over HTTP, compared with their transport problems only."""

@@ -1,7 +1,7 @@
 """``python -m benchmarks.recommend``: prints a table, writes ``benchmarks/results/recommend.json``.
 
-``FAST=1`` leaves out the zoo of 100,000 label sets, ``STRICT=1`` exits 1 when a target is missed. Needs the extras
-``worker`` and ``demo``.
+``FAST=1`` omits the zoo of 100,000 label sets, ``STRICT=1`` exits 1 if a target is missed. Needs the extras ``worker``
+and ``demo``.
 """
 
 import os
@@ -16,7 +16,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def main() -> int:
-    """Run all parts; 0, or 1 when strict and a target is missed."""
+    """Run all parts; 0, or 1 if strict and a target is missed."""
     fast = os.environ.get("FAST", "0") not in ("", "0")
     report, words = Report("benchmarks.recommend"), imagenet.class_names()
     for count in (1_000, 10_000) if fast else (1_000, 10_000, 100_000):

@@ -1,4 +1,4 @@
-"""Rankings by names over a large zoo: HTTP, queue, search, explanation; beside the search alone and brute force."""
+"""Rankings by names over a large zoo: HTTP, queue, search, explanation; compared with search only and brute force."""
 
 import random
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import numpy as np
 
-from benchmarks.recommend.stack import plant, settings
+from benchmarks.recommend.stack import register_teachers, settings
 from benchmarks.report import Report
 from service.cli.dev_stack import Stack
 from worker.label_encoder import load_encoder
@@ -18,11 +18,11 @@ _CLASSES = 10
 
 
 def measure(report: Report, words: list[str], count: int, asked: int) -> None:
-    """Each request names other classes, so no cost matrix is cached."""
+    """Each request uses other classes, so that no cost matrix is cached."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         began = time.perf_counter()
-        plant(data, count, words)
+        register_teachers(data, count, words)
         report.row("names", f"{count} label sets", "write the zoo", seconds=time.perf_counter() - began)
         generator = random.Random(1)
         students = [generator.sample(words, _CLASSES) for _ in range(asked)]

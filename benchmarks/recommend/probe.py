@@ -1,4 +1,4 @@
-"""Rankings with a probe whose teacher outputs are cached: real pictures, real teachers of the demo zoo."""
+"""Rankings with a probe and cached teacher outputs: real pictures, real teachers of the demo zoo."""
 
 import io
 import tempfile
@@ -35,7 +35,7 @@ def _probe() -> bytes:
 
 
 def _ask(http: httpx2.Client, probe: str, method: str) -> tuple[float, dict[str, float]]:
-    """Seconds of one ranking over HTTP, and its stages."""
+    """Seconds of one ranking over HTTP, and of its stages."""
     began = time.perf_counter()
     made = http.post("/v1/recommendations", json={"probe": probe, "method": method}, headers={"Prefer": "wait=60"})
     job = made.json()["id"]
@@ -49,7 +49,7 @@ def _ask(http: httpx2.Client, probe: str, method: str) -> tuple[float, dict[str,
 
 
 def measure(report: Report, asked: int) -> None:
-    """20 teachers (some registered twice; three of them of 1,000 classes), 512 pictures of 10 classes."""
+    """20 teachers (some registered twice; three with 1,000 classes), 512 pictures of 10 classes."""
     case = f"{_TEACHERS} teachers, {_ITEMS} items"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""A running stack whose zoo holds many label sets, as finished validations would have left them."""
+"""A running stack with a zoo of many label sets, in the state after their validation."""
 
 import asyncio
 import random
@@ -14,12 +14,12 @@ _AT_ONCE = 100
 
 
 def settings(folder: Path) -> Settings:
-    """An embedded deployment in a folder, one thread a worker."""
+    """An embedded deployment in a folder, one thread per worker."""
     return Settings(data=folder, port=0, redis_url=None, threads=1)
 
 
-def plant(folder: Path, count: int, words: list[str]) -> None:
-    """Register `count` ready teachers, each of 5 to 100 of the words."""
+def register_teachers(folder: Path, count: int, words: list[str]) -> None:
+    """Register `count` ready teachers, each with 5 to 100 of the words as labels."""
 
     async def write() -> None:
         generator, moment = random.Random(0), datetime.now(UTC)

@@ -1,1 +1,1 @@
-"""What the service costs: next to a bare route, under many submissions, with many listeners."""
+"""Cost of the service: compared with a bare route, under many submissions, with many listeners."""

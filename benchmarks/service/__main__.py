@@ -1,8 +1,8 @@
 """Run the service benchmark: prints one table, writes `benchmarks/results/service.json`.
 
-`FAST=1` takes fewer requests and 2,000 jobs, `STRICT=1` exits 1 when a target is missed. `JOBS` says how many jobs
-the memory is watched over (100,000), `MINUTES` for how long at most (20). `ONLY` names the parts to run, with commas;
-they have a file of their own, `service-<parts>.json`.
+`FAST=1` uses fewer requests and 2,000 jobs, `STRICT=1` exits 1 if a target is missed. `JOBS` is the number of jobs of
+the memory part (100,000), `MINUTES` its time limit (20). `ONLY` lists the parts to run, separated by commas; their
+results are written to `service-<parts>.json`.
 """
 
 import os
@@ -22,7 +22,7 @@ _PARTS: Final = ("latency", "listen", "upload", "submit", "memory")
 
 
 def main() -> int:
-    """0, or 1 when strict and a target is missed."""
+    """0, or 1 if strict and a target is missed."""
     fast = os.environ.get("FAST", "0") not in ("", "0")
     room = 1000 if fast else 5000
     jobs = int(os.environ.get("JOBS") or (2_000 if fast else 100_000))

@@ -1,4 +1,4 @@
-"""The yardstick: a FastAPI application whose one route returns bytes that it holds, under the service's own server."""
+"""The baseline: a FastAPI application with one route that returns fixed bytes, under the service's own server."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ def main() -> None:
 
     @app.get("/bare")
     async def bare() -> Response:
-        """The bytes."""
+        """The fixed bytes."""
         return Response(content, media_type="application/json")
 
     uvicorn.run(app, port=int(port), log_config=None, access_log=False, server_header=False)

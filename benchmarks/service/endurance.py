@@ -1,4 +1,4 @@
-"""Many jobs under a short retention: memory, Redis and files must not grow with what is long gone."""
+"""Many jobs with a short retention: memory, Redis and files must not grow with expired jobs."""
 
 import asyncio
 import time
@@ -16,18 +16,18 @@ from .wire import Connection
 _CALLERS: Final = 8
 _SAMPLES: Final = 10
 KEPT_SECONDS: Final = 60
-"""How long jobs and their events are kept here."""
+"""Retention of jobs and their events in this benchmark."""
 
 ROOM: Final = 500
-"""Jobs that may wait."""
+"""Maximum number of queued jobs."""
 
 _SETTLED: Final = 2 * KEPT_SECONDS
-"""Seconds after which there are as many old jobs as there ever will be."""
+"""Seconds after which the number of retained jobs is constant."""
 
 
 @dataclass
 class Progress:
-    """How far it is."""
+    """Progress of the benchmark."""
 
     submitted: int = 0
     refused: int = 0
@@ -40,7 +40,7 @@ def measure(report: Report, stack: Stack, jobs: int, minutes: float) -> None:
     Parameters
     ----------
     jobs
-        How many to send; fewer where `minutes` are over before.
+        Number of jobs to submit; fewer if the time limit `minutes` is reached first.
     """
     progress = Progress()
     samples: list[dict[str, float]] = []
@@ -111,7 +111,7 @@ def _wait_for_the_last(stack: Stack, progress: Progress) -> None:
 
 
 def _when_expired(stack: Stack) -> dict[str, float]:
-    """Wait until retention has taken the last job, or should have long ago."""
+    """Wait until retention has removed the last job, with a time limit."""
     over = time.monotonic() + 3 * KEPT_SECONDS
     while (left := footprint(stack))["of_jobs_in_redis"] + left["files"] and time.monotonic() < over:
         time.sleep(1)
@@ -119,7 +119,7 @@ def _when_expired(stack: Stack) -> dict[str, float]:
 
 
 def _slope(points: list[tuple[float, float]]) -> float:
-    """Of the line through these points (least squares)."""
+    """Slope of the line through these points (least squares)."""
     mean_x = sum(x for x, _ in points) / len(points)
     mean_y = sum(y for _, y in points) / len(points)
     spread = sum((x - mean_x) ** 2 for x, _ in points)

@@ -1,4 +1,4 @@
-"""What a stack takes at a moment: memory of its processes, of Redis, keys of jobs, files of jobs."""
+"""Current footprint of a stack: memory of its processes and of Redis, keys of jobs, files of jobs."""
 
 import os
 from pathlib import Path
@@ -14,13 +14,13 @@ from .stage import redis_pid, resident
 
 
 def redis_of(stack: Stack) -> Any:
-    """A client of the stack's Redis (untyped: its answers have as many types as it has commands)."""
+    """A client of the stack's Redis (untyped: the types of its responses depend on the command)."""
     assert stack.embedded is not None
     return cast(Any, redis.Redis).from_url(stack.embedded.url, decode_responses=True)
 
 
 def footprint(stack: Stack) -> dict[str, float]:
-    """Memory in MiB; jobs known and waiting; keys; what there is of jobs in Redis and in the store."""
+    """Memory in MiB; known and queued jobs; keys; entries of jobs in Redis and in the store."""
     assert stack.embedded is not None
     with redis_of(stack) as client:
         used = int(client.info("memory")["used_memory"])
@@ -46,13 +46,13 @@ def footprint(stack: Stack) -> dict[str, float]:
 
 
 def ended_jobs(client: Any) -> int:
-    """How many jobs have ended since the stack began."""
+    """Number of jobs that have ended since the stack started."""
     fields = client.hgetall(keys.COUNTERS)
     return sum(int(value) for name, value in fields.items() if name.startswith("jobs_ended|"))
 
 
 def _members(client: Any) -> int:
-    """Entries of the sets and sorted sets that name jobs."""
+    """Entries of the sets and sorted sets that contain job ids."""
     sorted_sets = (keys.ENDED, keys.EXPIRING)
     sets = (keys.ACTIVE, keys.UNSWEPT, keys.UNANNOUNCED)
     return sum(int(client.zcard(key)) for key in sorted_sets) + sum(int(client.scard(key)) for key in sets)

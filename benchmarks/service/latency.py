@@ -1,4 +1,4 @@
-"""Time to an answer of one caller: a recommendation that is known, next to a bare route with the same bytes."""
+"""Response time for one caller: a stored recommendation, compared with a bare route that returns the same bytes."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from .stage import BODY, finished
 from .wire import Connection
 
 _ROUND = 50
-"""Requests before the next case has its turn: what else the machine does falls on all alike."""
+"""Requests of one case before the next case runs, so that other load on the machine affects all cases alike."""
 
 
 def measure(report: Report, stack: Stack, fast: bool) -> None:

@@ -27,7 +27,7 @@ _CROWD_SECONDS = 0.1
 
 
 def measure(report: Report, stack: Stack, settings: Settings) -> None:
-    """Add the rows. A stand-in for a worker writes the events."""
+    """Add the rows. The benchmark writes the events in place of a worker."""
     service = stack.process("service").pid
     before = resident(service)
     delays, complete, joined, after = asyncio.run(_listen(stack, settings, service))
@@ -38,7 +38,7 @@ def measure(report: Report, stack: Stack, settings: Settings) -> None:
         complete_logs=complete, joined_in_seconds=joined, memory_before=before, memory_after=after,
         kib_each=(after - before) * 1024 / _LISTENERS,
     )  # fmt: skip
-    report.target("listeners that heard every event, in order", _LISTENERS, complete)
+    report.target("listeners that received every event, in order", _LISTENERS, complete)
     alone, crowded, least = asyncio.run(_burden(stack, settings))
     for case, seconds in (("nobody listens", alone), (f"{_CROWD} listeners", crowded)):
         report.row(
@@ -127,7 +127,7 @@ async def _listen(stack: Stack, settings: Settings, service: int) -> tuple[list[
 
         async def listener() -> None:
             nonlocal complete, ready
-            heard: list[int] = []
+            received: list[int] = []
             async with Connection(url) as connection:
                 assert await connection.stream(connection.encoded("GET", f"/v1/jobs/{id}/events")) == 200
                 ready += 1
@@ -137,9 +137,9 @@ async def _listen(stack: Stack, settings: Settings, service: int) -> tuple[list[
                     event = json.loads(line[5:])
                     if event["event"] == "log":
                         delays.append(time.time() - event["data"]["at"])
-                        heard.append(event["data"]["number"])
+                        received.append(event["data"]["number"])
                     elif event["data"].get("status") == "canceled":
-                        complete += heard == list(range(_EVENTS))
+                        complete += received == list(range(_EVENTS))
                         return
 
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The stack that is measured: real processes, an embedded Redis, a store in a temporary folder."""
+"""The measured stack: real processes, an embedded Redis, a store in a temporary folder."""
 
 import json
 import os
@@ -18,26 +18,26 @@ ZOO: Final = [
     {"name": f"zoo {number}", "labels": [f"{word} {number}" for word in ("cat", "dog", "truck", "ship", "tree")]}
     for number in range(10)
 ]
-"""Ten label sets: an answer of a common size."""
+"""Ten label sets: a response of common size."""
 
 BODY: Final[dict[str, Any]] = {
     "student": {"labels": ["cat", "lorry", "maple", "boat"]},
     "candidates": ZOO,
 }
-"""Names alone: the quickest job."""
+"""Names only: the fastest job."""
 
 
 @contextmanager
 def stage(**variables: int) -> Iterator[Stack]:
-    """A running stack; everything goes at the end.
+    """A running stack, removed at the end.
 
     Parameters
     ----------
     variables
-        Settings by their names, as `max_queue=1000`.
+        Settings by name, for example `max_queue=1000`.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # A thousand listeners are as many files, on each side.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # A thousand listeners need as many files on each side.
     folder = Path(tempfile.mkdtemp(prefix="preceptor-bench-"))
     settings = Settings(data=folder, port=0, redis_url=None, threads=1)
     given = {f"PRECEPTOR_{name.upper()}": str(value) for name, value in variables.items()}
@@ -63,7 +63,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 
 def finished(url: str) -> dict[str, Any]:
-    """A recommendation that has ended."""
+    """A finished recommendation."""
     request = urllib.request.Request(
         f"{url}/v1/recommendations",
         json.dumps(BODY).encode(),
@@ -82,7 +82,7 @@ def resident(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Time that a process has computed, all its threads together."""
+    """Processor time of a process, all threads together."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

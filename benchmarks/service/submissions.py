@@ -1,4 +1,4 @@
-"""Many submissions: how many a second are accepted and what that costs, what a full queue answers, what is lost."""
+"""Many submissions: rate and cost of acceptance, responses of a full queue, lost jobs."""
 
 import asyncio
 import json
@@ -17,14 +17,14 @@ from .wire import Answer, Connection
 _CALLERS = 16
 _RATE = 1100
 _WANTED_RATE = 1000
-"""What must be reached with sending at `_RATE`: the callers have the same two cores as the service."""
+"""Minimum rate to be reached when sending at `_RATE`: the callers share two cores with the service."""
 _CONNECTIONS = 400
-"""Enough that the next submission never waits for an answer to one before, as long as answers take under 0.4 s."""
+"""Enough callers that no submission waits for an earlier response, if responses take less than 0.4 s."""
 
 
 @dataclass
 class Tally:
-    """What became of submissions. `broken` got no answer, or one that is neither 202 nor 429 with Retry-After."""
+    """Results of submissions. `broken`: no response, or one that is neither 202 nor 429 with Retry-After."""
 
     accepted: list[str] = field(default_factory=list[str])
     refused: int = 0
@@ -32,7 +32,7 @@ class Tally:
     seconds: list[float] = field(default_factory=list[float])
 
     def take(self, answer: Answer, seconds: float) -> None:
-        """Count an answer."""
+        """Count a response."""
         self.seconds.append(seconds)
         if answer.status == 202:
             self.accepted.append(str(json.loads(answer.body)["id"]))
@@ -43,11 +43,11 @@ class Tally:
 
     @property
     def answered(self) -> int:
-        """All answers."""
+        """Number of responses."""
         return len(self.accepted) + self.refused
 
     def percentile(self, share: float) -> float:
-        """Time to an answer, in ms."""
+        """Response time in ms."""
         return sorted(self.seconds)[int(share * (len(self.seconds) - 1))] * 1e3
 
 
@@ -60,7 +60,7 @@ def measure(report: Report, stack: Stack, fast: bool, room: int) -> None:
 
 
 def _a_full_queue(report: Report, stack: Stack, room: int) -> Tally:
-    """As fast as the answers come, while no worker takes a job away."""
+    """Submit at the rate of the responses, while no worker takes jobs."""
     service, redis = stack.process("service").pid, redis_pid(stack)
     with _workers_stopped(stack):
         before, used, used_redis = resident(service), cpu_seconds(service), cpu_seconds(redis)
@@ -100,7 +100,7 @@ async def _one_after_the_other(url: str, wanted: int) -> Tally:
 
 
 async def _refusals(url: str, tally: Tally, room: int) -> dict[str, float]:
-    while len(tally.accepted) < room:  # Some may have been refused for the haste, not for the room.
+    while len(tally.accepted) < room:  # Some may have been rejected by the rate limit, not by the queue limit.
         again = await _one_after_the_other(url, room - len(tally.accepted))
         tally.accepted += again.accepted
         assert not again.broken, again.broken
@@ -112,7 +112,7 @@ async def _refusals(url: str, tally: Tally, room: int) -> dict[str, float]:
 
 
 def _more_than_it_can_take(report: Report, stack: Stack, seconds: int) -> Tally:
-    """A fixed rate, whatever is answered, while the workers work."""
+    """Submit at a fixed rate, independent of the responses, while the workers run."""
     service, redis = stack.process("service").pid, redis_pid(stack)
     before, used, used_redis = resident(service), cpu_seconds(service), cpu_seconds(redis)
     started = time.perf_counter()
@@ -134,7 +134,7 @@ def _more_than_it_can_take(report: Report, stack: Stack, seconds: int) -> Tally:
 
 
 async def _at_a_rate(url: str, rate: int, seconds: int) -> tuple[Tally, int, float]:
-    """What became of them, how many were sent, and the seconds from the first to the last of them."""
+    """The results, the number sent, and the seconds from the first to the last submission."""
     tally = Tally()
     free: asyncio.Queue[Connection] = asyncio.Queue()
     connections = [Connection(url) for _ in range(_CONNECTIONS)]

@@ -1,4 +1,4 @@
-"""Probes sent one after the other and at once: bytes a second, and what it takes of memory."""
+"""Probes uploaded one after the other and concurrently: bytes per second, and memory."""
 
 import asyncio
 import io
@@ -21,7 +21,7 @@ _ITEMS, _FEATURES, _CLASSES = 4000, 512, 10
 
 @dataclass
 class _Sum:
-    """All rounds of one case: bytes and seconds, each upload's seconds, MiB of the service before and at most."""
+    """All rounds of one case: bytes and seconds, seconds of each upload, initial and maximum MiB of the service."""
 
     at_once: int
     bytes: int = 0
@@ -36,7 +36,7 @@ def measure(report: Report, stack: Stack, fast: bool) -> None:
     service = stack.process("service").pid
     rng = np.random.default_rng(0)
     cases = {"one after the other": _Sum(at_once=1), f"{_AT_ONCE} at once": _Sum(at_once=_AT_ONCE)}
-    for _ in range(1 if fast else _ROUNDS):  # In turn: what else the machine does hits both.
+    for _ in range(1 if fast else _ROUNDS):  # Alternating: other load on the machine affects both.
         for case in cases.values():
             bodies = [_probe(rng) for _ in range(_AT_ONCE)]
             case.before.append(resident(service))
@@ -57,7 +57,7 @@ def measure(report: Report, stack: Stack, fast: bool) -> None:
 
 
 def _probe(rng: np.random.Generator) -> bytes:
-    """Another one each time: an upload that is known is not stored again."""
+    """A different probe each time: known content is not stored again."""
     buffer = io.BytesIO()
     np.savez(
         buffer,

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client on raw sockets: on two cores the client must not be what is measured."""
+"""A small HTTP/1.1 client on raw sockets: on two cores, the client must not dominate the measurement."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ class Connection:
         self._writer.close()
 
     def encoded(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> bytes:
-        """A request as bytes, to be made outside of what is timed."""
+        """A request as bytes, to be encoded outside the measured time."""
         raw = isinstance(body, bytes)
         content = body if raw else b"" if body is None else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}:{self._port}"]
@@ -49,19 +49,19 @@ class Connection:
         return "\r\n".join([*lines, "", ""]).encode() + content
 
     async def ask(self, request: bytes) -> Answer:
-        """Send an encoded request, read its answer."""
+        """Send an encoded request and read its response."""
         self._writer.write(request)
         status, headers = await self._head()
         body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         return Answer(status, headers, body)
 
     async def stream(self, request: bytes) -> int:
-        """Send a request whose answer is a stream; its status."""
+        """Send a request with a streaming response; returns its status."""
         self._writer.write(request)
         return (await self._head())[0]
 
     async def line(self) -> bytes:
-        """The next line of a stream; empty at its end."""
+        """The next line of a stream; empty at the end."""
         return await self._reader.readline()
 
     async def _head(self) -> tuple[int, dict[str, str]]:

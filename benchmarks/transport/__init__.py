@@ -1,1 +1,1 @@
-"""The transport engine against its peers, side by side: ``python -m benchmarks.transport``."""
+"""The transport engine compared with other libraries: ``python -m benchmarks.transport``."""

@@ -1,7 +1,7 @@
 """Run the transport benchmark: prints one table, writes ``benchmarks/results/transport.json`` and the growth plot.
 
-``FAST=1`` ends within five minutes on two cores, ``STRICT=1`` exits 1 when a target is missed. Peers that need an
-environment of their own run where ``PEERS_PYTHON`` names one (see ``other_environment.py``).
+``FAST=1`` ends within five minutes on two cores, ``STRICT=1`` exits 1 if a target is missed. Libraries that need a
+separate environment run in the one of ``PEERS_PYTHON`` (see ``other_environment.py``).
 """
 
 import os
@@ -18,7 +18,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def main() -> int:
-    """Run all parts in one process; 0, or 1 when strict and a target is missed."""
+    """Run all parts in one process; 0, or 1 if strict and a target is missed."""
     fast = os.environ.get("FAST", "0") not in ("", "0")
     torch.set_num_threads(1)
     report, other = Report("benchmarks.transport"), OtherEnvironment()

@@ -1,4 +1,4 @@
-"""How time and memory grow with N, K, S and M: rows, and a plot on log axes in docs/."""
+"""Growth of time and memory with N, K, S and M: rows, and a plot on log axes in docs/."""
 
 import ctypes
 import gc
@@ -29,10 +29,10 @@ def _status(field: str) -> int:
 
 
 def resident_growth(call: Callable[[], object]) -> float:
-    """Bytes by which a call's peak of resident memory exceeds what was resident before; NaN where Linux is not."""
+    """Bytes by which a call's peak of resident memory exceeds the memory before; NaN on systems other than Linux."""
     if not Path("/proc/self/clear_refs").exists():
         return float("nan")
-    # Freed memory that the allocator keeps would hide what the call needs.
+    # Freed memory that the allocator keeps would hide the memory of the call.
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # peak := present
@@ -85,7 +85,7 @@ def measure(report: Report, fast: bool) -> dict[str, list[tuple[int, float, floa
 
 
 def plot(series: dict[str, list[tuple[int, float, float]]], path: Path) -> bool:
-    """Draw the series; False where matplotlib is not installed."""
+    """Draw the series; False if matplotlib is not installed."""
     try:
         import matplotlib
     except ModuleNotFoundError:

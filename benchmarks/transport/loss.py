@@ -24,9 +24,9 @@ def _step(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Callable[[], Tens
 
 
 def against_peers(report: Report, fast: bool) -> None:
-    """eps .05, batch 256; a peer that needs too much memory gets fewer items.
+    """eps .05, batch 256; libraries that need too much memory get fewer items.
 
-    tol is 1e-5 for all: at 1e-3 the gradient of any method here is off by about a percent.
+    tol is 1e-5 for all: at 1e-3 the gradient error of every method here is about one percent.
     """
     eps, tol = 0.05, 1e-5
     for teacher, student in ((100, 10), (1000, 10), (100, 100), (1000, 100)):
@@ -54,7 +54,7 @@ def against_peers(report: Report, fast: bool) -> None:
         each = {name: timings[name].median / items for name, (items, _) in steps.items()}
         for name, (items, run) in steps.items():
             reference = truth[:items]
-            # POT regularises by entropy, not by KL: another function, another gradient (by eps log q).
+            # POT regularises with the entropy, not with KL: a different function and gradient (by eps log q).
             other = name.startswith("POT")
             error = None if other else float((run().double() - reference).norm() / reference.norm())
             report.row(

@@ -1,6 +1,6 @@
-"""Peers whose dependencies clash with ours, run in the environment that ``PEERS_PYTHON`` names.
+"""Libraries whose dependencies conflict with ours, run in the environment of ``PEERS_PYTHON``.
 
-Make one with::
+Create one with::
 
     python -m venv ~/peers && ~/peers/bin/pip install torch ott-jax geomloss && export PEERS_PYTHON=~/peers/bin/python
 """
@@ -19,7 +19,7 @@ from benchmarks.transport.workloads import Batch
 
 
 class OtherEnvironment:
-    """The peer process, or its absence: ``prepare`` then answers None."""
+    """The process of the other environment; without one, ``prepare`` returns None."""
 
     def __init__(self) -> None:
         python = os.environ.get("PEERS_PYTHON")
@@ -45,7 +45,7 @@ class OtherEnvironment:
     def prepare(
         self, peer: str, batch: Batch, items: int, eps: float, **options: Any
     ) -> tuple[Callable[[], float], float] | None:
-        """A timed call of the peer on the first items, and its marginal error; None where it is not installed."""
+        """A timed call of the library on the first items, and its marginal error; None if it is not installed."""
         if self._process is None:
             return None
         name = f"{peer}-{items}-{batch.cost.shape}-{eps}-{options}"

@@ -1,6 +1,6 @@
-"""ott-jax and geomloss, in an environment of their own: reads jobs as JSON lines, answers with processor seconds.
+"""ott-jax and geomloss, in a separate environment: reads jobs as JSON lines, answers with processor seconds.
 
-Run by the benchmark as ``$PEERS_PYTHON peer_server.py``; imports nothing of the project.
+Run by the benchmark as ``$PEERS_PYTHON peer_server.py``; imports no module of the project.
 """
 
 import json
@@ -35,7 +35,7 @@ def ott_runner(job, p, q, cost):
 
         return jax.vmap(one)(p, q)
 
-    # The plans of a whole batch need not be kept: only their marginals leave the compiled function.
+    # The plans of a whole batch need not be stored: only their marginals are returned by the compiled function.
     arrays = [jnp.asarray(x) for x in (p, q, cost)]
     columns, rows = jax.block_until_ready(solve(*arrays))
     error = float((np.abs(np.asarray(columns) - q).sum(1) + np.abs(np.asarray(rows) - p).sum(1)).max())

@@ -1,4 +1,4 @@
-"""The peers that run in this process, each per item or per batch, with the marginal error they end at."""
+"""Libraries that run in this process, per item or per batch, and their final marginal errors."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ def solve_batch(batch: Batch, items: int, eps: float, tol: float) -> Callable[[]
 
 
 def unrolled(batch: Batch, eps: float, tol: float) -> Callable[[], Tensor]:
-    """Kernel Sinkhorn in plain torch, float32: all items until the worst is done; returns v."""
+    """Kernel Sinkhorn in plain torch, float32, all items until the slowest has converged; returns v."""
     kernel = torch.exp(-batch.cost / eps)
     p, q = batch.predictions, batch.targets
 

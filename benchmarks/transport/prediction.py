@@ -1,4 +1,4 @@
-"""W1 rows: many items, one cost, against the peers, the limit and the hard tail."""
+"""W1 rows: many items with one cost, compared with other libraries, the hardware limit and the hard tail."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ _LEAST = {(100, 10): (100, 30), (1000, 10): (20, 40), (100, 100): (60, 60), (100
 
 
 def _plain_iterations(batch: Batch, eps: float, tol: float) -> tuple[int, int]:
-    """Plain Sinkhorn iterations to the tolerance: mean and most. A fixed count must be the most for all to converge."""
+    """Plain Sinkhorn iterations to the tolerance: mean and maximum; a fixed count must be the maximum."""
     kernel = torch.exp(-batch.cost.double() / eps)
     p, q = batch.predictions.double(), batch.targets.double()
     needed, v = torch.zeros(len(p), dtype=torch.int64), q
@@ -30,7 +30,7 @@ def _plain_iterations(batch: Batch, eps: float, tol: float) -> tuple[int, int]:
 
 
 def values(batch: Batch, eps: float, tol: float) -> SinkhornResult:
-    """What a ranking asks for: values, student potentials, convergence."""
+    """The outputs that a ranking uses: values, student potentials, convergence."""
     return sinkhorn(batch.predictions, batch.targets, batch.cost, eps=eps, tol=tol, teacher_potentials=False)
 
 
@@ -46,7 +46,7 @@ def _product_rate(m: int, k: int, n: int) -> tuple[float, object]:
 
 
 def against_peers(report: Report, other: OtherEnvironment, fast: bool) -> None:
-    """eps .05, tol 1e-3, all shapes; ours includes all checks, values and the student's potentials."""
+    """eps .05, tol 1e-3, all shapes; ours includes checks, values and the student's potentials."""
     eps, tol, rounds = 0.05, 1e-3, 3 if fast else 7
     for teacher, student in SHAPES:
         case = f"{teacher}x{student} eps .05 tol 1e-3"
@@ -117,10 +117,10 @@ def against_peers(report: Report, other: OtherEnvironment, fast: bool) -> None:
         report.target(f"W1 {case}: times solve_batch", batched, each["POT solve_batch"] / each["preceptor"])
         if "ott-jax kernel, count given" in each:
             report.target(f"W1 {case}: times ott-jax", 3, each["ott-jax kernel, count given"] / each["preceptor"])
-            # At the mean count some of its items are far from converged: the stricter comparison.
+            # At the mean count some items are far from converged: the stricter comparison.
             mean_count = each["ott-jax kernel, mean count"] / each["preceptor"]
             report.target(f"W1 {case}: times ott-jax at the mean count", 3, mean_count)
-        # Two products an iteration, and two in the final pass (potentials, value); checks count as time, not as work.
+        # Two products per iteration, and two in the final pass (potentials, value); checks count as time, not as work.
         rate = 4.0 * teacher * student * float((result.iterations + 1).sum()) / timings["preceptor"].median
         same = (rows_flops + back_flops) / (timings["rows"].median + timings["back"].median)
         square = square_flops / timings["square"].median
@@ -141,7 +141,7 @@ def against_peers(report: Report, other: OtherEnvironment, fast: bool) -> None:
 
 
 def two_threads(report: Report, fast: bool) -> None:
-    """Elapsed time with two intra-op threads against one."""
+    """Elapsed time with two intra-op threads compared with one."""
     for teacher, student in SHAPES:
         batch = prediction_batch(2048, teacher, student)
         some = 256
@@ -169,7 +169,7 @@ def two_threads(report: Report, fast: bool) -> None:
 
 
 def hard_tail(report: Report, fast: bool) -> None:
-    """eps .01, tol 1e-6 against tol 1e-3: flat (softmax of logits / 3) and sharp (logits * 3) predictions."""
+    """eps .01, tol 1e-6 compared with 1e-3: flat (softmax of logits / 3) and sharp (logits * 3) predictions."""
     for sharpness, word in ((1 / 3, "flat"), (3.0, "sharp")):
         for teacher, student in SHAPES[: 3 if fast else 4]:
             case = f"{teacher}x{student} eps .01 {word}"
@@ -178,7 +178,7 @@ def hard_tail(report: Report, fast: bool) -> None:
             p, q = p / p.sum(1, keepdim=True), q / q.sum(1, keepdim=True)
             result = sinkhorn(p, q, batch.cost, eps=0.01, tol=1e-6)
             worst = torch.topk(result.iterations, 4).indices.tolist()
-            # The reference is itself plain Sinkhorn: far below the tolerance, on the slowest items and some others.
+            # The reference is plain Sinkhorn: far below the tolerance, on the slowest items and some others.
             error = 0.0
             for item in [*worst[:2], 0, 1] if teacher * student <= 10_000 else [0]:
                 exact = entropic_reference(p[item], q[item], batch.cost.double(), eps=0.01, tol=1e-8)

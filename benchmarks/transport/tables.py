@@ -1,4 +1,4 @@
-"""The tables of docs/transport.md, made from the committed results: ``python -m benchmarks.transport.tables``."""
+"""The tables of docs/transport.md, generated from the committed results: ``python -m benchmarks.transport.tables``."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def _table(head: list[str], lines: list[list[str]]) -> list[str]:
 
 
 def _by_case(rows: Rows, cases: list[str], unit: str, shorten: str = "") -> list[str]:
-    """Methods down, cases across: time, how many times slower than ours, and the error it ends at."""
+    """Methods as rows, cases as columns: time, ratio to ours, and final error."""
     methods = list(dict.fromkeys(row["method"] for row in rows if unit in row))
     lines = []
     for method in methods:
@@ -60,7 +60,7 @@ def _listed(rows: Rows, columns: list[str]) -> list[str]:
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Markdown of one run."""
+    """Markdown for one run."""
     rows: Rows = results["rows"]
     machine = results["machine"]
     easy = [row for row in rows if row["workload"] == "W1" and row["case"].endswith(_EASY)]
@@ -123,7 +123,7 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def renewed(page: str, results: dict[str, Any]) -> str:
-    """The page with the tables of ``results`` between its two marks."""
+    """The page with the tables of ``results`` between its two markers."""
     head, rest = page.split(_BEGIN)
     _, tail = rest.split(_END)
     return f"{head}{_BEGIN}\n\n{tables(results)}\n\n{_END}{tail}"

@@ -1,4 +1,4 @@
-"""Interleaved measurement: every method once per round, so that a slow minute of the machine hits all alike."""
+"""Interleaved measurement: every method once per round, so that other load on the machine affects all alike."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""Two workers on two cores: throughput against one, each with one intra-op thread."""
+"""Two workers on two cores: throughput compared with one worker, each with one intra-op thread."""
 
 import multiprocessing
 import os
@@ -38,7 +38,7 @@ def _throughput(workers: int, seconds: float) -> tuple[float, float]:
 
 
 def scaling(report: Report, fast: bool) -> None:
-    """Items per second, 1000x100. Elapsed time counts other programs too, so the target is on processor seconds."""
+    """Items per second, 1000x100. Elapsed time includes other programs, so the target uses processor seconds."""
     seconds = 3.0 if fast else 8.0
     load = os.getloadavg()[0]
     one, two = _throughput(1, seconds), _throughput(2, seconds)

@@ -1,8 +1,8 @@
-"""The three workloads of the transport benchmark, made from a seed: label geometry, predictions, zoos.
+"""The three workloads of the transport benchmark, generated from a seed: label geometry, predictions, zoos.
 
-Labels are unit vectors around cluster centres, as words are around topics. Costs are Euclidean distances scaled
-to median 1, so that eps is in units of the median. An item lies near one student label; both sides' logits come
-from its similarity to their labels plus noise, so predictions and targets are related, as in real use.
+Labels are unit vectors around cluster centres, like words around topics. Costs are Euclidean distances scaled to median
+1, so that eps is in units of the median. An item is near one student label; the logits of both sides are its similarity
+to their labels plus noise, so that predictions and targets are correlated, as in practice.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _CLUSTERS = 24
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Predictions (N, K), targets (N, S) and cost (K, S), float32; points whose distances are the cost."""
+    """Predictions (N, K), targets (N, S) and cost (K, S), float32; and the points whose distances are the cost."""
 
     predictions: Tensor
     targets: Tensor
@@ -65,9 +65,9 @@ class ZooCase:
 
 
 def zoo_case(teachers: int, *, share: float = 0.0, student: int = 20, seed: int = 0) -> ZooCase:
-    """A zoo over one vocabulary; a ``share`` of the teachers has exactly the student's label set, own priors.
+    """A zoo over one vocabulary; a ``share`` of the teachers has exactly the student's label set, with own priors.
 
-    Sizes run from 5 to 1000 labels, most below 40; every prior is drawn from a flat Dirichlet.
+    Teachers have 5 to 1000 labels, most of them fewer than 40; every prior is drawn from a flat Dirichlet.
     """
     draw = np.random.default_rng(seed)
     centres = draw.normal(size=(200, DIMENSION))

@@ -1,4 +1,4 @@
-"""W2 rows: the ten nearest teachers of a zoo, against loops that solve every teacher."""
+"""W2 rows: the ten nearest teachers of a zoo, compared with loops that solve every teacher."""
 
 import tempfile
 from collections.abc import Callable
@@ -22,7 +22,7 @@ CASES = (
 
 
 def _costs(zoo: Zoo, student: np.ndarray, teachers: range) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Prior and cost of some teachers, ready to solve: the loops are timed without making them."""
+    """Prior and cost of some teachers, prepared: the measured loops only solve."""
     rows = zoo.vocabulary.astype(np.float64) @ student.T.astype(np.float64)
     table = np.maximum(1.0 - rows, 0.0)
     made = []
@@ -45,7 +45,7 @@ def _queries(
 
 
 def against_loops(report: Report, fast: bool) -> None:
-    """Loops run over a sample of the zoo and are scaled up to it; brute force runs over all of it once."""
+    """Loops run over a sample of the zoo and are scaled up; brute force runs over the whole zoo once."""
     for name, size, share, public, raw in CASES:
         case = zoo_case(size, share=share)
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Checks of what the product is made of: pins, licences, known holes, a bill of materials. `make audit`, `make sbom`.
+"""Checks of dependencies: pins, licences, known vulnerabilities, bill of materials. `make audit`, `make sbom`.
 
-Each module but `__main__` has one check, which gives its findings as lines for a person; none means all is well.
+Each module except `__main__` contains one check, which returns its findings as lines of text; none means success.
 """

@@ -17,10 +17,12 @@ _BILL = Path("build/sbom.cdx.json")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0 where there is no finding."""
+    """Exit status 0 without findings."""
     parser = argparse.ArgumentParser(prog="python -m deploy.dependencies", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("audit", help="pins, licences, known holes; STRICT=1 fails where advisories cannot be had")
+    commands.add_parser(
+        "audit", help="pins, licences, known vulnerabilities; STRICT=1 fails if the advisory service is not available"
+    )
     bill = commands.add_parser("sbom", help="write the bill of materials and check it")
     bill.add_argument("file", nargs="?", type=Path, default=_BILL)
     given = parser.parse_args(arguments)
@@ -30,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def audit(*, strict: bool, ask: advisories.Ask = advisories.ask) -> int:
-    """All checks; the later ones run also where an earlier one has findings."""
+    """Run all checks; a finding does not prevent the later ones."""
     failed = [
         _checked("requirements fit together", _fitting),
         _checked("all is pinned", _pinned),
@@ -40,13 +42,13 @@ def audit(*, strict: bool, ask: advisories.Ask = advisories.ask) -> int:
     if why is not None:
         print(f"NOT AUDITED: no release was compared with known vulnerabilities, because {why}", flush=True)
         if not strict:
-            print("  Passed all the same: this machine cannot ask. STRICT=1 makes it a failure")
+            print("  Passed: the advisory service is not available here. STRICT=1 makes this a failure")
         return int(any(failed) or strict)
     return int(any([*failed, _checked("no known vulnerabilities", lambda: found)]))
 
 
 def _checked(name: str, check: Callable[[], list[str]]) -> bool:
-    """Whether a check has findings; prints them."""
+    """Whether a check has findings, which are printed."""
     began = time.perf_counter()
     found = check()
     print(f"{'FAILED' if found else 'ok    '} {name} ({time.perf_counter() - began:.1f} s)")

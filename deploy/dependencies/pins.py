@@ -1,4 +1,4 @@
-"""Every installed distribution is pinned in constraints.txt, at the version that is installed."""
+"""Checks that every installed distribution is pinned in constraints.txt, with the installed version."""
 
 from collections.abc import Container, Iterable
 from importlib.metadata import Distribution
@@ -11,16 +11,16 @@ from packaging.version import Version
 from .required import OURS
 
 INSTALLERS: Final = frozenset({"pip", "setuptools", "wheel"})
-"""They come with the environment, before anything of ours is installed."""
+"""Part of the environment before our distributions are installed."""
 
 
 def read(constraints: Path) -> dict[str, Version]:
-    """The pins by name.
+    """Read the pins, by name.
 
     Raises
     ------
     ValueError
-        A line pins nothing, or a name has two pins.
+        A line is not a pin, or a name has two pins.
     """
     pins: dict[str, Version] = {}
     for number, line in enumerate(constraints.read_text(encoding="utf-8").splitlines(), 1):
@@ -29,7 +29,7 @@ def read(constraints: Path) -> dict[str, Version]:
             continue
         name, mark, version = text.partition("==")
         if not mark or "*" in version:
-            raise ValueError(f"{constraints.name}:{number}: {text!r} is no pin; write name==version")
+            raise ValueError(f"{constraints.name}:{number}: {text!r} is not a pin; write name==version")
         key = canonicalize_name(name.strip())
         if key in pins:
             raise ValueError(f"{constraints.name}:{number}: {key} has two pins")
@@ -38,14 +38,14 @@ def read(constraints: Path) -> dict[str, Version]:
 
 
 def findings(pins: dict[str, Version], installed: Iterable[Distribution], required: Container[str]) -> list[str]:
-    """What is not as it is pinned.
+    """Distributions that are not pinned, or not installed as pinned.
 
     Parameters
     ----------
     required
-        Names that our requirements lead to.
+        Names that our requirements include, directly or indirectly.
     """
-    said: list[str] = []
+    found: list[str] = []
     for one in installed:
         name = canonicalize_name(one.metadata["Name"])
         if name in OURS or name in INSTALLERS:
@@ -57,8 +57,8 @@ def findings(pins: dict[str, Version], installed: Iterable[Distribution], requir
                 if name in required
                 else "nothing of ours requires it: uninstall it, or add it to pyproject.toml and constraints.txt"
             )
-            said.append(f"{name} {version} is installed and not pinned; {why}")
-        # A local version (2.13.0+cpu) is a build of the version that is pinned.
+            found.append(f"{name} {version} is installed and not pinned; {why}")
+        # A local version (2.13.0+cpu) is a build of the pinned version.
         elif version != pins[name] and Version(version.public) != pins[name]:
-            said.append(f"{name} {version} is installed; constraints.txt pins {pins[name]}")
-    return sorted(said)
+            found.append(f"{name} {version} is installed; constraints.txt pins {pins[name]}")
+    return sorted(found)

@@ -1,4 +1,4 @@
-"""What our distributions require, directly and by way of others, as it is installed here."""
+"""Direct and indirect requirements of our distributions, as installed."""
 
 import tomllib
 from collections.abc import Callable, Iterable
@@ -10,21 +10,21 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 OURS: Final = frozenset({"preceptor", "preceptor-server"})
-"""Our own distributions: they have no pin, and their licence is the repository's."""
+"""Our own distributions: not pinned, and under the licence of the repository."""
 
 RUNTIME: Final = ("worker", "oidc", "demo")
-"""The extras that a deployment may have, besides those for development."""
+"""Extras that a deployment may install, without those for development."""
 
 PROJECTS: Final = ("pyproject.toml", "clients/python/pyproject.toml")
 
 
 def direct(root: Path, extras: Iterable[str]) -> list[Requirement]:
-    """What our projects ask for, with these extras of the first one.
+    """Direct requirements of our projects, with these extras of the first one.
 
     Raises
     ------
     KeyError
-        There is no such extra.
+        An extra does not exist.
     """
     found: list[str] = []
     for place in PROJECTS:
@@ -40,12 +40,12 @@ def direct(root: Path, extras: Iterable[str]) -> list[Requirement]:
 def closure(
     requirements: Iterable[Requirement], installed: Callable[[str], Distribution] = distribution
 ) -> dict[str, Distribution]:
-    """All that the requirements lead to on this machine, by name.
+    """All distributions required directly or indirectly on this machine, by name.
 
     Raises
     ------
     importlib.metadata.PackageNotFoundError
-        One of it is not installed.
+        A required distribution is not installed.
     """
     found: dict[str, Distribution] = {}
     wanted: dict[str, set[str]] = {}

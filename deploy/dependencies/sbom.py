@@ -1,4 +1,4 @@
-"""The bill of materials: what is installed, as CycloneDX, valid by its schema and complete."""
+"""The bill of materials: installed distributions as CycloneDX, valid against its schema and complete."""
 
 import json
 import subprocess
@@ -14,12 +14,12 @@ _SPECIFICATION: Final = "1.6"
 
 
 def write(target: Path, pyproject: Path) -> None:
-    """Write the bill of this environment. The same environment gives the same bytes.
+    """Write the bill of this environment. The output is reproducible.
 
     Raises
     ------
     subprocess.CalledProcessError
-        It could not be made, or the schema does not hold.
+        It could not be created, or is not valid against the schema.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     command = [
@@ -31,7 +31,7 @@ def write(target: Path, pyproject: Path) -> None:
 
 
 def findings(target: Path, installed: Iterable[Distribution]) -> list[str]:
-    """What is installed and missing in the bill, or the other way round. The schema alone allows an empty one."""
+    """Distributions installed but missing in the bill, and vice versa. The schema also accepts an empty bill."""
     bill = json.loads(target.read_text(encoding="utf-8"))
     listed = {(canonicalize_name(entry["name"]), entry["version"]) for entry in _components(bill)}
     there = {(canonicalize_name(one.metadata["Name"]), one.version) for one in installed}

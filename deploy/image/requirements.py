@@ -1,4 +1,4 @@
-"""Prints what our distributions depend on, for an image layer that outlives changes of our own code."""
+"""Prints the requirements of our distributions, for an image layer that is independent of changes in our code."""
 
 import argparse
 import sys
@@ -13,15 +13,14 @@ def requirements(project: dict[str, object], extra: str | None, own: set[str]) -
     ----------
     project
         The `[project]` table of a pyproject.toml.
-    extra
-        Take this optional group instead of the dependencies.
+        Return this optional group instead of the dependencies.
     own
-        Names of our own distributions; they are installed later, from wheels.
+        Names of our own distributions, which are installed later, from wheels.
 
     Raises
     ------
     KeyError
-        There is no such optional group.
+        The optional group does not exist.
     """
     groups = project if extra is None else project["optional-dependencies"]
     assert isinstance(groups, dict)
@@ -33,7 +32,7 @@ def requirements(project: dict[str, object], extra: str | None, own: set[str]) -
 def main() -> int:
     """Print one requirement a line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--extra", help="an optional group instead of the dependencies")
+    parser.add_argument("--extra", help="optional group to print instead of the dependencies")
     parser.add_argument("files", nargs="+", type=Path, help="pyproject.toml files")
     arguments = parser.parse_args()
     projects = [tomllib.loads(path.read_text())["project"] for path in arguments.files]

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the one version of torch that the requirements name, in the build that was asked for.
+# Installs the version of torch that the requirements pin, in the requested build.
 #   torch.sh REQUIREMENTS CONSTRAINTS cpu|cuda [INDEX]
-# INDEX is the address of an index that carries CPU builds. Only torch is taken from there, nothing else.
+# INDEX is the URL of an index with CPU builds. Only torch is installed from it.
 set -eu
 requirements=$1
 constraints=$2
@@ -19,13 +19,13 @@ cpu)
     if [ -n "$index" ]; then
         install --no-deps --index-url "$index" "torch==$version+cpu"
     elif ! install --no-deps "torch==$version+cpu"; then
-        echo "No CPU build of torch $version at hand, and TORCH_INDEX is not set: taking the build for all devices." >&2
-        echo "It runs on a CPU too, but the image grows by several gigabytes." >&2
+        echo "No CPU build of torch $version is available, and TORCH_INDEX is not set: installing the build for all devices." >&2
+        echo "It also runs on a CPU, but the image is several gigabytes larger." >&2
         install "torch===$version"
     fi
     ;;
 cuda)
-    # `===` refuses builds with a local label such as +cpu.
+    # `===` rejects builds with a local label such as +cpu.
     install "torch===$version"
     /opt/preceptor/bin/python -c 'import sys, torch; sys.exit(torch.version.cuda is None and "this torch has no CUDA")'
     ;;

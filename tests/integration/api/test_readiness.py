@@ -113,7 +113,7 @@ async def test_callers_are_told_what_redis_refuses_and_the_log_why(
     async with State(settings.model_copy(update={"redis_url": url})) as state:
         with structlog.testing.capture_logs() as logs:
             for _ in range(3):
-                with pytest.raises(StateUnavailable, match="does not allow it enough"):
+                with pytest.raises(StateUnavailable, match="permissions are not sufficient"):
                     await check_writable(state.client)
     told = [line["cause"] for line in logs if line["event"] == "cause of a failure"]
     assert len(told) == 1

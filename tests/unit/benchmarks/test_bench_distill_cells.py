@@ -59,7 +59,7 @@ def test_only_the_missing_column_is_measured(kept: str, tmp_path: Path) -> None:
 def test_a_cell_of_other_code_is_refused_and_left_alone(kept: str, tmp_path: Path) -> None:
     row = json.loads(kept)
     del row["arms"]["WKD-L"]
-    row["arms"][run.WITNESS]["accuracy"] += 0.1
+    row["arms"][run.REFERENCE_COLUMN]["accuracy"] += 0.1
     path = _written(tmp_path, row)
     with pytest.raises(run.Stale, match=r"in 1 cells(.|\n)*accuracy"):
         run.measure(GRID, tmp_path)

@@ -37,7 +37,7 @@ def test_a_worker_silent_for_some_leases_is_not(settings: Settings, client: redi
     client.zadd(keys.workers(LANES[0]), {"here-7": time.time() - 4 * settings.lease_seconds})
     problem = healthcheck.worker_problem(settings.redis_url, settings.lease_seconds, "here")
     assert problem is not None
-    assert "no sign of life of here" in problem
+    assert "no heartbeat from here" in problem
 
 
 def test_the_life_of_another_container_does_not_count(settings: Settings, client: redis.Redis) -> None:
