@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,9 +28,11 @@ _WARM_SECONDS: Final = 90.0
 def quick_jobs_wait_little(deployment: Deployment) -> list[str]:
     """Others validate models that never end and rank by thousands of new names; a caller asks for milliseconds."""
     first, second, third = asyncio.run(_keys(deployment))
+    deployment.signal("service", signal.SIGTERM)  # It looks for keys when it starts.
+    _until_keys_count(deployment.url)
+    deployment.wait_ready()
     starts, wrong = deployment.starts, list[str]()
     with _client(deployment.url, third) as asking:
-        _until_keys_count(deployment.url)
         _ask(asking, _WARM_SECONDS)  # A worker that has just been started loads its encoder first.
         with _client(deployment.url, first) as one, _client(deployment.url, second) as other:
             jobs = [(one, _endless_validation(one, deployment.folder / "endless" / str(number))) for number in range(5)]
@@ -60,7 +63,10 @@ def _client(url: str, key: str) -> Iterator[httpx2.Client]:
 
 def _until_keys_count(url: str) -> None:
     deadline = time.monotonic() + 60
-    while httpx2.get(f"{url}/v1/jobs").status_code != 401:
+    while True:
+        with suppress(httpx2.HTTPError):
+            if httpx2.get(f"{url}/v1/jobs").status_code == 401:
+                return
         assert time.monotonic() < deadline, "the service asks for no key"
         time.sleep(0.2)
 
