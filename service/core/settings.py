@@ -192,7 +192,10 @@ class Settings(BaseSettings):
     retry_max_seconds: float = Field(default=60.0, gt=0, description="Longest wait between two retries")
     retry_limit: int = Field(default=60, ge=0, description="A job retried so often has failed")
     stop_seconds: float = Field(
-        default=30.0, gt=0, description="A job that does not stop for so long when asked takes its worker with it"
+        default=30.0,
+        gt=0,
+        description="How long a job may take to stop when asked; a canceled one then ends without its thread, whose "
+        "slot stays taken until it ends",
     )
     checkpoint_seconds: float = Field(default=30.0, gt=0, description="How often a distillation keeps its state")
     job_seconds: int = Field(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import invariants
+from . import flood, invariants
 from .deployment import Deployment
 from .faults import FAULTS
 from .load import Load, poison, prepare
@@ -125,6 +125,9 @@ def _campaign(plan: Plan, deployment: Deployment, report: Report) -> None:
             for job in load.accepted.values()
         )
         report.repeats = load.repeats
+        report.found["a job of milliseconds waits at most 2 s behind the work of others"] = (
+            flood.quick_jobs_wait_little(deployment)
+        )
     finally:
         ended = deployment.stop()
         report.starts = deployment.starts

@@ -82,7 +82,8 @@ def no_leaked_key(deployment: Deployment) -> list[str]:
         must_be_empty = [keys.ACTIVE, keys.UNSWEPT, keys.REBUILD_LOCK]
         for lane in LANES:
             must_be_empty += [keys.waiting(lane), keys.leases(lane), keys.delayed(lane)]
-            must_be_empty += [keys.turns(lane, contract) for contract in range(1, CONTRACT + 1)]
+            for contract in range(1, CONTRACT + 1):
+                must_be_empty += [keys.turns(lane, contract), keys.quick_turns(lane, contract)]
             stream = f"{keys.lane(lane)}:stream"
             if client.exists(stream) and (left := client.xlen(stream)):
                 wrong.append(f"{left} messages are left in {stream}")

@@ -7,12 +7,13 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final, Literal
 
 import structlog
-from docket import Worker
+from docket import CurrentExecution, Execution, Worker
+from docket.dependencies import AdmissionBlocked
 from pydantic import BaseModel
 
 from preceptor.contract.jobs import JobKind
@@ -25,6 +26,7 @@ from service.core.state import State
 
 from .context import JobContext, Outcome, Stopped
 from .metrics import WorkerFigures
+from .slots import QUICK_SECONDS, SIZES, Slots
 from .tracing import trace_stages, traced_delivery
 
 
@@ -73,11 +75,17 @@ _TICK: Final = 0.25
 _STUCK: Final = 70
 """Exit status of a worker that ended itself because a job did not stop."""
 
-_NEWER_PAUSE: Final = 0.5
-"""Seconds before a message of a job that needs a newer worker is given up; the reaper sends another."""
+_LOOK: Final = 0.25
+"""Seconds between two looks for a job that fits, while a message is held and none does."""
 
-_CONCURRENCY: Final[dict[Lane, int]] = {"recommend": 4, "distill": 1}
-"""Jobs at once. A quick recommendation must not stand behind one that runs teachers."""
+_HELD: Final = 1.0
+"""Seconds for which a message is held; then it goes back to the lane, for another worker or a later look."""
+
+_PATIENCE: Final[dict[Lane, float]] = {"recommend": 1.0}
+"""Seconds that a job's threads get to stop, where that is less than the setting: they write nothing but caches."""
+
+_HOPELESS: Final = 20
+"""A thread that did not stop for so many times `stop_seconds` ends its worker, once no other job runs there."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -105,31 +113,45 @@ class Consumer:
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._tasks = tasks
         self._end_process = end_process
-        self._running: dict[str, JobContext] = {}
+        self._running: set[JobContext] = set()
         self._draining = asyncio.Event()
         self._solitude = Solitude()
+        self._slots = Slots(SIZES[lane])
+        self._taking = asyncio.Lock()  # From the question whether there is room to the place that is taken.
+        self._changed = asyncio.Event()
+        self._fits = True  # Whether the last look found a job that may begin.
+        self._abandoned: set[JobContext] = set()
+        self._worker: Worker | None = None
         self._figures = WorkerFigures(state, lane, self.name)
 
     async def run(self) -> None:
         """Consume until drained."""
         alive = asyncio.create_task(self._show_life(), name="sign of life")
+        watching = asyncio.create_task(self._watch_abandoned(), name="abandoned threads")
         consuming = asyncio.create_task(self._consume(), name=f"lane {self.lane}")
         draining = asyncio.create_task(self._draining.wait())
         await asyncio.wait([consuming, draining], return_when=asyncio.FIRST_COMPLETED)
-        await ended(alive, draining)
+        await ended(alive, draining, watching)
         await asyncio.wait([consuming], timeout=self.state.settings.drain_seconds)
         if not consuming.done():
-            log.error("a job did not stop; the worker ends without it", jobs=sorted(self._running))
+            log.error(
+                "a job did not stop; the worker ends without it",
+                jobs=sorted(context.job_id for context in self._running),
+            )
             await self._hand_all_back()
             self._end_process(_STUCK)
         await consuming
         with suppress(StateUnavailable):
             await self._figures.publish()
             await self.state.hide_worker(self.lane, self.name)
+        if any(context.computing for context in self._abandoned):
+            log.error("a thread of an ended job still computes; the worker ends without it")
+            self._end_process(_STUCK)
 
     async def _consume(self) -> None:
-        async def run_job(job_id: str) -> None:
-            await self._run_job(job_id)
+        async def run_job(job_id: str, message: Execution = CurrentExecution()) -> None:
+            if not await self._run_job(job_id):
+                raise AdmissionBlocked(message, "no room", retry_delay=timedelta(seconds=_LOOK))
 
         docket = docket_of(self.lane, self.state.redis_url)
         async with docket:
@@ -137,12 +159,13 @@ class Consumer:
             async with Worker(
                 docket,
                 name=self.name,
-                concurrency=_CONCURRENCY[self.lane],
+                concurrency=max(1, self._slots.free),
                 redelivery_timeout=timedelta(seconds=self.state.settings.lease_seconds),
                 reconnection_delay=timedelta(seconds=0.5),
                 minimum_check_interval=timedelta(milliseconds=50),
                 schedule_automatic_tasks=False,
             ) as worker:
+                self._worker = worker
                 loop = asyncio.create_task(worker.run_forever())
                 draining = asyncio.create_task(self._draining.wait())
                 await asyncio.wait([loop, draining], return_when=asyncio.FIRST_COMPLETED)
@@ -154,24 +177,50 @@ class Consumer:
     def drain(self) -> None:
         """Take no more jobs; hand the running ones back at their next step."""
         self._draining.set()
-        for context in self._running.values():
+        for context in self._running:
             context.stop("drain")
 
-    async def _run_job(self, message: str) -> None:
-        if self._draining.is_set():
-            return  # Stays queued in its record; the reaper hands it to another worker.
+    def _resize(self) -> None:
+        """Let the queue hand over as many messages as jobs may begin, and at most one while none fits.
+
+        More would be held here in vain, while another worker may have room.
+        """
+        if self._worker is not None:
+            self._worker.concurrency = len(self._running) + (
+                self._slots.free if self._fits else min(self._slots.free, 1)
+            )
+        self._changed.set()
+
+    async def _run_job(self, message: str) -> bool:
+        """Take a job and run it. False where the message is to go back to the lane."""
         owner = f"{self.name}-{uuid.uuid4().hex[:8]}"
-        job_id, taken = await self.state.jobs.leases.take_next(self.lane, message, owner)
-        if taken.code == "newer":  # Leaves the next messages to others for a while, and looks what else there is.
+        until = time.monotonic() + _HELD
+        while True:
+            if self._draining.is_set():
+                return False
+            self._changed.clear()
+            async with self._taking:
+                job_id, taken = await self.state.jobs.leases.take_next(self.lane, message, owner, self._slots)
+                if taken.code in ("taken", "exhausted", "canceling"):
+                    context = JobContext(self.state, job_id, taken.fence)
+                    self._slots.begin(context, taken.caller, quick=taken.quick)
+                    break
+            if taken.code in ("held", "delayed", "ended", "unknown"):
+                log.info("job not taken", job=job_id, because=taken.code)
+                return True
+            if self._fits:
+                self._fits = False
+                self._resize()
+                self._changed.clear()
+            if time.monotonic() > until:
+                return False
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._draining.wait(), _NEWER_PAUSE)
-                return
-            job_id, taken = await self.state.jobs.leases.take_next(self.lane, message, owner)
-        if taken.code in ("held", "delayed", "newer", "ended", "unknown"):
-            log.info("job not taken", job=job_id, because=taken.code)
-            return
-        context = JobContext(self.state, job_id, taken.fence)
-        self._running[job_id] = context
+                await asyncio.wait_for(self._changed.wait(), _LOOK)
+        self._running.add(context)
+        if self._draining.is_set():
+            context.stop("drain")
+        self._fits = True
+        self._resize()
         structlog.contextvars.bind_contextvars(job=job_id)
         lease = asyncio.create_task(self._keep_lease(context), name=f"lease of {job_id}")
         try:
@@ -188,15 +237,30 @@ class Consumer:
         finally:
             await ended(lease)
             await context.close()
-            del self._running[job_id]
+            self._running.remove(context)
+            if context.computing:  # Its place stays taken for as long as its thread computes.
+                self._abandoned.add(context)
+            else:
+                self._slots.end(context)
+            self._fits = True
+            self._resize()
             structlog.contextvars.unbind_contextvars("job", "request_id")
+        return True
 
     async def _begin(self, context: JobContext, *, alone: bool) -> None:
         """Run a job beside others, or `alone`: one that has lost a worker may be what ended it."""
         waits = not self._solitude.open_to(alone=alone)
         if waits:  # Should the worker end meanwhile, it is not the fault of this job.
             await self._count(context, -1)
-        async with self._solitude.alone() if alone else self._solitude.together():
+        async with AsyncExitStack() as inside:
+            way_in = self._solitude.alone() if alone else self._solitude.together()
+            try:
+                await context.unless_stopped(inside.enter_async_context(way_in))
+            except Stopped as stopped:
+                if waits:
+                    await self._count(context, 1)
+                await self._end_stopped(context, stopped)
+                return
             if waits:
                 await self._count(context, 1)
             await self._attempt(context)
@@ -323,12 +387,16 @@ class Consumer:
     async def _keep_lease(self, context: JobContext) -> None:
         # Runs in the event loop, the job in a thread of its own: a long step delays no renewal.
         settings = self.state.settings
+        patience = min(settings.stop_seconds, _PATIENCE.get(self.lane, settings.stop_seconds))
         while True:
             await asyncio.sleep(_TICK)
             if context.running_for > settings.job_timeout_seconds:
                 context.stop("timeout")
-            if context.stopping_for > settings.stop_seconds and context.computing:
-                await self._give_up(context)
+            if context.running_for > QUICK_SECONDS and self._slots.overrun(context):
+                self._resize()
+            if context.stopping_for > patience and context.computing and context.reason != "drain":
+                log.warning("a job does not stop; it ends without its thread", job=context.job_id)
+                context.give_up()
             try:
                 status = await self.state.jobs.leases.renew(context.job_id, context.fence)
             except StateUnavailable:
@@ -338,20 +406,25 @@ class Consumer:
             elif status == "lost":
                 context.stop("lost")
 
-    async def _give_up(self, context: JobContext) -> None:
-        """A thread did not stop when asked. End its job, hand the others back, end the process."""
-        jobs, id, fence = self.state.jobs, context.job_id, context.fence
-        log.error("a job did not stop; the worker ends itself", job=id, reason=context.reason)
-        with suppress(*PASSING):
-            if context.reason == "canceled":
-                await jobs.leases.end_canceled(id, fence)
-            elif context.reason == "timeout":
-                await jobs.leases.fail(id, fence, self._too_long().problem(id))
-        await self._hand_all_back()
-        self._end_process(_STUCK)
+    async def _watch_abandoned(self) -> None:
+        """Give the places of abandoned threads back when they end. Those that never do end the worker, if it is idle.
+
+        A thread cannot be ended, a process can; but not while it works on the jobs of others.
+        """
+        while True:
+            await asyncio.sleep(_TICK)
+            for context in [context for context in self._abandoned if not context.computing]:
+                self._abandoned.remove(context)
+                self._slots.end(context)
+                self._fits = True
+                self._resize()
+            longest = max((context.stopping_for for context in self._abandoned), default=0.0)
+            if longest > _HOPELESS * self.state.settings.stop_seconds and not self._running:
+                log.error("a thread of an ended job does not stop; the worker ends itself")
+                self._end_process(_STUCK)
 
     async def _hand_all_back(self) -> None:
-        for context in self._running.values():
+        for context in list(self._running):
             with suppress(*PASSING):
                 await self.state.jobs.leases.release(context.job_id, context.fence)
 

@@ -1,14 +1,17 @@
 """What a running job may do: report, ask whether to stop, use the cache. Safe to call from its thread."""
 
 import asyncio
+import contextvars
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 import structlog
 
+from service.core.async_helpers import ended
 from service.core.errors import StateUnavailable, StoreFull, StoreUnavailable
 from service.core.redis.blob_cache import CacheKind
 from service.core.state import State
@@ -22,6 +25,9 @@ _CACHE_SECONDS: Final = 30.0
 _STORE_SECONDS: Final = 300.0
 _FEW_EVENTS: Final = 2000
 """So many events may wait for Redis; of more, those that a later one replaces are dropped."""
+
+# Not those of the event loop, which are as few as the cores: jobs that take long would leave none to the store.
+_THREADS: Final = ThreadPoolExecutor(64, thread_name_prefix="job")
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -55,6 +61,8 @@ class JobContext:
         self._loop = asyncio.get_running_loop()
         self._stop: StopReason | None = None
         self._stopping = threading.Event()
+        self._asked = asyncio.Event()
+        self._given_up = asyncio.Event()
         self._asked_at = 0.0
         self._begun_at: float | None = None
         self._threads = 0
@@ -67,6 +75,11 @@ class JobContext:
             self._stop = reason
             self._asked_at = time.monotonic()
             self._stopping.set()
+            self._asked.set()
+
+    def give_up(self) -> None:
+        """Wait no longer for the threads of a job that was asked to end: `compute` raises, and they compute in vain."""
+        self._given_up.set()
 
     @property
     def reason(self) -> StopReason | None:
@@ -146,6 +159,25 @@ class JobContext:
         except (StateUnavailable, StoreUnavailable, StoreFull, TimeoutError) as error:
             log.warning("a checkpoint was not kept; the job goes on", job=self.job_id, reason=str(error))
 
+    async def unless_stopped(self, waiting: Awaitable[T]) -> T:
+        """Wait for something, but not for longer than the job may go on; it is cancelled then.
+
+        Raises
+        ------
+        Stopped
+            The job was asked to end.
+        """
+        task, asked = asyncio.ensure_future(waiting), asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                self.check()
+            return await task
+        finally:
+            asked.cancel()
+            if not task.done():
+                await ended(task)
+
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking code in a thread of its own and wait for its end, whatever happens here.
 
@@ -162,7 +194,16 @@ class JobContext:
                 self._threads -= 1
 
         self._threads += 1
-        result = await asyncio.shield(asyncio.to_thread(counted))
+        future = self._loop.run_in_executor(_THREADS, contextvars.copy_context().run, counted)
+        given_up = asyncio.ensure_future(self._given_up.wait())
+        try:
+            await asyncio.wait({future, given_up}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            given_up.cancel()
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())  # Nobody else may ask for it.
+        if not future.done():
+            self.check()
+        result = await future
         self.check()
         return result
 

@@ -40,6 +40,9 @@ _CPU_BATCH: Final = 16
 _KEPT_TEACHERS: Final = 4
 """Loaded models that a worker keeps between jobs."""
 
+_LOOK_SECONDS: Final = 0.2
+"""Between two checks of a job that waits for a teacher in use."""
+
 
 async def teacher_folder(state: State, teacher: Teacher) -> Path:
     """A local folder with the teacher's files.
@@ -99,8 +102,15 @@ class LoadedTeachers:
         self._lock = threading.Lock()
 
     @contextmanager
-    def using(self, teacher: Teacher, folder: Path) -> Generator[LoadedTeacher]:
+    def using(
+        self, teacher: Teacher, folder: Path, check: Callable[[], None] = lambda: None
+    ) -> Generator[LoadedTeacher]:
         """The loaded teacher, for this thread alone.
+
+        Parameters
+        ----------
+        check
+            Called while another job uses the teacher; what it raises ends the wait.
 
         Raises
         ------
@@ -109,7 +119,9 @@ class LoadedTeachers:
         key = f"{teacher.id}:{teacher.digest}"
         with self._lock:
             busy = self._busy.setdefault(key, threading.Lock())
-        with busy:
+        while not busy.acquire(timeout=_LOOK_SECONDS):
+            check()
+        try:
             with self._lock:
                 found = self._loaded.pop(key, None)
             if found is None:
@@ -123,6 +135,8 @@ class LoadedTeachers:
                 self._keep(key, found)
                 raise
             self._keep(key, found)
+        finally:
+            busy.release()
 
     def _load(self, teacher: Teacher, folder: Path) -> LoadedTeacher:
         if SOURCE_KINDS[teacher.source.kind].sandboxed:
@@ -216,7 +230,7 @@ class OutputsOf:
         self.use.misses += 1
         size = self._kept.batch_size
         try:
-            with self._kept.using(teacher, folder) as loaded:
+            with self._kept.using(teacher, folder, self._context.check) as loaded:
                 outputs = run_teacher(
                     loaded,
                     data.batches(size),

@@ -1,16 +1,18 @@
 """Runs a validation: load the teacher, judge it, write the verdict into its record."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from preceptor.contract.base import now
 from preceptor.contract.labels import LabelSetBody
-from preceptor.contract.teachers import TeacherFingerprint, TeacherStatus
+from preceptor.contract.teachers import Teacher, TeacherFingerprint, TeacherStatus
 from preceptor.contract.validations import ValidationBody, ValidationResult
 from service.core import label_sets
 from service.core.errors import JobFailed, NotFound
 from service.core.settings import Settings
-from worker.teachers.validation import validate_teacher
+from worker.teachers.outputs import RunStopped
+from worker.teachers.validation import Verdict, validate_teacher
 
 from .context import JobContext, Stopped
 from .teacher_access import teacher_folder
@@ -32,9 +34,7 @@ async def validate(context: JobContext, request: dict[str, Any], settings: Setti
     if teacher is None:
         raise NotFound(f"The teacher {id} was deleted before its validation")
     folder = await teacher_folder(state, teacher)
-    verdict = await context.compute(
-        validate_teacher, teacher, folder, device=settings.device, threads=settings.threads or None
-    )
+    verdict = await context.compute(_verdict, context, teacher, folder, settings)
     label_set = teacher.label_set
     if verdict.labels is not None and teacher.expires_at is None:
         label_set = (await label_sets.register(state, LabelSetBody(labels=verdict.labels)))[0].id
@@ -72,3 +72,17 @@ async def validate(context: JobContext, request: dict[str, Any], settings: Setti
         seconds=round(time.perf_counter() - started, 3),
         teacher=None if teacher.expires_at is None else judged,
     )
+
+
+def _verdict(context: JobContext, teacher: Teacher, folder: Path, settings: Settings) -> Verdict:
+    try:
+        return validate_teacher(
+            teacher,
+            folder,
+            device=settings.device,
+            threads=settings.threads or None,
+            should_stop=context.should_stop,
+        )
+    except RunStopped:
+        context.check()
+        raise

@@ -3,8 +3,12 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -24,7 +28,7 @@ from .interface import Items, LoadedTeacher, Outputs, RawOutputs, ShowsInputs, l
 from .labels import agreed_labels, checked_labels
 from .loading import load_teacher
 from .output_values import Finding, are_probabilities, recognise
-from .outputs import run_teacher
+from .outputs import RunStopped, run_teacher
 from .samples import sample, varied_sample
 
 # Parsers written in C++ and Rust read these files, so a hostile one is read by a process that may die. They run in such
@@ -32,6 +36,8 @@ from .samples import sample, varied_sample
 
 _ITEMS_AT_ONCE: Final = 2
 """As many as the sample has: a large model takes no more memory for a dozen items."""
+_LOOK_SECONDS: Final = 0.2
+"""Between two questions whether a child is still to work."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ def validate_teacher(
     isolate: bool | None = None,
     memory_bytes: int | None = None,
     timeout_seconds: float = 120.0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Verdict:
     """Load a teacher, run it on a sample, and judge the result. Never raises for a fault of the teacher.
 
@@ -110,23 +117,37 @@ def validate_teacher(
         Address space of that child; None takes a default that grows with the files.
     timeout_seconds
         The child is ended after so long.
+    should_stop
+        Asked several times a second while a child works; it is ended where that says so.
+
+    Raises
+    ------
+    RunStopped
+        `should_stop` said so.
     """
     if isolate is None:
         isolate = SOURCE_KINDS[teacher.source.kind].sandboxed or _has_tokenizer(teacher)
     try:
         if isolate and SOURCE_KINDS[teacher.source.kind].runs_model:
-            return _validate_apart(teacher, folder, threads, memory_bytes, timeout_seconds)
+            return _validate_apart(teacher, folder, threads, memory_bytes, timeout_seconds, should_stop)
         if teacher.labels is not None:
             checked_labels(teacher.labels)
         if teacher.source.kind == "predictions":
             return _judge_predictions(teacher)
         return _judge(teacher, folder, device, threads)
+    except RunStopped:
+        raise
     except Exception as error:
         return Verdict.rejected(reason_of(error, folder))
 
 
 def _validate_apart(
-    teacher: Teacher, folder: Path, threads: int | None, memory_bytes: int | None, timeout_seconds: float
+    teacher: Teacher,
+    folder: Path,
+    threads: int | None,
+    memory_bytes: int | None,
+    timeout_seconds: float,
+    should_stop: Callable[[], bool],
 ) -> Verdict:
     pass
 
@@ -136,7 +157,12 @@ def _validate_apart(
         # The child has no network credentials.
         hub.fetch_missing(teacher.source, folder)
     return validate_isolated(
-        teacher, folder, threads=threads, memory_bytes=memory_bytes, timeout_seconds=timeout_seconds
+        teacher,
+        folder,
+        threads=threads,
+        memory_bytes=memory_bytes,
+        timeout_seconds=timeout_seconds,
+        should_stop=should_stop,
     )
 
 
@@ -255,6 +281,7 @@ def validate_isolated(
     threads: int | None = None,
     memory_bytes: int | None = None,
     timeout_seconds: float = 120.0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Verdict:
     """As `validate_teacher`, in a child process on the CPU.
 
@@ -264,6 +291,13 @@ def validate_isolated(
         Cap on the child's address space; None: as `child.memory_for` says.
     timeout_seconds
         The child is killed after so long.
+    should_stop
+        The child is killed where this says so.
+
+    Raises
+    ------
+    RunStopped
+        `should_stop` said so.
     """
     request = {
         "teacher": teacher.model_dump(mode="json"),
@@ -280,7 +314,8 @@ def validate_isolated(
         stdout=subprocess.PIPE,
     )
     try:
-        answer, _ = process.communicate(json.dumps(request).encode(), timeout=timeout_seconds)
+        with _ended_where(should_stop, process):
+            answer, _ = process.communicate(json.dumps(request).encode(), timeout=timeout_seconds)
     except subprocess.TimeoutExpired:
         return Verdict.rejected(
             f"the model did not answer the sample within {timeout_seconds:g} seconds; register a smaller model"
@@ -288,6 +323,36 @@ def validate_isolated(
     finally:
         end(process)
     return _read_answer(answer, process.returncode)
+
+
+@contextmanager
+def _ended_where(should_stop: Callable[[], bool], process: "subprocess.Popen[bytes]") -> Generator[None]:
+    """End a child within this block as soon as `should_stop` says so.
+
+    Raises
+    ------
+    RunStopped
+        It was ended.
+    """
+    over, stopped = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK_SECONDS):
+            if should_stop():
+                stopped.set()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                return
+
+    watching = threading.Thread(target=watch, name="validation", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
+    if stopped.is_set():
+        raise RunStopped
 
 
 def _read_answer(answer: bytes, code: int) -> Verdict:

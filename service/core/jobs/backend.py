@@ -27,11 +27,16 @@ class JobBackend:
 
     async def script(self, text: str, id: str, *arguments: str | int, more_keys: Sequence[str] = ()) -> Any:
         """Run one of the job scripts."""
+        script = self.registered(text)
+        with translated():
+            return await script(keys=[*script_keys(id), *more_keys], args=[keys.wake(id), id, *arguments])
+
+    def registered(self, text: str) -> AsyncScript:
+        """A script, ready to be called."""
         script = self._registered.get(text)
         if script is None:
             script = self._registered[text] = self.client.register_script(text)
-        with translated():
-            return await script(keys=[*script_keys(id), *more_keys], args=[keys.wake(id), id, *arguments])
+        return script
 
     async def fields(self, id: str) -> dict[str, str]:
         """The record of a job as Redis has it; empty where it has none."""

@@ -1,8 +1,8 @@
 """A worker's side of a job: take it, keep it, write under its fence, end it or hand it back."""
 
 import json
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
@@ -18,16 +18,52 @@ from .backend import JobBackend
 from .records import JobRecords
 from .stored import StoredOutcome, checkpoint_key, delivery_folder, folder, result_key, student_key
 
-TakeCode = Literal["taken", "exhausted", "canceling", "held", "delayed", "newer", "ended", "unknown"]
+TakeCode = Literal["taken", "exhausted", "canceling", "held", "delayed", "newer", "ended", "unknown", "full"]
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A worker's attempt to take a job: what came of it, and the fence under which it may write."""
+    """A worker's attempt to take a job: what came of it, and the fence under which it may write.
+
+    Attributes
+    ----------
+    caller
+        Who submitted the job; empty where that is not known.
+    quick
+        Whether it is expected to take milliseconds.
+    """
 
     code: TakeCode
     fence: int
     deliveries: int
+    caller: str = ""
+    quick: bool = False
+
+
+class Room(Protocol):
+    """What a worker can begin now."""
+
+    @property
+    def any_free(self) -> bool:
+        """Whether a job of any length may begin."""
+        ...
+
+    @property
+    def quick_free(self) -> bool:
+        """Whether a quick job may begin."""
+        ...
+
+    def excluded(self, *, quick: bool) -> set[str]:
+        """Callers none of whose jobs may begin; with `quick`, none of whose quick jobs may."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Next:
+    id: str
+    caller: str
+    quick: bool
+    waits: bool
 
 
 class Leases:
@@ -64,28 +100,39 @@ class Leases:
         )
         return Taken(code, int(fence), int(deliveries))
 
-    async def take_next(self, lane: Lane, message: str, owner: str) -> tuple[str, Taken]:
+    async def take_next(self, lane: Lane, message: str, owner: str, room: Room | None = None) -> tuple[str, Taken]:
         """Take the job whose turn it is: a message says that one waits, and not which.
 
         Parameters
         ----------
         message
-            The job that the message was sent for: taken where no turn is known, and the answer where none waits.
+            The job that the message was sent for: taken where no turn is known, and the answer where none is taken.
             `newer`: that job needs a newer worker, and no other waits.
+        room
+            What the worker has room for now; `full` where jobs wait and none of them fits. None takes any job.
         """
         while True:
-            with translated():
-                async with self._client.pipeline(transaction=False) as pipeline:
-                    for contract in range(1, CONTRACT + 1):
-                        cast(Any, pipeline).zrange(keys.turns(lane, contract), 0, 0, withscores=True)
-                    heads = cast("list[list[tuple[str, float]]]", await pipeline.execute())
-            first = min((head[0] for head in heads if head), key=lambda head: (head[1], head[0]), default=None)
-            if first is None:
+            found = None
+            if room is None or room.any_free:
+                found = await self._next(lane, set() if room is None else room.excluded(quick=False), quick=False)
+            if room is not None and room.quick_free and (found is None or not found.id):
+                found = await self._next(lane, room.excluded(quick=True), quick=True)
+            if found is None or (not found.id and found.waits):
+                return message, Taken("full", 0, 0)
+            if not found.id:
                 return message, await self.take(message, owner)
-            taken = await self.take(first[0], owner)
+            taken = await self.take(found.id, owner)
             # Else another worker was faster, or it has ended: either way its turn is over.
             if taken.code in ("taken", "exhausted", "canceling"):
-                return first[0], taken
+                return found.id, replace(taken, caller=found.caller, quick=found.quick)
+
+    async def _next(self, lane: Lane, excluded: set[str], *, quick: bool) -> _Next:
+        script = self._backend.registered(scripts.NEXT)
+        with translated():
+            id, caller, is_quick, waits = await script(
+                keys=[keys.turns(lane)], args=[CONTRACT, int(quick), *sorted(excluded)]
+            )
+        return _Next(id, caller, bool(is_quick), bool(waits))
 
     async def renew(self, id: str, fence: int) -> Literal["running", "canceling", "lost"]:
         """Prolong the lease. `lost`: another worker has the job; `canceling`: stop, and finish as canceled."""

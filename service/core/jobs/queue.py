@@ -1,6 +1,6 @@
 """The lanes: queues with their own workers. The only module, with the worker's consumer, that knows docket.
 
-Only job ids travel through a lane: docket pickles its arguments.
+Only job ids travel through a lane, and messages are read as data; see `message_codec`.
 """
 
 import asyncio
@@ -11,6 +11,9 @@ from docket import Docket
 
 from ..lanes import LANES, Lane
 from ..redis import keys
+from . import message_codec
+
+message_codec.install()
 
 
 async def run_job(job_id: str) -> None:

@@ -13,7 +13,7 @@ from preceptor.contract.jobs import JobStatus, JobSummary
 from preceptor.contract.versions import full_form
 
 from ..errors import PreceptorError
-from ..lanes import LANE_OF_KIND, Lane
+from ..lanes import LANE_OF_KIND, Lane, is_quick
 from ..redis import keys
 from ..redis.client import translated
 from ..storage.damaged_objects import readable
@@ -98,6 +98,7 @@ class JobRecords:
             stored.request.get("priority", "normal"),
             stored.trace or "",
             stored.contract,
+            int(is_quick(stored.kind, stored.request)),
             more_keys=[*order_keys(stored.kind), f"{keys.CALLERS}{stored.caller or ''}"],
         )
         return cast(Recorded, outcome)

@@ -66,17 +66,23 @@ end
 local function turns_of(contract)
   return contract > 1 and turns .. ':' .. contract or turns
 end
+local function quick_turns_of(contract)
+  return turns_of(contract) .. ':quick'
+end
 local function leave_turn()
   local turn = 0
   for contract = 1, math.max(own_contract, contract_of()) do
     turn = tonumber(redis.call('ZSCORE', turns_of(contract), id) or turn)
     redis.call('ZREM', turns_of(contract), id)
+    redis.call('ZREM', quick_turns_of(contract), id)
   end
   return turn
 end
 local function line_up()
   redis.call('ZADD', waiting, 'NX', now, id)
-  redis.call('ZADD', turns_of(contract_of()), tonumber(redis.call('HGET', job, 'turn') or '0'), id)
+  local turn = tonumber(redis.call('HGET', job, 'turn') or '0')
+  redis.call('ZADD', turns_of(contract_of()), turn, id)
+  if redis.call('HGET', job, 'quick') then redis.call('ZADD', quick_turns_of(contract_of()), turn, id) end
 end
 local function wait_again(delay, reason)
   count('job_redeliveries', reason)
@@ -99,7 +105,7 @@ end
 
 # KEYS: ..., order, order of the kind, jobs of the caller.
 # ARGV: ..., kind, lane, created_at, order member, room, requeues, caller, most jobs of the caller, priority,
-# traceparent, contract that the request needs.
+# traceparent, contract that the request needs, whether it is quick.
 # Returns what came of it, and how many jobs wait in the lane.
 CREATE: Final = (
     _HEAD
@@ -116,6 +122,7 @@ if ARGV[9] ~= '' then
 end
 if ARGV[12] ~= '' then redis.call('HSET', job, 'trace', ARGV[12]) end
 if tonumber(ARGV[13]) > 1 then redis.call('HSET', job, 'contract', ARGV[13]) end
+if ARGV[14] == '1' then redis.call('HSET', job, 'quick', 1) end
 redis.call('SADD', active, id)
 line_up()
 redis.call('ZADD', KEYS[11], 0, ARGV[6])
@@ -124,6 +131,38 @@ emit('status', cjson.encode({status = 'queued'}))
 return {'created', waits + 1}
 """
 )
+
+# Whose turn it is. KEYS: turns of the lane. ARGV: the newest contract that is read, whether only quick jobs count,
+# callers whose jobs must wait. Returns the job's id, its caller, whether it is quick; and whether any job waits.
+NEXT: Final = """
+local excluded, some = {}, #ARGV > 2
+for number = 3, #ARGV do excluded[ARGV[number]] = true end
+local first, first_turn, waits = '', nil, 0
+for contract = 1, tonumber(ARGV[1]) do
+  local line = KEYS[1] .. (contract > 1 and ':' .. contract or '')
+  waits = math.max(waits, redis.call('EXISTS', line))
+  if ARGV[2] == '1' then line = line .. ':quick' end
+  local from, found = 0, false
+  while not found do
+    local page = redis.call('ZRANGE', line, from, some and from + 99 or 0, 'WITHSCORES')
+    if #page == 0 then break end
+    for number = 1, #page, 2 do
+      local id, turn = page[number], tonumber(page[number + 1])
+      if not (some and excluded[redis.call('HGET', 'JOB' .. id, 'caller') or '']) then
+        found = true
+        if first_turn == nil or turn < first_turn or (turn == first_turn and id < first) then
+          first, first_turn = id, turn
+        end
+        break
+      end
+    end
+    from = from + 100
+  end
+end
+if first == '' then return {'', '', 0, waits} end
+local caller, quick = unpack(redis.call('HMGET', 'JOB' .. first, 'caller', 'quick'))
+return {first, caller or '', quick and 1 or 0, waits}
+""".replace("JOB", keys.job(""))
 
 # ARGV: ..., owner, lease ms, delivery limit.
 TAKE: Final = (

@@ -115,6 +115,11 @@ def turns(lane: str, contract: int = 1) -> str:
     return f"{PREFIX}lane:{lane}:turns" + (f":{contract}" if contract > 1 else "")
 
 
+def quick_turns(lane: str, contract: int = 1) -> str:
+    """Sorted set: those of them that take milliseconds."""
+    return f"{turns(lane, contract)}:quick"
+
+
 def clocks(lane: str) -> str:
     """Hash: the last served turns, and the last turn of each caller."""
     return f"{PREFIX}lane:{lane}:clocks"

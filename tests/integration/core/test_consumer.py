@@ -15,10 +15,13 @@ from preceptor.contract.jobs import JobStatus, JobSummary
 from preceptor.contract.recommendations import RecommendationBody
 from service.core.async_helpers import ended
 from service.core.errors import JobFailed, StoreUnavailable
+from service.core.lanes import QUICK_NAMES
+from service.core.redis import keys
 from service.core.settings import Settings
 from service.core.state import State
 from worker.jobs.consumer import Consumer, Task
 from worker.jobs.context import JobContext
+from worker.jobs.slots import SIZES
 
 pytestmark = pytest.mark.anyio
 REQUEST = RecommendationBody.model_validate({"student": {"labels": ["cat", "dog"]}})
@@ -143,7 +146,7 @@ async def test_a_job_over_its_time_fails_with_the_limit(settings: Settings) -> N
 
 
 async def test_a_thread_that_does_not_stop_ends_its_worker_but_no_other_job(settings: Settings) -> None:
-    short = settings.model_copy(update={"job_timeout_seconds": 0.3, "stop_seconds": 0.3})
+    short = settings.model_copy(update={"job_timeout_seconds": 0.3, "stop_seconds": 0.05})
     let_go = threading.Event()
 
     async def task(context: JobContext, request: dict[str, Any]) -> BaseModel:
@@ -261,6 +264,81 @@ async def test_a_job_that_waits_for_a_suspect_to_end_is_not_counted(settings: Se
             let_go.set()
             assert (await running.until(neighbour, JobStatus.SUCCEEDED)).deliveries == 1
             assert (await running.until(suspect, JobStatus.SUCCEEDED)).deliveries == 2
+
+
+async def test_a_canceled_job_that_does_not_stop_ends_without_its_thread_and_without_its_worker(
+    settings: Settings,
+) -> None:
+    quick = settings.model_copy(update={"stop_seconds": 0.2})
+    inside, let_go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        inside.set()
+        let_go.wait(20)
+
+    async def task(context: JobContext, request: dict[str, Any]) -> BaseModel:
+        if not inside.is_set():
+            await context.compute(work)
+        return Answer(value=1)
+
+    async with crew(quick, task) as running:
+        stuck = await running.submit()
+        await asyncio.to_thread(inside.wait, 20)
+        await running.state.jobs.cancel(stuck)
+        assert (await running.until(stuck, JobStatus.CANCELED)).deliveries == 1
+        assert (await running.until(await running.submit(), JobStatus.SUCCEEDED)).deliveries == 1
+        let_go.set()
+        assert running.exits == []
+
+
+async def test_a_cancel_reaches_a_job_that_waits_for_a_suspect(settings: Settings) -> None:
+    inside, let_go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        inside.set()
+        let_go.wait(20)
+
+    async def task(context: JobContext, request: dict[str, Any]) -> BaseModel:
+        await context.compute(work)
+        return Answer(value=1)
+
+    async with State(settings) as state:
+        await state.ensure_index()
+        suspect = new_id(RECOMMENDATION)
+        await state.jobs.submit(suspect, "recommendation", REQUEST)
+        await state.jobs.leases.take(suspect, "a worker that is lost now")
+        async with crew(settings, task) as running:
+            await asyncio.to_thread(inside.wait, 20)
+            waiting = await running.submit()
+            await running.until(waiting, JobStatus.RUNNING)
+            await running.state.jobs.cancel(waiting)
+            await running.until(waiting, JobStatus.CANCELED)
+            let_go.set()
+            assert (await running.until(suspect, JobStatus.SUCCEEDED)).deliveries == 2
+
+
+async def test_a_quick_job_does_not_wait_for_long_ones(settings: Settings) -> None:
+    """Whoever sent them: here all are of one caller."""
+    let_go = threading.Event()
+    names = [f"name {number}" for number in range(QUICK_NAMES + 1)]
+    long = RecommendationBody.model_validate({"student": {"labels": names}})
+
+    async def task(context: JobContext, request: dict[str, Any]) -> BaseModel:
+        if len(request["student"]["labels"]) > QUICK_NAMES:
+            await context.compute(let_go.wait, 20)
+        return Answer(value=1)
+
+    async with crew(settings, task) as running:
+        ids = [new_id(RECOMMENDATION) for _ in range(12)]
+        for id in ids:
+            await running.state.jobs.submit(id, "recommendation", long)
+        for _ in range(3):
+            await running.until(await running.submit(), JobStatus.SUCCEEDED)
+        counts = await running.state.client.zcard(keys.waiting("recommend"))
+        let_go.set()
+        assert counts == 12 - SIZES["recommend"].long
+        for id in ids:
+            assert (await running.until(id, JobStatus.SUCCEEDED)).deliveries == 1
 
 
 async def _answering(context: JobContext, request: dict[str, Any]) -> BaseModel:

@@ -1,6 +1,7 @@
 """Whose turn it is in a lane: callers take turns, priorities, and jobs that come back keep theirs. Real Redis."""
 
 import asyncio
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,12 +13,13 @@ from preceptor.contract.ids import DISTILLATION, RECOMMENDATION, new_id
 from preceptor.contract.jobs import JobStatus, Priority
 from preceptor.contract.recommendations import RecommendationBody
 from service.core.api_keys import CALLER, Caller
-from service.core.lanes import lane_of
+from service.core.lanes import QUICK_NAMES, lane_of
 from service.core.redis import keys
 from service.core.settings import Settings
 from service.core.state import State
 from worker.jobs.consumer import Consumer
 from worker.jobs.context import JobContext
+from worker.jobs.slots import Size, Slots
 
 pytestmark = pytest.mark.anyio
 
@@ -222,3 +224,72 @@ async def test_the_worker_serves_by_turns(settings: Settings) -> None:
         consumer.drain()
         await asyncio.wait_for(running, 20)
     assert order.index(one) < 6
+
+
+LONG = {"student": {"labels": [f"name {number}" for number in range(QUICK_NAMES + 1)]}}
+
+
+async def submit_long(state: State, caller: str | None) -> str:
+    id = new_id(RECOMMENDATION)
+    with asking(caller):
+        await state.jobs.submit(id, "recommendation", RecommendationBody.model_validate(LONG))
+    return id
+
+
+async def begin(state: State, slots: Slots, message: str = "rec_none") -> tuple[str, str]:
+    """Take a job as a worker with these places would; its id where one was taken, and what came of it."""
+    id, taken = await state.jobs.leases.take_next("recommend", message, f"w-{uuid.uuid4().hex}", slots)
+    if taken.code == "taken":
+        slots.begin(id, taken.caller, quick=taken.quick)
+    return id, taken.code
+
+
+async def test_a_caller_who_holds_its_share_is_passed_over(state: State) -> None:
+    slots = Slots(Size(long=4, quick=1, share=2))
+    many = [await submit_long(state, "a") for _ in range(150)]
+    other = await submit_long(state, "b")
+    assert (await begin(state, slots), await begin(state, slots)) == ((many[0], "taken"), (other, "taken"))
+    assert await begin(state, slots) == (many[1], "taken")
+    assert await begin(state, slots) == ("rec_none", "full")
+    late = await submit_long(state, "b")
+    assert await begin(state, slots) == (late, "taken")
+    slots.end(many[0])
+    assert await begin(state, slots) == (many[2], "taken")
+
+
+async def test_a_quick_job_passes_long_ones_when_only_its_place_is_free(state: State) -> None:
+    slots = Slots(Size(long=1, quick=1, share=1))
+    long = [await submit_long(state, None) for _ in range(3)]
+    quick = await submit(state, None)
+    assert await begin(state, slots) == (long[0], "taken")
+    assert await begin(state, slots, long[1]) == (quick, "taken")
+    assert await begin(state, slots, long[1]) == (long[1], "full")
+    assert await state.client.zrange(keys.quick_turns("recommend"), 0, -1) == []
+    slots.end(long[0])
+    slots.end(quick)
+    assert await begin(state, slots) == (long[1], "taken")
+
+
+async def test_a_quick_job_that_comes_back_is_quick_again(state: State) -> None:
+    slots = Slots(Size(long=1, quick=1, share=1))
+    quick = await submit(state, "a", "high")
+    _, taken = await state.jobs.leases.take_next("recommend", quick, "w", slots)
+    assert taken.quick
+    assert (taken.caller, await state.client.exists(keys.quick_turns("recommend", 2))) == ("a", 0)
+    assert await state.jobs.leases.release(quick, taken.fence)
+    assert await state.client.zrange(keys.quick_turns("recommend", 2), 0, -1) == [quick]
+    await state.client.flushall()
+    await state.ensure_index()
+    assert await state.client.zrange(keys.quick_turns("recommend", 2), 0, -1) == [quick]
+    await state.jobs.cancel(quick)
+    assert not await state.client.exists(keys.quick_turns("recommend", 2))
+
+
+async def test_a_quick_job_that_an_older_worker_has_ended_is_left_out(state: State) -> None:
+    """Older workers do not know the line of quick jobs, and leave what they take in it."""
+    quick = await submit(state, "a")
+    _, taken = await state.jobs.leases.take_next("recommend", quick, "w")
+    assert await state.jobs.leases.succeed(quick, taken.fence, Answer(value=1))
+    await state.client.zadd(keys.quick_turns("recommend"), {quick: 0})
+    assert await begin(state, Slots(Size(long=1, quick=1, share=1)), quick) == (quick, "ended")
+    assert not await state.client.exists(keys.quick_turns("recommend"))

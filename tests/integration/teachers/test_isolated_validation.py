@@ -12,6 +12,7 @@ from onnx import helper
 from preceptor.contract.teachers import Teacher, TeacherStatus
 from service.sandbox.child_process import environment
 from worker.teachers import child_limits
+from worker.teachers.outputs import RunStopped
 from worker.teachers.validation import validate_isolated, validate_teacher
 
 LABELS = ["cat", "dog", "fox"]
@@ -51,6 +52,19 @@ def test_a_model_that_eats_memory_is_rejected(make_teacher: Make, onnx_folder: F
     verdict = validate_teacher(make_teacher("features", SOURCE, LABELS), folder)
     assert verdict.status is TeacherStatus.REJECTED
     assert "memory" in (verdict.reason or "")
+
+
+def test_a_validation_that_is_to_stop_ends_its_child(
+    make_teacher: Make, onnx_folder: Folder, endless_body: onnx.GraphProto
+) -> None:
+    nodes = [
+        helper.make_node("Loop", ["trips", "true", "x"], ["y"], body=endless_body),
+        helper.make_node("Gemm", ["y", "w"], ["logits"]),
+    ]
+    folder = onnx_folder(nodes, {"trips": np.array(2**62, dtype=np.int64), "true": np.array(True)})
+    teacher = make_teacher("features", SOURCE, LABELS)
+    with pytest.raises(RunStopped):
+        validate_teacher(teacher, folder, should_stop=lambda: True)
 
 
 def test_a_model_that_never_ends_is_rejected(
