@@ -30,13 +30,13 @@ _IRREGULAR: Final = _pairs(
     "toothaches:toothache atlases:atlas biases:bias aliases:alias canvases:canvas gases:gas irises:iris lenses:lens "
     "birdies:birdie brownies:brownie calories:calorie cookies:cookie genies:genie hoodies:hoodie movies:movie "
     "neckties:necktie pies:pie prairies:prairie rookies:rookie selfies:selfie smoothies:smoothie ties:tie "
-    "zombies:zombie excuses:excuse recluses:recluse"
+    "zombies:zombie excuses:excuse refuses:refuse recluses:recluse"
 )
 # Words in s that are no plurals, or that mean another thing than the word without the s ("glasses").
 _NO_PLURAL: Final = frozenset(
     _words(
-        "alias always atlas besides bias canvas chaos christmas clothes cosmos does else gas glasses goes goods his iris "
-        "kudos lens mars news pancreas perhaps plus series shorts species texas this thus tights us was yes"
+        "alias always atlas besides bias canvas chaos christmas clothes cosmos does else gas glasses goes goods his "
+        "iris kudos lens mars news pancreas perhaps plus series shorts species texas this thus tights us was yes"
     )
 )
 _NO_PLURAL_ENDING: Final = re.compile(r"\w*(ss|us|is|ics)")
@@ -99,7 +99,7 @@ def _singular(word: str) -> str:
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
     # Buses and viruses, but houses, causes, fuses.
-    if re.search(r"(ss|x|zz|tz|ch|sh|o)es$|\w{3}[^aeou]uses$|^buses$", word):
+    if re.search(r"(ss|x|zz|tz|ch|sh|o)es$|\w{2}[^aeou]uses$|^buses$", word):
         return word[:-2]
     return word[:-1]
 
