@@ -49,6 +49,8 @@ _PLURAL_ONLY: Final = {
     )
 }
 _SHORTEST: Final = 4
+_LONGEST: Final = 3
+"""Words of a name; more are a phrase, whose meaning needs its number ("do you have pets")."""
 _WORD: Final = re.compile(r"[A-Za-z]+")
 _HYPHEN: Final = re.compile(r"(?<=\w)[-‐‑](?=\w)")
 
@@ -66,11 +68,13 @@ def common_form(text: str, known: Callable[[str], bool]) -> str:
     Returns
     -------
     str
-        The same for names that differ in case, hyphens and the number of their last word only. Words before the last
-        are changed only if the encoder does not know them ("sports car").
+        The same for names of up to three words that differ in case, hyphens and the number of their last word only.
+        Words before the last, and those of longer texts, are changed only if the encoder does not know them ("sports
+        car").
     """
     words = _HYPHEN.sub(" ", text)
-    last = max((found.end() for found in _WORD.finditer(words)), default=0)
+    ends = [found.end() for found in _WORD.finditer(words)]
+    last = ends[-1] if 0 < len(ends) <= _LONGEST else 0
     return _WORD.sub(lambda found: _word(found[0], known, last=found.end() == last), words).casefold()
 
 

@@ -45,6 +45,7 @@ def test_words_in_s_that_are_no_plurals_stay(word: str) -> None:
 
 def test_other_languages_and_the_words_before_the_last_stay() -> None:
     assert common_form("sports car", lambda _: True) == "sports car"
+    assert common_form("do you have pets", lambda _: True) == "do you have pets"
     assert common_form("Haus", lambda _: False) == "haus"
     assert common_form("猫 犬", lambda _: True) == "猫 犬"
     assert common_form("кошки", lambda _: True) == "кошки"
