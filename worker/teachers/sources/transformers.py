@@ -230,7 +230,7 @@ class TransformersTeacher:
         if self._padding is None:
             self._padding = self._padding_that_fits()
         rows = self._encoder.rows(batch.texts)
-        groups = _groups([len(ids) for ids, _ in rows], self._padding)
+        groups = _groups([len(ids) for ids, _ in rows], self._padding) or [[]]
         parts = [self._classify_rows([rows[position] for position in group]) for group in groups]
         order = np.argsort(np.concatenate([*groups, []]).astype(np.int64))
         return Outputs(
