@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 
 from service.core.errors import InvalidRequest
 
-VERSION: Final = 1
-"""Raised whenever `readable` changes: part of every encoder's identity, so that no old cached cost is used."""
+from .word_forms import common_form
+
+VERSION: Final = 2
+"""Raised whenever `readable` or `common_form` changes: part of every encoder's identity, so that no old cached cost is
+used."""
 
 _WORDNET: Final = re.compile(r"^n\d{8}[\s_:,-]+(?=\S)")
 _NUMBER: Final = re.compile(r"^\d+\s*:\s*(?=\D)")
@@ -35,7 +39,7 @@ def readable(label: str) -> str:
     pictographs become their Unicode names ("🐟": fish); underscores become spaces; in a name without spaces
     camelCase ("cardPayment") and dots between letters ("talk.politics.guns") part words; white space is collapsed.
     Synonyms after commas stay ("tench, Tinca tinca"): the whole list was encoded better than its first word alone.
-    Case and hyphens stay; an encoder may fold them.
+    Case and hyphens stay; encoders fold them with `worker.word_forms.common_form`.
 
     Parameters
     ----------
@@ -250,6 +254,17 @@ def _read_json(path: Path) -> Any:
         return None
 
 
+def _vocabulary_of(tokenizer: Any) -> Callable[[str], bool]:
+    """Whether a word is one token, and not the one for unknown words."""
+
+    @lru_cache(maxsize=2**16)
+    def is_word(word: str) -> bool:
+        read = tokenizer.encode(word, add_special_tokens=False)
+        return len(read.ids) == 1 and word in read.tokens[0].casefold()
+
+    return is_word
+
+
 class _StaticEncoder:
     """The mean of fixed token vectors (WordLlama): needs neither torch nor a model run.
 
@@ -269,15 +284,19 @@ class _StaticEncoder:
             self._tokenizer: Any = Tokenizer.from_file(str(vocabulary))
         except (OSError, KeyError, SafetensorError) as error:
             raise InvalidRequest(f"the package 'wordllama' lacks its weights ({error}); install it again") from None
+        self._is_word = _vocabulary_of(self._tokenizer)
         self.dim = int(self._table.shape[1])
         self.identity = _identity("wordllama", self.dim, [weights, vocabulary])
+
+    def _read(self, label: str) -> str:
+        return common_form(readable(label), self._is_word)
 
     def encode(self, labels: Sequence[str], check: Check = unchecked) -> Float32:
         """See `StoppableEncoder.encode`."""
         rows = np.zeros((len(labels), self.dim), dtype=np.float32)
         for begin in range(0, len(labels), _READ_AT_ONCE):
             check()
-            texts = [readable(label) for label in labels[begin : begin + _READ_AT_ONCE]]
+            texts = [self._read(label) for label in labels[begin : begin + _READ_AT_ONCE]]
             read = self._tokenizer.encode_batch(texts, add_special_tokens=False)
             for row, tokens in zip(rows[begin:], read, strict=False):
                 if tokens.ids:
@@ -324,8 +343,12 @@ class _SentenceEncoder:
         limit = getattr(self._model.config, "max_position_embeddings", None) or 512
         self._tokenizer.enable_truncation(min(int(limit), _LONGEST))
         self._unknown = _unknown_token(files[2])
+        self._is_word = _vocabulary_of(self._tokenizer)
         self.dim = int(self._model.config.hidden_size)
         self.identity = _identity(f"{name}-{self._pooling}", self.dim, [*files, *folder.glob("1_Pooling/config.json")])
+
+    def _read(self, label: str) -> str:
+        return common_form(readable(label), self._is_word)
 
     def encode(self, labels: Sequence[str], check: Check = unchecked) -> Float32:
         """See `StoppableEncoder.encode`."""
@@ -334,7 +357,7 @@ class _SentenceEncoder:
         read: list[Any] = []
         for begin in range(0, len(labels), _READ_AT_ONCE):
             check()
-            texts = [readable(label) for label in labels[begin : begin + _READ_AT_ONCE]]
+            texts = [self._read(label) for label in labels[begin : begin + _READ_AT_ONCE]]
             read += self._tokenizer.encode_batch(texts)
         by_length: dict[int, list[int]] = {}
         unknown: list[int] = []

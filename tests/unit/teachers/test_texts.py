@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,3 +73,72 @@ def test_a_bad_config_is_refused(tokenizer_file: Path, tmp_path: Path) -> None:
         (tmp_path / "tokenizer_config.json").write_text(content)
         with pytest.raises(TeacherUnusable, match=told):
             TextEncoder(tmp_path / "tokenizer.json", max_length=8)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"truncation_side": "left"},
+        {"truncation_side": "left", "tokenizer_class": "BertTokenizer"},
+        {"do_lower_case": False, "tokenizer_class": "BertTokenizer"},
+        {"strip_accents": False, "tokenizer_class": "BertTokenizer"},
+        {"model_max_length": 6},
+        {"split_special_tokens": True},
+        {"chat_template": "{{ messages[0].content }}", "padding_side": "left"},
+    ],
+)
+def test_options_are_read_as_transformers_reads_them(
+    text_folder: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    folder = tmp_path / "folder"
+    shutil.copytree(text_folder, folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **options}))
+    texts = [*TEXTS, "WHERE is MÝ [SEP] order " * 20, "ab cd " * 30 + "money"]
+    config = AutoConfig.from_pretrained(folder)
+    reference: Any = AutoTokenizer.from_pretrained(folder)
+    own = TextEncoder(folder / "tokenizer.json", max_length=24, config=config)
+    assert [ids for ids, _ in own.rows(texts)] == [reference(text, truncation=True)["input_ids"] for text in texts]
+    assert own.inputs == frozenset(reference.model_input_names)
+
+
+def test_without_a_class_the_options_of_the_files_hold(tokenizer_file: Path, tmp_path: Path) -> None:
+    shutil.copy(tokenizer_file, tmp_path / "tokenizer.json")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"truncation_side": "left", "model_max_length": 4}))
+    encoder = TextEncoder(tmp_path / "tokenizer.json", max_length=None)
+    # [CLS] money back [SEP]
+    assert encoder.rows(["where is my order money back"]) == [([2, 9, 10, 3], [0, 0, 0, 0])]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_what_lies_beyond_a_long_gap_is_read(tokenizer_file: Path, tmp_path: Path, side: str) -> None:
+    shutil.copy(tokenizer_file, tmp_path / "tokenizer.json")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"truncation_side": side}))
+    encoder = TextEncoder(tmp_path / "tokenizer.json", max_length=8)
+    gap = " " * 90_000
+    assert encoder.rows([gap + "where is my order" + gap])[0][0] == [2, 4, 5, 6, 7, 3]
+
+
+def test_files_and_code_that_options_name_are_left_alone(text_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(text_folder, folder)
+    path = folder / "tokenizer_config.json"
+    saved = json.loads(path.read_text())
+    expected = TextEncoder(folder / "tokenizer.json", max_length=24).rows(TEXTS)
+    elsewhere = {"vocab_file": "/etc/passwd", "tokenizer_file": "/etc/hostname", "name_or_path": "owner/name"}
+    path.write_text(json.dumps({**saved, **elsewhere, "auto_map": {"AutoTokenizer": [None, "evil.Tokenizer"]}}))
+    assert TextEncoder(folder / "tokenizer.json", max_length=24).rows(TEXTS) == expected
+    path.write_text(json.dumps({**saved, "tokenizer_class": "os.system"}))
+    assert TextEncoder(folder / "tokenizer.json", max_length=24).rows(TEXTS) == expected
+
+
+@pytest.mark.parametrize("name", ["BertJapaneseTokenizer", "TapasTokenizer", "CanineTokenizer"])
+def test_a_class_that_is_no_tokenizer_of_this_kind_is_refused(text_folder: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(text_folder, folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": name}))
+    with pytest.raises(TeacherUnusable, match=r"tokenizer_config\.json"):
+        TextEncoder(folder / "tokenizer.json", max_length=24)

@@ -17,6 +17,7 @@ from preceptor.contract.teachers import Teacher, TeacherStatus
 from worker.teachers.errors import TeacherUnusable
 from worker.teachers.interface import Items
 from worker.teachers.loading import load_teacher
+from worker.teachers.sources.transformers import _groups
 from worker.teachers.validation import validate_teacher
 
 SOURCE = {"kind": "transformers"}
@@ -307,3 +308,72 @@ def test_weights_of_an_adapter_are_named_as_such(text_folder: Path, make_teacher
     save_file({name: torch.zeros(4, 16) for name in names}, folder / "model.safetensors")
     with pytest.raises(TeacherUnusable, match=r"lora_A.*adapter.*merge_and_unload"):
         load_teacher(make_teacher("text", SOURCE), folder)
+
+
+@pytest.fixture(scope="module")
+def decoder_folder(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 with the tokenizer of the BERT, whose config names no padding token."""
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    folder = tmp_path_factory.mktemp("gpt2")
+    torch.manual_seed(3)
+    labels = ["refund", "delivery", "complaint", "praise"]
+    config = GPT2Config(
+        vocab_size=64, n_embd=16, n_layer=2, n_head=2, n_positions=24, bos_token_id=2, eos_token_id=3,
+        id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)},
+    )  # fmt: skip
+    model = GPT2ForSequenceClassification(config)
+    for values in model.parameters():
+        torch.nn.init.normal_(values, std=0.3)
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((text_folder / name).read_bytes())
+    return folder
+
+
+DECODER_TEXTS = ["where is my order", "money", "please money back please where", "", "is my money back?", "order"]
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "padding"),
+    [
+        ({}, {}, "one by one"),
+        ({"pad_token_id": 0}, {}, "padded"),
+        ({"pad_token_id": 0}, {"padding_side": "left"}, "equal lengths"),
+        ({"pad_token_id": 5}, {}, "equal lengths"),
+        ({"pad_token_id": 0}, {"model_input_names": ["input_ids"]}, "padded"),
+    ],
+)
+def test_a_decoder_answers_to_each_text_as_to_it_alone(
+    decoder_folder: Path,
+    make_teacher: Make,
+    spoilt: Spoil,
+    config: dict[str, Any],
+    options: dict[str, Any],
+    padding: str,
+) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = spoilt(decoder_folder, config=config)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **options}))
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model: Any = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        expected = [model(**tokenizer(text, return_tensors="pt")).logits[0].numpy() for text in DECODER_TEXTS]
+    teacher: Any = load_teacher(make_teacher("text", SOURCE), folder)
+    assert np.allclose(teacher.predict(Items(texts=DECODER_TEXTS)).logits, np.stack(expected), atol=1e-5)
+    assert teacher._padding == padding
+
+
+def test_a_decoder_without_a_padding_token_is_accepted(decoder_folder: Path, make_teacher: Make) -> None:
+    verdict = validate_teacher(make_teacher("text", SOURCE), decoder_folder)
+    assert (verdict.status, verdict.reason) == (TeacherStatus.READY, None)
+
+
+def test_long_texts_share_a_pass_only_as_far_as_memory_allows() -> None:
+    assert _groups([512] * 65, "padded") == [list(range(64)), [64]]
+    assert _groups([4096, 3, 4096], "padded") == [[1], [0], [2]]
+    assert _groups([4, 2, 4, 2], "equal lengths") == [[1, 3], [0, 2]]
+    assert _groups([4, 4], "one by one") == [[0], [1]]
+    assert _groups([], "padded") == []

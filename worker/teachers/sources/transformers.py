@@ -288,7 +288,7 @@ class TransformersTeacher:
         if self._padding is None:
             self._padding = self._padding_that_fits()
         rows = self._encoder.rows(_texts_of(batch))
-        groups = _groups([len(ids) for ids, _ in rows], self._padding)
+        groups = _groups([len(ids) for ids, _ in rows], self._padding) or [[]]
         return _in_order(groups, [self._classify_rows([rows[position] for position in group]) for group in groups])
 
     def _arrays(self, rows: list[Row]) -> dict[str, NDArray[Any]]:
