@@ -57,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)
             background = [asyncio.create_task(state.reap_for_ever(), name="reaper")]
             if settings.webhooks == "on":
-                background.append(asyncio.create_task(Dispatcher(state, post).run_for_ever(), name="webhooks"))
+                background.append(asyncio.create_task(Dispatcher(state, post).run_until_cancelled(), name="webhooks"))
             else:
                 log.warning("webhooks are off: deliveries are kept, nothing is sent (PRECEPTOR_WEBHOOKS)")
             try:

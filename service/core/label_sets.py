@@ -9,7 +9,7 @@ from .state import State
 
 
 async def register(state: State, body: LabelSetBody) -> tuple[LabelSet, bool]:
-    """Store a label set under its content id. False where it was there."""
+    """Store a label set under its content id. The flag is False if it existed."""
     document = _document(body) if body.embeddings is None else await aside(_document, body)
     existing = await state.label_sets.get(document.id)
     if existing is not None:
@@ -36,7 +36,7 @@ def _document(body: LabelSetBody) -> LabelSet:
 
 
 async def resolve(state: State, given: LabelSetBody | str) -> LabelSetBody:
-    """The label set itself, whether given in full or by id.
+    """The label set, whether given in full or by id.
 
     Raises
     ------

@@ -33,7 +33,7 @@ from .private_files import close_to_others, private_folder
 from .redis import keys
 from .redis.blob_cache import Cache
 from .redis.client import connect, translated
-from .redis.counters import Figures
+from .redis.counters import Counters
 from .redis.embedded import EmbeddedRedis
 from .redis.locks import exclusive
 from .redis.server_info import RedisServer
@@ -113,7 +113,7 @@ class State:
         self.confined = ForkServer()
         self.api_keys = ApiKeys(self.store)
         self.events = EventLog(self.client)
-        self.figures = Figures(self.client)
+        self.counters = Counters(self.client)
         self.cache = Cache(self._binary, settings.cache_seconds, settings.max_cached_bytes)
         self.idempotency = Idempotency(self.client, settings.idempotency_seconds)
         self._rebuilding = asyncio.Lock()

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from preceptor.contract.ids import REQUEST, JobId
 from preceptor.contract.jobs import Job, JobKind, JobStatus, JobSummary
 from preceptor.contract.page import Page
+from preceptor.contract.validation_messages import EVENT_ID_PATTERN
 from service.core.errors import NotFound
 from service.http.dependencies import StateOf
 from service.http.event_streams import EVENT_SCHEMA, EventStreamResponse, EventStreams
@@ -16,7 +17,6 @@ from service.http.problems import problems
 from service.http.responses import Cursor, IfNoneMatch, Limit, conditional, document, page
 from service.http.stream_limit import StreamOf
 from service.http.strict_route import StrictRoute
-from service.http.validation_messages import EVENT_ID_PATTERN
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
