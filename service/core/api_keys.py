@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
+from cachetools import LRUCache
 from pydantic import BaseModel
 
 from preceptor.contract.base import Moment, now
@@ -96,7 +97,7 @@ class ApiKeys:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, tuple[float, ApiKey | None]] = {}
+        self._known: LRUCache[str, tuple[float, ApiKey | None]] = LRUCache(_REMEMBERED)
 
     async def mint(
         self, name: str, scope: Scope, *, lifetime: timedelta | None = None, max_jobs: int = 0
@@ -194,19 +195,14 @@ class ApiKeys:
     async def _known_or_read(self, id: str) -> ApiKey | None:
         moment = time.monotonic()
         known = self._known.get(id)
-        if known is not None:
-            self._known[id] = self._known.pop(id)  # Who comes often is forgotten last.
-            if moment - known[0] < _FRESH_SECONDS:
-                return known[1]
+        if known is not None and moment - known[0] < _FRESH_SECONDS:
+            return known[1]
         try:
             key = await self._read(id)
         except (StoreUnavailable, StoreFull):
             if known is None:
                 raise
             return known[1]  # Who was let in a moment ago is not locked out by an outage.
-        self._known.pop(id, None)
-        while len(self._known) >= _REMEMBERED:
-            del self._known[next(iter(self._known))]
         self._known[id] = (moment, key)
         return key
 

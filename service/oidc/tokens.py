@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import structlog
+from cachetools import LRUCache
 
 from service.core.api_keys import SCOPES, Caller, Scope
 from service.core.errors import Unauthenticated
@@ -47,7 +48,7 @@ class Tokens:
         self._grants = Grants.of(settings)
         self._documents = documents or Documents(self._issuer, Egress.of(settings.egress_allow))
         self.keys = IssuerKeys(self._issuer, self._documents)
-        self._seen: set[str] = set()
+        self._seen: LRUCache[str, bool] = LRUCache(_REMEMBERED)
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,9 +88,7 @@ class Tokens:
         """An identity shared by all tokens of a subject; quotas, Idempotency-Keys and logs use it."""
         pair = json.dumps([claims["iss"], claims["sub"]])
         identity = f"oidc_{hashlib.sha256(pair.encode()).hexdigest()[:32]}"
-        if identity not in self._seen:
-            if len(self._seen) >= _REMEMBERED:
-                self._seen.clear()
-            self._seen.add(identity)
+        if self._seen.get(identity) is None:  # Who comes often is forgotten last.
+            self._seen[identity] = True
             log.info("subject of a token", key=identity, subject=claims["sub"])
         return identity

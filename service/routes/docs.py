@@ -5,7 +5,6 @@ OpenAPI document that the page asks for needs one as everything else does; the p
 """
 
 from functools import cache
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,7 @@ from service.http.strict_route import StrictRoute
 router = APIRouter(prefix="/docs", tags=["docs"], route_class=StrictRoute, include_in_schema=False)
 
 _OURS: Final = Path(__file__).with_name("pages")
-_SHIPPED: Final = "fastapi_offline/static"
+_SWAGGER_UI: Final = _OURS / "swagger-ui"
 _SCRIPT: Final = "text/javascript; charset=utf-8"
 _STYLE: Final = "text/css; charset=utf-8"
 _FILES: Final = {"page.js": _SCRIPT, "swagger-ui-bundle.js": _SCRIPT, "swagger-ui.css": _STYLE}
@@ -61,7 +60,4 @@ def _page() -> bytes:
 
 @cache
 def _file(name: str) -> bytes:
-    if name == "page.js":
-        return (_OURS / "docs.js").read_bytes()
-    # The distribution is a vessel for these files; its code is not imported.
-    return Path(str(distribution("fastapi-offline").locate_file(f"{_SHIPPED}/{name}"))).read_bytes()
+    return (_OURS / "docs.js" if name == "page.js" else _SWAGGER_UI / name).read_bytes()

@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import httpx2
 import pytest
+from cachetools import LRUCache
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -139,7 +140,7 @@ def test_without_its_last_key_the_service_stays_locked(settings: Settings, keys:
 
 
 def test_who_knocks_often_does_not_push_the_others_out(keys: ApiKeys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_keys, "_REMEMBERED", 4)
+    monkeypatch.setattr(keys, "_known", LRUCache(4))
 
     async def knock() -> None:
         _, text = await keys.mint("one", "read")
@@ -152,7 +153,7 @@ def test_who_knocks_often_does_not_push_the_others_out(keys: ApiKeys, monkeypatc
 
 
 def test_who_comes_often_is_forgotten_last(keys: ApiKeys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_keys, "_REMEMBERED", 4)
+    monkeypatch.setattr(keys, "_known", LRUCache(4))
     monkeypatch.setattr(api_keys, "_FRESH_SECONDS", 3600.0)
 
     async def knock() -> None:

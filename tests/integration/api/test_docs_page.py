@@ -1,9 +1,13 @@
 """The reference as a page: from this service alone, with nothing that a browser would fetch from elsewhere."""
 
+import hashlib
 import re
+from pathlib import Path
 
 import httpx2
 import pytest
+
+from service.routes import docs
 
 FILES = ["/docs/page.js", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"]
 
@@ -38,6 +42,22 @@ def test_the_files_are_what_they_say(http: httpx2.Client) -> None:
     assert ".swagger-ui" in http.get("/docs/swagger-ui.css").text
     assert http.get("/docs/swagger-ui-bundle.js").headers["content-type"].startswith("text/javascript")
     assert http.get("/docs/swagger-ui.css").headers["content-type"].startswith("text/css")
+
+
+def test_what_is_from_elsewhere_is_unchanged_and_has_its_licence(http: httpx2.Client) -> None:
+    folder = Path(docs.__file__).parent / "pages" / "swagger-ui"
+    digests = re.findall(r"\| `([^`]+)` \| `([0-9a-f]{64})` \|", (folder / "README.md").read_text())
+    assert [f"/docs/{name}" for name, _ in digests] == FILES[1:]
+    for name, digest in digests:
+        assert hashlib.sha256(http.get(f"/docs/{name}").content).hexdigest() == digest
+    assert "Apache License" in (folder / "LICENSE").read_text()
+    assert "SmartBear" in (folder / "NOTICE").read_text()
+    assert "@license" in (folder / "swagger-ui-bundle.js.LICENSE.txt").read_text()
+
+
+@pytest.mark.parametrize("path", ["/docs/LICENSE", "/docs/README.md", "/docs/swagger-ui/swagger-ui.css"])
+def test_nothing_else_of_the_folder_is_served(http: httpx2.Client, path: str) -> None:
+    assert http.get(path).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/redoc", "/docs/oauth2-redirect", "/docs/redoc.standalone.js", "/docs/docs.js"])

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -217,6 +217,7 @@ async def test_a_probe_added_while_it_is_removed_has_its_items(
     def ingested(*_: Any, **__: Any) -> Any:
         class Ingested:
             digest = hashlib.sha256(b"content").hexdigest()
+            notes: ClassVar[dict[str, Any]] = {}
             description = Probe(
                 id=new_id(PROBE), modality="features", items=4, labelled=False, dimension=4, format="npz", size=100,
                 created_at=now(),
