@@ -33,7 +33,7 @@ def check(
     source: Source, labels: Sequence[str] | None, format: ProbeFormat | None, progress: OnTransfer | None
 ) -> Call[ProbeCheck]:
     query, file = _sent(source, labels, format, progress)
-    return call("POST", "/v1/probes/check", model(ProbeCheck), query=query, upload=file)
+    return call("POST", "/v1/probes", model(ProbeCheck), query={**query, "check": "true"}, upload=file)
 
 
 def _sent(
