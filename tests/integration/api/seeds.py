@@ -33,7 +33,7 @@ ARTIFACT = bytes(range(256)) * 40
 
 @dataclass(frozen=True)
 class Seeds:
-    """Their ids. `done` and `queued` are recommendations; `box` is a teacher known by its predictions alone; `spare` is a student to be removed."""
+    """Their ids. `done` and `queued` are recommendations; `box` has predictions only; `spare` is a student to remove."""
 
     label_set: str
     probe: str
