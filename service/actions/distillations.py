@@ -11,9 +11,11 @@ from preceptor.contract.teachers import TeacherStatus
 from service.core import label_sets
 from service.core.errors import Conflict, InvalidRequest, NotFound, StateUnavailable, StoreFull, StoreUnavailable
 from service.core.state import State
+from service.core.storage.item_hashes import overlap
 from service.core.student_labels import student_of_probe
 
 from . import audit, probes, teachers
+from .uploads import in_thread
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -35,6 +37,8 @@ async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
     for name, probe_id in (("transfer", body.transfer), ("test", body.test)):
         if probe_id is not None:
             _require_alike(name, await probes.get(state, probe_id), data, labels.labels)
+    if body.test is not None:
+        await _require_apart(state, await probes.get(state, body.test), data)
     if data.modality == "opaque":
         raise InvalidRequest(f"{data.id} is opaque: a student cannot be trained on items that were not uploaded")
     for teacher_id in chosen:
@@ -82,6 +86,25 @@ def _require_alike(name: str, probe: Probe, data: Probe, labels: list[str]) -> N
             raise InvalidRequest(f"test must be labelled, and {probe.id} is not")
         if probe.labels is not None and set(probe.labels) != set(labels):
             raise InvalidRequest(f"test has other classes than data: {sorted(set(probe.labels) ^ set(labels))[:5]}")
+
+
+async def _require_apart(state: State, test: Probe, data: Probe) -> None:
+    """Refuse a test that has items of the training data: its accuracy would be measured on what was learnt.
+
+    Probes without hashes (of earlier versions) are compared by id only; the result of the job warns of that.
+    """
+    advice = "Leave test out (a part of data is then held out), or send a test without these items"
+    if test.id == data.id:
+        raise InvalidRequest(f"test and data are the same probe, {data.id}. {advice}")
+    measured, trained = await probes.hashes(state, test), await probes.hashes(state, data)
+    if measured is None or trained is None:
+        return
+    shared = await in_thread(overlap, measured, trained, pictures=False)
+    if shared.equal:
+        raise InvalidRequest(
+            f"{shared.equal:,} of {shared.of:,} items of test ({test.id}) are in data ({data.id}), too: "
+            f"{shared.shown()} (counted from 0). {advice}"
+        )
 
 
 def _kind(probe: Probe) -> str:

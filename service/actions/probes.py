@@ -8,10 +8,11 @@ from preceptor.contract.probes import Probe, ProbeCheck, ProbeFormat
 from service.core.errors import NotFound
 from service.core.state import State
 from service.core.storage import object_keys
+from service.core.storage.item_hashes import Hashes, read_hashes
 from service.ingest import IngestedProbe
-from service.ingest.sandboxed import ingest_apart
+from service.ingest.sandboxed import hashes_path, ingest_apart
 
-from .uploads import Gone, Staged, while_wanted
+from .uploads import Gone, Staged, in_thread, while_wanted
 
 
 async def add(
@@ -22,7 +23,7 @@ async def add(
     labels: list[str] | None,
     gone: Gone | None = None,
 ) -> tuple[Probe, bool]:
-    """Turn an upload into a probe. False where the same content was there before.
+    """Turn an upload into a probe. False where the same content was there before; its notes are this upload's.
 
     Parameters
     ----------
@@ -40,14 +41,31 @@ async def add(
     try:
         ingested = await while_wanted(_ingested(state, staged, filename, format, labels, target), gone)
         id = digest_id(PROBE, ingested.digest)
-        existing = await state.probes.get(id)
-        if existing is not None:
-            return existing, False
-        await state.probes.require_room()
-        await state.store.adopt(object_keys.probe_items(id), target)
-        return await state.probes.create(Probe.model_validate({**ingested.description, "id": id, "created_at": now()}))
+        async with state.probes.lock(id):  # A removal meanwhile would take the items of the new one.
+            existing = await state.probes.get(id)
+            if existing is not None:
+                if await state.store.head(object_keys.probe_hashes(id)) is None:
+                    await _adopt_hashes(state, id, target)  # it was uploaded to an earlier version
+                return Probe.model_validate({**existing.model_dump(), **ingested.notes}), False
+            await state.probes.require_room()
+            await state.store.adopt(object_keys.probe_items(id), target)
+            await _adopt_hashes(state, id, target)
+            described = {**ingested.description, **ingested.notes, "id": id, "created_at": now()}
+            return await state.probes.create(Probe.model_validate(described))
     finally:
         target.unlink(missing_ok=True)
+        hashes_path(target).unlink(missing_ok=True)
+
+
+async def _adopt_hashes(state: State, id: str, target: Path) -> None:
+    if await in_thread(hashes_path(target).exists):
+        await state.store.adopt(object_keys.probe_hashes(id), hashes_path(target))
+
+
+async def hashes(state: State, probe: Probe) -> Hashes | None:
+    """The hashes of a probe's items, shape (N, 3); None if there are none."""
+    path = await state.store.local(object_keys.probe_hashes(probe.id))
+    return None if path is None else await in_thread(read_hashes, path, probe.items)
 
 
 async def check(
@@ -70,9 +88,11 @@ async def check(
         ingested = await while_wanted(reading, gone)
     finally:
         target.unlink(missing_ok=True)
+        hashes_path(target).unlink(missing_ok=True)
     id = digest_id(PROBE, ingested.digest)
     stored = await state.probes.get(id) is not None
-    return ProbeCheck.model_validate({**ingested.description, "id": id, "stored": stored, "created_at": now()})
+    described = {**ingested.description, **ingested.notes, "id": id, "stored": stored, "created_at": now()}
+    return ProbeCheck.model_validate(described)
 
 
 async def _ingested(
@@ -118,5 +138,6 @@ async def remove(state: State, id: str) -> None:
     ------
     NotFound
     """
-    await get(state, id)
-    await state.probes.delete(id)
+    async with state.probes.lock(id):
+        await get(state, id)
+        await state.probes.delete(id)

@@ -6,7 +6,7 @@ from preceptor.contract.teachers import TeacherStatus
 from service.core import label_sets
 from service.core.errors import Conflict, InvalidRequest
 from service.core.state import State
-from service.core.student_labels import student_of_probe, takes_part
+from service.core.student_labels import require_meaning, student_of_probe, takes_part
 
 from . import probes
 
@@ -19,11 +19,12 @@ async def submit(state: State, body: RecommendationBody, id: str) -> JobSummary:
     NotFound
         The probe or the label set is not there.
     InvalidRequest
-        The student's labels are unknown or disagree with the probe's.
+        The student's labels are unknown, disagree with the probe's, or are placeholders without a labelled probe.
     Conflict
         No teacher is ready.
     """
     student = None if body.student is None else await label_sets.resolve(state, body.student)
+    probe = None
     if body.probe is not None:
         probe = await probes.get(state, body.probe)
         student = student_of_probe(student, probe.labels, body.probe)
@@ -32,6 +33,8 @@ async def submit(state: State, body: RecommendationBody, id: str) -> JobSummary:
                 f"{body.probe} has no labels, and {body.method} needs them. Upload it with labels, or use "
                 "label_transport"
             )
+    if student is not None:
+        require_meaning(student, body, probe is not None and probe.labelled)
     if body.candidates is None:
         await _require_ready(state, body)
     with state.intake.one():

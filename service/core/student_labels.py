@@ -1,4 +1,4 @@
-"""Which teachers and which label set a request is about; asked when it is accepted and again when it runs."""
+"""Teachers and label set of a request; evaluated when it is accepted, and again when it runs."""
 
 from pydantic import ValidationError
 
@@ -6,11 +6,12 @@ from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import RecommendationBody
 from preceptor.contract.teachers import Teacher, TeacherStatus
 
+from .class_names import placeholders
 from .errors import InvalidRequest
 
 
 def student_of_probe(student: LabelSetBody | None, labels: list[str] | None, probe: str) -> LabelSetBody:
-    """The student's label set, which must be the probe's where both are known.
+    """The student's label set; it must equal the probe's if both are known.
 
     Raises
     ------
@@ -31,6 +32,39 @@ def student_of_probe(student: LabelSetBody | None, labels: list[str] | None, pro
             f"request {only_student}. Leave student out, or upload the probe with these labels"
         )
     return student
+
+
+def placeholders_of(labels: LabelSetBody) -> list[str]:
+    """The names of a label set by which nothing can be compared: placeholders that nothing else explains.
+
+    Empty if the set brings embeddings, or a description for each placeholder.
+    """
+    if labels.embeddings is not None:
+        return []
+    described = labels.descriptions or {}
+    return [name for name in placeholders(labels.labels) if name not in described]
+
+
+def require_meaning(student: LabelSetBody, body: RecommendationBody, labelled: bool) -> None:
+    """Refuse a ranking by names of a student whose names are placeholders, as a teacher with such names is refused.
+
+    Parameters
+    ----------
+    labelled
+        Whether the request has a labelled probe. With one, teachers are compared by their answers instead.
+
+    Raises
+    ------
+    InvalidRequest
+    """
+    if labelled and body.candidates is None and body.method != "label_transport":
+        return
+    if empty := placeholders_of(student):
+        shown = ", ".join(map(repr, empty[:3]))
+        raise InvalidRequest(
+            f"student labels such as {shown} name nothing, so no teacher can be compared with them by names. Send real "
+            "class names, `descriptions`, or a labelled probe (without `candidates`, and with method auto)"
+        )
 
 
 def takes_part(teacher: Teacher, body: RecommendationBody) -> bool:

@@ -1,34 +1,49 @@
 """What a reader of a format gives: a stream of items, and what it knows of them before the first."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from preceptor.contract.probes import ProbeModality
+from service.core.errors import TooLarge
 from service.core.settings import Settings
+
+from .columns import ChosenColumns
 
 MAX_RATIO: Final = 200
 """Texts reach 10, pictures 1; deflate cannot pass 1032, and a table may name one value as often as it likes."""
 _FREE_BYTES: Final = 2**26
 
 
-def expands_too_far(uploaded: int, expanded: int) -> bool:
-    """Whether no honest upload of so many bytes turns into so many."""
-    return expanded > _FREE_BYTES and expanded > MAX_RATIO * uploaded
+def check_expansion(uploaded: int, expanded: int, what: str) -> None:
+    """The bound on expansion, of every format: asked before anything is read, and again as items come.
+
+    Parameters
+    ----------
+    uploaded, expanded
+        Bytes.
+    what
+        What expands, for the message.
+
+    Raises
+    ------
+    TooLarge
+        No upload of pictures, texts or vectors expands so far.
+    """
+    if expanded > _FREE_BYTES and expanded > MAX_RATIO * uploaded:
+        raise TooLarge(
+            f"{what}: {uploaded:,} bytes expand to {expanded:,}, which is more than {MAX_RATIO}-fold and looks like a "
+            "decompression bomb. Send the items themselves, each once, and not how to make them"
+        )
 
 
-RawLabel = int | str | None
+RawLabel = int | float | str | None
 RawItem = bytes | str | NDArray[np.float32] | None
-
-IMAGE_COLUMNS: Final = ("image", "img")
-TEXT_COLUMNS: Final = ("text", "sentence")
-FEATURE_COLUMNS: Final = ("features", "embedding")
-LABEL_COLUMNS: Final = ("label", "labels", "intent", "class", "fine_label")
-"""Names that a column may have in tables (Parquet, CSV, JSON lines); the first that is there counts."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +55,17 @@ class Item:
     content
         An encoded picture, a text, a vector (float32, shape (D,)), or None (opaque).
     label
-        A class name, a class number, or None.
+        A class name, a class number (a float where the upload has one), or None.
     where
         Where it stands, for messages: "row 7", "line 8", "'cats/1.png'".
+    picture
+        The decoded picture, if the reader made the content from it.
     """
 
     content: RawItem
     label: RawLabel
     where: str
+    picture: Image.Image | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +82,12 @@ class Stream:
         Class names that the upload itself declares, in label order.
     untyped
         The format cannot tell numbers from texts (CSV), so labels come as texts that may be numbers.
-    decoded
-        The reader made the pictures itself from pixels, so they need no check.
+    folders
+        Labels are names of folders, which are never words for a missing value.
+    columns
+        Of a table: which columns are read and which are not. Complete once the labels were read.
+    warnings
+        What may be wrong with the upload. Complete once the items were read.
     """
 
     modality: ProbeModality
@@ -74,7 +96,9 @@ class Stream:
     dimension: int | None = None
     label_names: list[str] | None = None
     untyped: bool = False
-    decoded: bool = False
+    folders: bool = False
+    columns: ChosenColumns | None = None
+    warnings: list[str] = field(default_factory=list[str])
 
 
 class Reader(Protocol):

@@ -1,19 +1,27 @@
 """From the labels of an upload to class numbers: which names there are, in which order, and who is who."""
 
+import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
 from preceptor.contract.labels import MAX_LABEL_LENGTH, MAX_LABELS, Label
+from service.core.class_names import placeholders
 from service.core.errors import InvalidProbe, TooLarge
 
 from .items import RawLabel, Stream, shown
 
 _UNLABELLED: Final = -1
-_WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_WHOLE: Final = re.compile(r"([+-]?(?:0|[1-9][0-9]{0,18}))(?:\.0*)?")  # 0.0: pandas writes numbers with gaps so
+_DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_FRACTION: Final = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*|.*[eE][+-]?[0-9]+")
+_MISSING: Final = frozenset(
+    ("nan", "-nan", "nat", "na", "n/a", "<na>", "#n/a", "#na", "null", "<null>", "none", "<none>", "(null)", "\\n")
+)
+"""What programs write for a value that is not there, in lower case: pandas, R, SQL, Excel, Python."""
 _LABEL: Final[TypeAdapter[str]] = TypeAdapter(Label)
 _ALONE: Final = "with one class there is nothing to tell apart"
 
@@ -30,11 +38,14 @@ class Classes:
         Whether the items carry labels.
     numbers
         Class number of each label as the upload writes it.
+    warnings
+        What may be wrong with them.
     """
 
     names: list[str] | None
     labelled: bool
-    numbers: dict[RawLabel, int] = field(default_factory=dict)
+    numbers: dict[RawLabel, int] = field(default_factory=dict[RawLabel, int])
+    warnings: list[str] = field(default_factory=list[str])
 
 
 def classes_of(stream: Stream, given: list[str] | None) -> Classes:
@@ -54,15 +65,26 @@ def classes_of(stream: Stream, given: list[str] | None) -> Classes:
     if stream.labels is None:
         return Classes(names, False)
     seen = _distinct(stream.labels())
-    values = _values(seen, stream.untyped, names)
+    values = _values(seen, stream, names)
     present = [raw for raw, value in values.items() if value is not None]
     missing = [raw for raw, value in values.items() if value is None]
     if not present:
-        return Classes(names, False)
+        words = [
+            f"every label is a word for a missing value, such as {shown(raw)}, so the probe is unlabelled"
+            for raw in missing
+            if isinstance(raw, str)
+        ]
+        return Classes(names, False, warnings=words[:1])
     if missing:
+        first = missing[0]
+        if all(map(_is_minus_one, missing)) and {values[raw] for raw in present} == {1}:
+            raise InvalidProbe(
+                f"the labels are -1 ({seen[first]}) and +1 ({seen[present[0]]}), and -1 means that an item has no "
+                "label. Number the classes 0 and 1"
+            )
         raise InvalidProbe(
-            f"some items have a label ({seen[present[0]]}) and some have none ({seen[missing[0]]}). Upload the "
-            "labelled and the unlabelled ones as two probes"
+            f"some items have a label ({seen[present[0]]}) and some have none ({seen[first]}){_why_missing(first)}. "
+            "Upload the labelled and the unlabelled ones as two probes"
         )
     texts = {raw: value for raw, value in values.items() if isinstance(value, str)}
     numbers = {raw: value for raw, value in values.items() if isinstance(value, int)}
@@ -72,9 +94,58 @@ def classes_of(stream: Stream, given: list[str] | None) -> Classes:
             f"labels must be all names or all numbers: {seen[text]} has {shown(text)}, {seen[number]} has "
             f"{shown(number)}"
         )
-    if texts:
-        return _named(texts, seen, names)
-    return _numbered(numbers, seen, own, wanted)
+    found = _named(texts, seen, names) if texts else _numbered(numbers, seen, own, wanted)
+    return replace(found, warnings=_doubts(found))
+
+
+def _why_missing(raw: RawLabel) -> str:
+    if _is_minus_one(raw):
+        return ": -1 means no label; if it is a class, number the classes from 0"
+    if isinstance(raw, str):
+        return f": {shown(raw)} means a missing value; if it is a class, name all classes with ?labels="
+    return ""
+
+
+def _is_minus_one(raw: RawLabel) -> bool:
+    if isinstance(raw, str):
+        return bool(found := _WHOLE.fullmatch(raw.strip())) and int(found[1]) == _UNLABELLED
+    return raw == _UNLABELLED
+
+
+def _doubts(found: Classes) -> list[str]:
+    """What may be wrong with the classes of a labelled probe."""
+    doubts: list[str] = []
+    if found.names is None:
+        lowest = min(found.numbers.values())
+        if lowest > 0:
+            doubts.append(
+                f"the smallest class number is {lowest}, and numbers start at 0: {_classes(range(lowest))} no item. If "
+                "the classes are numbered from 1, subtract 1"
+            )
+        return doubts
+    if empty := placeholders(found.names):
+        doubts.append(
+            f"class names such as {_listed(empty)} name nothing: teachers can be compared on the items only, not by "
+            "names. Name the classes with ?labels="
+        )
+    alike: dict[str, list[str]] = {}
+    for name in found.names:
+        plain = re.sub(r"[\s_-]+", " ", name.casefold()) if len(name) > 1 else name  # letters are told by their case
+        alike.setdefault(plain, []).append(name)
+    if doubles := [names for names in alike.values() if len(names) > 1]:
+        doubts.append(
+            f"the classes {_listed(doubles[0])} differ only in case, spaces or hyphens; if they are one class, give "
+            "them one name"
+        )
+    return doubts
+
+
+def _classes(numbers: range) -> str:
+    return "class 0 has" if len(numbers) == 1 else f"classes 0 to {numbers[-1]} have"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(shown(name) for name in names[:3])
 
 
 def class_names(names: list[str], what: str) -> list[str]:
@@ -118,7 +189,8 @@ def _clean(name: str, where: str) -> str:
 def _distinct(labels: Iterable[tuple[RawLabel, str]]) -> dict[RawLabel, str]:
     """Every different label with the place of its first item. Bounded: long or many labels are refused at once."""
     seen: dict[RawLabel, str] = {}
-    for label, where in labels:
+    for given, where in labels:
+        label = None if isinstance(given, float) and math.isnan(given) else given
         if label in seen:
             continue
         if isinstance(label, str):
@@ -129,17 +201,40 @@ def _distinct(labels: Iterable[tuple[RawLabel, str]]) -> dict[RawLabel, str]:
     return seen
 
 
-def _values(seen: dict[RawLabel, str], untyped: bool, names: list[str] | None) -> dict[RawLabel, RawLabel]:
+def _values(seen: dict[RawLabel, str], stream: Stream, names: list[str] | None) -> dict[RawLabel, int | str | None]:
     """What each label means: a cleaned name, a number, or None."""
     texts = {raw: _clean(raw, seen[raw]) for raw in seen if isinstance(raw, str)}
-    known = names is not None and set(texts.values()) <= set(names)
-    if untyped and not known and all(_WHOLE.fullmatch(text) for text in texts.values()):
-        values: dict[RawLabel, RawLabel] = {raw: int(text) for raw, text in texts.items()}
-    else:
-        values = {**texts}
-    for raw in seen:
-        values.setdefault(raw, raw)
+    known = set(names or ())
+    missing = {
+        raw for raw, text in texts.items() if not stream.folders and text not in known and text.lower() in _MISSING
+    }
+    there = {raw: text for raw, text in texts.items() if raw not in missing}
+    values: dict[RawLabel, int | str | None] = {**there}
+    if stream.untyped and not set(there.values()) <= known:
+        whole = {raw: _WHOLE.fullmatch(text) for raw, text in there.items()}
+        if all(whole.values()):
+            values = {raw: int(found[1]) for raw, found in whole.items() if found is not None}
+        elif all(_DECIMAL.fullmatch(text) for text in there.values()):
+            for raw, text in there.items():
+                if _FRACTION.fullmatch(text):
+                    _refuse_fraction(raw, seen[raw])
+    for raw in missing:
+        values[raw] = None
+    for raw, where in seen.items():
+        if isinstance(raw, float):
+            if not raw.is_integer():
+                _refuse_fraction(raw, where)
+            values[raw] = int(raw)
+        elif not isinstance(raw, str):
+            values[raw] = raw
     return {raw: None if value == _UNLABELLED else value for raw, value in values.items()}
+
+
+def _refuse_fraction(raw: RawLabel, where: str) -> NoReturn:
+    raise InvalidProbe(
+        f"{where} has the label {shown(raw)}: a number with a fraction is no class. Write class names or whole "
+        "numbers; if such numbers are names, list them with ?labels="
+    )
 
 
 def _named(texts: dict[RawLabel, str], seen: dict[RawLabel, str], names: list[str] | None) -> Classes:

@@ -1,20 +1,25 @@
 """From an upload to a canonical file: the labels are read once for their names, then the items, one by one."""
 
-from dataclasses import dataclass
+from array import array
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from preceptor.contract.probes import ProbeFormat
 from service.core.errors import InvalidProbe, TooLarge
 from service.core.settings import Settings
+from service.core.storage.item_hashes import Hashes, hash_of_text, hash_of_vector, hashes_of_picture
 from service.core.storage.probe_file import ProbeWriter
 
-from .images import check_picture
-from .items import MAX_RATIO, Item, Stream, expands_too_far
-from .labels import classes_of
+from .images import Pictures, as_grey, check_picture
+from .items import Item, Stream, check_expansion, shown
+from .labels import Classes, classes_of
 from .readers.formats import READERS, found_format
+
+_SOME: Final = 20
+"""Items from which it is odd that most have a class to themselves."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,18 @@ class IngestedProbe:
     digest
         SHA-256 of the content, in hex; equal for equal content in any format.
     description
-        The fields of `preceptor.contract.probes.Probe` but for its id and time.
+        The fields of `preceptor.contract.probes.Probe` that describe the content.
+    notes
+        Those that describe the upload: `columns` and `warnings`.
+    hashes
+        Of the items (`service.core.storage.item_hashes`); None if they were not uploaded.
     """
 
     digest: str
     description: dict[str, Any]
     path: Path
+    notes: dict[str, Any]
+    hashes: Hashes | None = None
 
 
 def ingest(
@@ -68,27 +79,38 @@ def ingest(
     stream = READERS[kind](source, settings)
     classes = classes_of(stream, labels)
     size = pixels = 0
+    pictures, nearly = Pictures(), array("Q")
     uploaded = source.stat().st_size
     with ProbeWriter(target, stream.modality, labelled=classes.labelled, dimension=stream.dimension) as writer:
         for item in stream.items:
             if writer.count >= settings.max_probe_items:
                 raise TooLarge(f"the probe has more than {settings.max_probe_items:,} items; send a smaller sample")
             size += _checked(item, stream, settings)
-            if isinstance(item.content, bytes) and not stream.decoded:
-                pixels += check_picture(item.content, item.where, settings, pixels)
+            content, near = item.content, (0, 0)
+            if isinstance(content, bytes):
+                if item.picture is None:
+                    found = check_picture(content, item.where, settings, pixels, pictures)
+                    content, grey = found.data, found.grey
+                    pixels += found.pixels
+                else:
+                    grey = as_grey(item.picture)
+                    pictures.see(grey, item.where)
+                near = hashes_of_picture(grey)
+            elif isinstance(content, str):
+                near = hash_of_text(content), 0
+            elif content is not None:
+                near = hash_of_vector(content), 0
+            nearly.extend(near)
             if size > settings.max_probe_expanded_bytes:
                 raise TooLarge(
                     f"the items expand to more than {settings.max_probe_expanded_bytes:,} bytes ({item.where}); send a "
                     "smaller sample"
                 )
-            if expands_too_far(uploaded, size):
-                raise TooLarge(
-                    f"{item.where}: up to here {uploaded:,} bytes expand to {size:,}, which is more than "
-                    f"{MAX_RATIO}-fold. Send the items themselves, each once, and not how to make them"
-                )
-            writer.add(item.content, classes.numbers[item.label] if classes.labelled else None)
+            check_expansion(uploaded, size, f"{item.where} and the items before it")
+            writer.add(content, classes.numbers[item.label] if classes.labelled else None)
         if writer.count == 0:
             raise InvalidProbe("the file has no items; a probe needs at least one")
+        stream.warnings.extend(pictures.finish())
         digest = writer.finish(classes.names)
     counts = None
     if classes.labelled:
@@ -107,7 +129,28 @@ def ingest(
             "size": target.stat().st_size,
         },
         target,
+        {
+            "columns": None if stream.columns is None else asdict(stream.columns),
+            "warnings": _warnings(stream, classes, writer.count),
+        },
+        None
+        if stream.modality == "opaque"
+        else np.column_stack([writer.hashes, np.frombuffer(nearly, np.uint64).reshape(-1, 2)]).astype(np.uint64),
     )
+
+
+def _warnings(stream: Stream, classes: Classes, items: int) -> list[str]:
+    """What may be wrong with an upload that was read."""
+    found = (
+        [] if stream.columns is None else stream.columns.warnings(stream.label_names is not None or classes.labelled)
+    )
+    found += classes.warnings
+    if not stream.folders and stream.label_names is None and items >= _SOME and len(classes.numbers) > items / 2:
+        where = "" if stream.columns is None else f" in column {shown(stream.columns.label)}"
+        found.append(
+            f"{items:,} items have {len(classes.numbers):,} different labels{where}. Is it the column of labels?"
+        )
+    return [*found, *stream.warnings]
 
 
 def _checked(item: Item, stream: Stream, settings: Settings) -> int:

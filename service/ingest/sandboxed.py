@@ -18,13 +18,14 @@ from PIL import Image
 from preceptor.contract.probes import ProbeFormat
 from preceptor.contract.problem import FieldError
 from service.core.errors import InvalidProbe, PreceptorError, StoreFull, StoreUnavailable, TooLarge, UnsupportedType
-from service.core.failure_log import tell_cause
+from service.core.failure_log import log_cause
 from service.core.settings import Settings
-from service.sandbox.call import Ended, answered, asked, call
-from service.sandbox.channel import Broken, Line
-from service.sandbox.child_process import cause_of_death
+from service.core.storage.object_store import translated
+from service.sandbox.call import ProcessEnded, call, receive_question, send_answer
+from service.sandbox.channel import Channel, ChannelBroken
+from service.sandbox.child_process import exit_cause
 from service.sandbox.fork_server import ForkServer
-from service.sandbox.limits import end_with, limit, limit_time, outlive
+from service.sandbox.limits import allow_close, end_on_close, limit, limit_time
 
 from .examples import examples
 from .predictions import ingest_predictions
@@ -46,6 +47,11 @@ _TRACE: Final = 4000
 
 class IngestionFailed(Exception):
     """What a process that read an upload says of a failure that is not the upload's."""
+
+
+def hashes_path(target: Path) -> Path:
+    """Where the hashes of a probe's items are written, beside its canonical file; no file if the probe is opaque."""
+    return target.with_suffix(".hashes.npy")
 
 
 async def ingest_apart(
@@ -72,7 +78,7 @@ async def ingest_apart(
     """
     arguments = {"filename": filename, "format": format, "labels": labels}
     made = await _made(processes, "probe check" if check else "probe", source, target, arguments, settings)
-    return IngestedProbe(made["digest"], made["description"], target)
+    return IngestedProbe(made["digest"], made["description"], target, made["notes"])
 
 
 async def ingest_predictions_apart(
@@ -120,17 +126,18 @@ async def _made(
     except BaseException:
         with suppress(OSError):  # the first error is the one to be read
             target.unlink(missing_ok=True)
+            hashes_path(target).unlink(missing_ok=True)
         raise
 
 
 async def _answer(processes: ForkServer, question: dict[str, Any], settings: Settings, folder: Path) -> dict[str, Any]:
     try:
         return await call(processes, _MODULE, question, folder=folder, seconds=_CLOCK * settings.ingest_seconds)
-    except Ended as error:
+    except ProcessEnded as error:
         _tell_end(error.code, settings)
     except TimeoutError:
         _tell_end(-signal.SIGXCPU, settings)
-    except Broken as error:
+    except ChannelBroken as error:
         raise StoreUnavailable(
             "No process could be started to read the file. Try again in some seconds", headers={"Retry-After": "5"}
         ) from error
@@ -147,7 +154,7 @@ def _tell_end(code: int | None, settings: Settings) -> NoReturn:
         raise TooLarge(
             f"the file expands to more than {settings.max_probe_expanded_bytes:,} bytes; send a smaller sample"
         )
-    how = "its status is not known" if code is None else cause_of_death(code)
+    how = "its status is not known" if code is None else exit_cause(code)
     raise InvalidProbe(
         f"the file ended the process that read it ({how}; out of memory?); save it again, and send a smaller sample"
     )
@@ -155,7 +162,7 @@ def _tell_end(code: int | None, settings: Settings) -> NoReturn:
 
 def _error(refused: dict[str, Any]) -> PreceptorError:
     if cause := refused["cause"]:
-        tell_cause("the store", IngestionFailed(cause))
+        log_cause("the store", IngestionFailed(cause))
     return _ERRORS[refused["kind"]](
         refused["detail"],
         errors=[FieldError.model_validate(error) for error in refused["errors"]],
@@ -173,11 +180,11 @@ def prepare() -> None:
         ingest(source, filename=source.name, format=None, labels=None, settings=settings, target=Path(folder) / "made")
 
 
-def answer(line: Line) -> None:
+def answer(line: Channel) -> None:
     """The process: does what it is asked for, within its limits."""
-    with suppress(Broken):
-        question = asked(line)
-        end_with(line.socket)
+    with suppress(ChannelBroken):
+        question = receive_question(line)
+        end_on_close(line.socket)
         settings = Settings.model_construct(**question["limits"])
         _limit(question, settings)
         try:
@@ -186,8 +193,8 @@ def answer(line: Line) -> None:
             told = {"refused": _refused(error)}
         except Exception:
             told = {"failed": traceback.format_exc()[-_TRACE:]}
-        outlive(line.socket)
-        answered(line, told)
+        allow_close(line.socket)
+        send_answer(line, told)
 
 
 def _limit(question: dict[str, Any], settings: Settings) -> None:
@@ -223,7 +230,12 @@ def _refused(error: PreceptorError) -> dict[str, Any]:
 
 def _probe(question: dict[str, Any], settings: Settings) -> dict[str, Any]:
     made = ingest(Path(question["source"]), **question["arguments"], settings=settings, target=Path(question["target"]))
-    return {"digest": made.digest, "description": made.description}
+    if made.hashes is not None:
+        try:
+            np.save(hashes_path(made.path), made.hashes, allow_pickle=False)
+        except OSError as error:
+            raise translated(error) from error
+    return {"digest": made.digest, "description": made.description, "notes": made.notes}
 
 
 def _probe_check(question: dict[str, Any], settings: Settings) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 import codecs
 import csv
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 from service.core.errors import InvalidProbe, TooLarge
 from service.core.settings import Settings
 
-from ..items import LABEL_COLUMNS, TEXT_COLUMNS, Item, RawLabel, Stream, shown
+from ..columns import LABEL_COLUMNS, TEXT_COLUMNS, ChosenColumns, chosen
+from ..items import Item, RawLabel, Stream, shown
 
 _OTHER_ENCODINGS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -17,28 +19,52 @@ _OTHER_ENCODINGS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 csv.field_size_limit(2**31 - 1)
 
 
+@dataclass(frozen=True)
+class _Table:
+    """How a file is read.
+
+    Attributes
+    ----------
+    text, label
+        Positions of the columns; the label's is None where the file has none.
+    width
+        Columns of every row.
+    spaced
+        The file has a space after each comma, so a quote may follow it.
+    """
+
+    text: int
+    label: int | None
+    width: int
+    spaced: bool
+
+
 def read(source: Path, settings: Settings) -> Stream:
     """Open a CSV file. See `service.ingest.items.Reader`."""
-    rows = _rows(source, settings)
+    rows = _rows(source, settings, spaced=False)
     _, header = next(rows, (0, []))
-    names = [name.strip().lower() for name in header]
-    text = next((names.index(name) for name in TEXT_COLUMNS if name in names), None)
+    rows.close()
+    text = chosen(header, TEXT_COLUMNS)
     if text is None:
         raise InvalidProbe(
             f"the first line must name the columns, one of them `text`, separated by commas; it has {shown(header)}"
         )
-    label = next((names.index(name) for name in LABEL_COLUMNS if name in names), None)
-    rows.close()
+    label = chosen(header, LABEL_COLUMNS)
+    table = _Table(text, label, len(header), spaced=any(name[:1] == " " for name in header[1:]))
+    names = [name.strip().strip('"') for name in header]
+    columns = ChosenColumns(names[text], None if label is None else names[label])
+    columns.pass_over(name or "(no name)" for place, name in enumerate(names) if place not in (text, label))
 
     def labels() -> Iterator[tuple[RawLabel, str]]:
-        for item in _items(source, settings, text, label, len(names)):
+        for item in _items(source, settings, table):
             yield item.label, item.where
 
     return Stream(
         "text",
-        _items(source, settings, text, label, len(names)),
+        _items(source, settings, table),
         labels=labels if label is not None else None,
         untyped=True,
+        columns=columns,
     )
 
 
@@ -84,11 +110,11 @@ class _Lines:
             ) from error
 
 
-def _rows(source: Path, settings: Settings) -> Generator[tuple[int, list[str]], None, None]:
+def _rows(source: Path, settings: Settings, *, spaced: bool) -> Generator[tuple[int, list[str]], None, None]:
     with source.open("rb") as file:
         lines = _Lines(file, settings)
         try:
-            for row in csv.reader(lines, strict=True):
+            for row in csv.reader(lines, strict=True, skipinitialspace=spaced):
                 if row:
                     yield lines.begin, row
                 lines.start_row()
@@ -96,14 +122,19 @@ def _rows(source: Path, settings: Settings) -> Generator[tuple[int, list[str]], 
             raise InvalidProbe(f"the row at line {lines.begin} is not readable CSV: {error}") from error
 
 
-def _items(source: Path, settings: Settings, text: int, label: int | None, width: int) -> Iterator[Item]:
-    rows = _rows(source, settings)
+def _items(source: Path, settings: Settings, table: _Table) -> Iterator[Item]:
+    rows = _rows(source, settings, spaced=table.spaced)
     next(rows)
     for number, row in rows:
-        if len(row) != width:
+        if len(row) != table.width:
             raise InvalidProbe(
-                f"line {number} has {len(row)} columns and the header {width}; quote texts that hold commas or line "
-                "ends"
+                f"line {number} has {len(row)} columns and the header {table.width}; quote texts that hold commas or "
+                "line ends"
             )
-        given = row[label].strip() if label is not None else ""
-        yield Item(row[text], given or None, f"line {number}")
+        given = row[table.label].strip() if table.label is not None else ""
+        if len(given) > 1 and given[0] == given[-1] == '"':
+            raise InvalidProbe(
+                f"line {number}: the label {shown(given)} is in quotes that are part of it. Remove the space before "
+                "the quote, there and in the other lines"
+            )
+        yield Item(row[table.text], given or None, f"line {number}")

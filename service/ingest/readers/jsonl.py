@@ -9,17 +9,19 @@ from typing import Any
 from service.core.errors import InvalidProbe, TooLarge
 from service.core.settings import Settings
 
-from ..items import LABEL_COLUMNS, TEXT_COLUMNS, Item, RawLabel, Stream, shown
+from ..columns import LABEL_COLUMNS, TEXT_COLUMNS, ChosenColumns, chosen
+from ..items import Item, RawLabel, Stream, shown
 
 
 def read(source: Path, settings: Settings) -> Stream:
     """Open a JSON-lines file. See `service.ingest.items.Reader`."""
+    columns = ChosenColumns()
 
     def labels() -> Iterator[tuple[RawLabel, str]]:
-        for item in _items(source, settings):
+        for item in _items(source, settings, columns):
             yield item.label, item.where
 
-    return Stream("text", _items(source, settings), labels=labels)
+    return Stream("text", _items(source, settings, ChosenColumns()), labels=labels, columns=columns)
 
 
 def _objects(source: Path, settings: Settings) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -45,14 +47,27 @@ def _objects(source: Path, settings: Settings) -> Iterator[tuple[int, dict[str, 
             yield number, value
 
 
-def _items(source: Path, settings: Settings) -> Iterator[Item]:
+def _items(source: Path, settings: Settings, columns: ChosenColumns) -> Iterator[Item]:
+    keys: tuple[str, ...] = ()
+    text = label = None
     for number, value in _objects(source, settings):
-        text = next((value[name] for name in TEXT_COLUMNS if name in value), None)
-        if not isinstance(text, str):
+        if tuple(value) != keys:  # most lines have the keys of the line before
+            keys = tuple(value)
+            places = chosen(keys, TEXT_COLUMNS), chosen(keys, LABEL_COLUMNS)
+            text, label = (None if place is None else keys[place] for place in places)
+            if label is not None and label != (columns.label or label):
+                raise InvalidProbe(
+                    f"line {number} has its label under {shown(label)}, and lines before it under "
+                    f"{shown(columns.label)}. Use one name, `label`, in all lines"
+                )
+            columns.content, columns.label = columns.content or text, columns.label or label
+            columns.pass_over(key for key in keys if key not in (text, label))
+        content = None if text is None else value[text]
+        if not isinstance(content, str):
             raise InvalidProbe(
                 f'line {number} must have a string "text": {{"text": ..., "label": ...}}; it has {shown(list(value))}'
             )
-        label: RawLabel = next((value[name] for name in LABEL_COLUMNS if name in value), None)
-        if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
-            raise InvalidProbe(f"line {number}: the label must be a class name or a class number, not {shown(label)}")
-        yield Item(text, label, f"line {number}")
+        given: RawLabel = None if label is None else value[label]
+        if given is not None and (isinstance(given, bool) or not isinstance(given, int | float | str)):
+            raise InvalidProbe(f"line {number}: the label must be a class name or a class number, not {shown(given)}")
+        yield Item(content, given, f"line {number}")

@@ -57,6 +57,8 @@ def read_header(file: IO[bytes], name: str, size: int) -> Header:
         shape, fortran, dtype = read(file)
     except Exception as error:  # numpy evaluates a literal here, and that fails in many ways
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        if " object at 0x" in reason:  # of Python's parser, which means an expression where a value should be
+            reason = "its header is not a plain description of a type and a shape"
         raise InvalidProbe(f"{name!r} is not a readable numpy array: {reason}") from error
     if dtype.hasobject:
         raise UnsupportedType(

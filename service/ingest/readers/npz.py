@@ -5,7 +5,6 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ from preceptor.contract.probes import ProbeModality
 from service.core.errors import InvalidProbe, TooLarge
 from service.core.settings import Settings
 
+from ..images import as_png
 from ..items import Item, RawItem, RawLabel, Stream, shown
 from .npy_header import Header, read_header
 from .zip_archive import exactly, member, opened
@@ -73,7 +73,6 @@ def read(source: Path, settings: Settings) -> Stream:
         labels=read_labels if labels is not None else None,
         dimension=content.shape[1] if content is not None and modality == "features" else None,
         label_names=arrays.names,
-        decoded=True,
     )
 
 
@@ -154,7 +153,7 @@ def _check(content: Header, modality: ProbeModality, settings: Settings) -> None
         if dtype != np.uint8:
             raise InvalidProbe(
                 f"{name} must be uint8 (0 to 255), not {dtype}. Values from 0 to 1 are turned into bytes by "
-                f"(255 * {name}).round().astype('uint8')"
+                f"(255 * {name}).round().astype('uint8'), values from -1 to 1 by (127.5 * ({name} + 1))"
             )
         if shape[1] * shape[2] > settings.max_image_pixels:
             raise TooLarge(
@@ -187,8 +186,14 @@ def _items(source: Path, settings: Settings, arrays: _Arrays) -> Iterator[Item]:
         rows = _rows(stack, archive, arrays.content) if arrays.content is not None else None
         labels = _rows(stack, archive, arrays.labels) if arrays.labels is not None else None
         for number in range(arrays.count):
-            content = _content(arrays.content, next(rows), number) if rows is not None and arrays.content else None
-            yield Item(content, _label(next(labels)) if labels is not None else None, f"row {number}")
+            content = picture = None
+            if rows is not None and arrays.content is not None:
+                if _CONTENT[arrays.content.name] == "image":
+                    picture = _picture(next(rows))
+                    content = as_png(picture)
+                else:
+                    content = _content(arrays.content, next(rows), number)
+            yield Item(content, _label(next(labels)) if labels is not None else None, f"row {number}", picture)
 
 
 def _rows(stack: ExitStack, archive: zipfile.ZipFile, header: Header) -> Iterator[Any]:
@@ -227,8 +232,6 @@ def _content(header: Header, row: Any, number: int) -> RawItem:
     modality = _CONTENT[header.name]
     if modality == "text":
         return str(row)
-    if modality == "image":
-        return _png(row)
     with np.errstate(over="ignore"):
         vector = row.astype(np.float32)
     finite = np.isfinite(vector)
@@ -241,9 +244,7 @@ def _content(header: Header, row: Any, number: int) -> RawItem:
     return vector
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def _picture(pixels: NDArray[np.uint8]) -> Image.Image:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    buffer = BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    return Image.fromarray(np.ascontiguousarray(pixels))

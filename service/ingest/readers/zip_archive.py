@@ -12,7 +12,7 @@ from typing import IO, Final, Literal
 from service.core.errors import InvalidProbe, TooLarge
 from service.core.settings import Settings
 
-from ..items import shown
+from ..items import check_expansion, shown
 
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile reads the others without a bound
 _DIRECTORY_BYTES: Final = {"npz": 2**20, "zip": 2**24}  # some 150,000 files; each costs a kilobyte of memory
@@ -71,6 +71,7 @@ def _check(archive: zipfile.ZipFile, size: int, settings: Settings) -> None:
         raise TooLarge(
             f"the archive expands to {expanded:,} bytes; at most {settings.max_probe_expanded_bytes:,} are taken"
         )
+    check_expansion(size, expanded, "the archive")
     if sum(member.compress_size for member in members) > size:
         raise InvalidProbe("the archive's members overlap, or it is cut off; rebuild it")
     names: set[str] = set()

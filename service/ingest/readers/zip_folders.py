@@ -11,11 +11,22 @@ from typing import Final, NamedTuple
 from service.core.errors import InvalidProbe, TooLarge, UnsupportedType
 from service.core.settings import Settings
 
-from ..items import Item, RawItem, RawLabel, Stream, expands_too_far, shown
+from ..items import Item, RawItem, RawLabel, Stream, shown
 from .zip_archive import exactly, member, opened
 
-_PICTURES: Final = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_IGNORED: Final = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_PICTURES: Final = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp",
+    ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+)  # fmt: skip
+_IGNORED: Final = frozenset(
+    (
+        "__macosx", "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "recycler",
+        "system volume information", "lost+found", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
+    )
+)  # fmt: skip
+"""What systems and tools leave in folders, in lower case: macOS, Windows, Synology, QNAP, Linux, Python."""
+_TOOLS: Final = frozenset((".ipynb_checkpoints", ".git", ".cache", ".idea", ".vscode", ".Trashes", ".thumbnails"))
+_MOST_HIDDEN: Final = 100
 _ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 _PICKLES: Final = (".pkl", ".pickle", ".pt", ".pth")
 _UTF8_NAME: Final = 0x800
@@ -39,7 +50,7 @@ class _File(NamedTuple):
 
 def read(source: Path, settings: Settings) -> Stream:
     """Open an archive. See `service.ingest.items.Reader`."""
-    files = _files(source, settings)
+    files, hidden = _files(source, settings)
     if not files:
         raise InvalidProbe("the archive has no file. Put the items into one folder a class: cat/1.png, dog/2.png")
     text = _holds_texts(files)
@@ -65,23 +76,22 @@ def read(source: Path, settings: Settings) -> Stream:
             yield file.top, shown(file.path)
 
     items = _items(source, settings, files, text=text, labelled=labelled)
-    return Stream("text" if text else "image", items, labels if labelled else None)
+    warnings = [f"the folder {shown(name)} was passed over: its name begins with a dot" for name in sorted(hidden)[:5]]
+    return Stream("text" if text else "image", items, labels if labelled else None, folders=True, warnings=warnings)
 
 
-def _files(source: Path, settings: Settings) -> list[_File]:
+def _files(source: Path, settings: Settings) -> tuple[list[_File], set[str]]:
+    """The items of an archive, and hidden folders that were passed over, but for those of known tools."""
     with opened(source, settings, "zip") as archive:
         infos = archive.infolist()
-    expanded = sum(info.file_size for info in infos)
-    size = source.stat().st_size
-    if expands_too_far(size, expanded):
-        raise TooLarge(
-            f"the archive expands from {size:,} to {expanded:,} bytes, which no archive of pictures or texts does; it "
-            "looks like a decompression bomb"
-        )
     files: list[_File] = []
+    hidden: set[str] = set()
     for info in infos:
         path = _checked_path(info)
-        if info.is_dir() or _is_ignored(path):
+        if info.is_dir():
+            continue
+        if _is_ignored(path):
+            hidden.update(part for part in path.parts[:-1] if part.startswith(".") and len(hidden) < _MOST_HIDDEN)
             continue
         if info.file_size > settings.max_item_bytes:
             raise TooLarge(
@@ -91,7 +101,7 @@ def _files(source: Path, settings: Settings) -> list[_File]:
         files.append(_File(str(path), info.filename))
         if len(files) > settings.max_probe_items:
             raise TooLarge(f"the archive has more than {settings.max_probe_items:,} items; send a smaller sample")
-    return files
+    return files, hidden - _TOOLS
 
 
 def _checked_path(info: zipfile.ZipInfo) -> PurePosixPath:
@@ -112,7 +122,10 @@ def _checked_path(info: zipfile.ZipInfo) -> PurePosixPath:
 
 
 def _is_ignored(path: PurePosixPath) -> bool:
-    return not path.parts or path.name.startswith(".") or any(part in _IGNORED for part in path.parts)
+    """Whether a file or a folder above it is hidden, or is left there by a system or a tool."""
+    return not path.parts or any(
+        part.startswith((".", "~$")) or part.rstrip(" ").lower() in _IGNORED for part in path.parts
+    )
 
 
 def _holds_texts(files: list[_File]) -> bool:
@@ -134,10 +147,17 @@ def _holds_texts(files: list[_File]) -> bool:
                 "files. Remove it"
             )
     if len(kinds) > 1:
+        pictures, texts = kinds["picture"], kinds["text"]
+        fewer = _first(files, text=texts <= pictures)
         raise InvalidProbe(
-            f"the archive mixes {kinds['picture']:,} pictures and {kinds['text']:,} texts; a probe holds one kind"
+            f"the archive mixes {pictures:,} pictures and {texts:,} texts; a probe holds one kind. The first "
+            f"{'text' if texts <= pictures else 'picture'} is {shown(fewer)}: remove all of its kind"
         )
     return "text" in kinds
+
+
+def _first(files: list[_File], *, text: bool) -> str:
+    return next(path for path, _ in files if (PurePosixPath(path).suffix.lower() == ".txt") is text)
 
 
 def _items(source: Path, settings: Settings, files: list[_File], *, text: bool, labelled: bool) -> Iterator[Item]:

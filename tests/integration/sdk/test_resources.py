@@ -153,7 +153,7 @@ def test_what_is_wrong_here_is_said_before_anything_is_sent(client: Client, serv
         client.recommendations.create(["cat", "cat"], temperature=0)
     pointers = {error.pointer for error in caught.value.problem.errors}
     assert pointers == {"/student/labels", "/temperature"}
-    with pytest.raises(InvalidRequestError, match="labels are needed"):
+    with pytest.raises(InvalidRequestError, match="labels are missing"):
         client.teachers.add("x", source={"kind": "predictions"}, modality="image")
     with pytest.raises(InvalidRequestError):
         client.jobs.get("../teachers")

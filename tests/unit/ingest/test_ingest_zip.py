@@ -21,6 +21,46 @@ def test_folders_are_classes(take: Any) -> None:
     assert batch.labels.tolist() == [0, 0, 1]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".ipynb_checkpoints",
+        "@eaDir",
+        "$RECYCLE.BIN",
+        "__MACOSX",
+        "__pycache__",
+        "System Volume Information",
+        "@Recycle",
+    ],
+)
+def test_folders_that_tools_leave_are_no_classes(take: Any, name: str) -> None:
+    stray = {f"{name}/1.png": picture(4), f"data/cat/{name}/2.png": picture(5), f"data/{name}/deep/3.png": picture(6)}
+    found = take(archive(PICTURES | stray), "p.zip")
+    assert (found.description["labels"], found.description["counts"]) == (["cat", "dog"], [2, 1])
+    assert found.notes["warnings"] == []
+
+
+def test_a_hidden_folder_that_is_passed_over_is_said(take: Any) -> None:
+    found = take(archive(PICTURES | {"data/.net/1.png": picture(4)}), "p.zip")
+    assert found.description["labels"] == ["cat", "dog"]
+    assert found.notes["warnings"] == ["the folder '.net' was passed over: its name begins with a dot"]
+
+
+@pytest.mark.parametrize("ending", ["jfif", "JPE", "pjpeg", "jpg"])
+def test_endings_of_jpeg(take: Any, ending: str) -> None:
+    found = take(archive({f"{name}/1.{ending}": picture(n, "JPEG") for n, name in enumerate("ab")}), "p.zip")
+    assert found.description["labels"] == ["a", "b"]
+
+
+def test_folders_named_as_missing_values_are_classes(take: Any) -> None:
+    assert take(archive({"none/1.txt": b"a", "rock/1.txt": b"b"}), "p.zip").description["labels"] == ["none", "rock"]
+
+
+def test_a_readme_among_pictures_is_named(refused: Any) -> None:
+    assert "The first text is 'README.txt'" in refused(archive(PICTURES | {"README.txt": b"x"}), "p.zip").detail
+    assert "'README.md' does not fit" in refused(archive(PICTURES | {"README.md": b"x"}), "p.zip").detail
+
+
 def test_files_at_the_top_are_unlabelled(take: Any) -> None:
     found = take(archive({"b.txt": "zwei".encode("utf-8-sig"), "a.txt": b"one"}), "p.zip")
     assert found.description["labelled"] is False

@@ -12,7 +12,7 @@ import pytest
 import service.core.storage.probe_file
 import service.ingest
 from service.core.settings import Settings
-from service.ingest.items import FEATURE_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS
+from service.ingest.columns import FEATURE_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS
 from service.ingest.readers.formats import READERS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "probes.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
-from ..contract.files import missing, refusal
+from ..contract.files import adapter, missing, refusal
 from ..contract.source_kinds import SOURCE_KINDS
 from ..contract.teachers import MAX_NAME_LENGTH, TeacherBody
 from ..errors import InvalidRequestError, TeacherFolderError, TextFileError
@@ -39,7 +39,7 @@ class TeacherFolder:
     files
         The files that are uploaded.
     skipped
-        Names of model files that are not uploaded, and why (a pickle beside safetensors, say).
+        Names of model files that are not uploaded, and why (a pickle or an adapter beside safetensors, say).
     notes
         What was assumed, because no file states it, and what was passed over.
     """
@@ -138,6 +138,8 @@ def _some(names: list[str]) -> str:
 def _described(folder: Path, names: list[str], notes: list[str], given: Mapping[str, Any]) -> dict[str, Any]:
     if MANIFEST in names:
         return _manifest(folder / MANIFEST, notes)
+    if reason := adapter(names):
+        raise TeacherFolderError(f"{str(folder)!r} is no whole model: {reason}")
     if "config.json" in names and any(name.endswith(".safetensors") for name in names):
         values, why = _transformers(folder, names)
         notes.append(f"kind of source 'transformers': the folder has config.json, *.safetensors and no {MANIFEST}")
@@ -214,6 +216,8 @@ def _sorted_out(folder: Path, kind: str, names: list[str]) -> tuple[tuple[Path, 
     """The files to be uploaded; and the pickles that are not, with reasons."""
     files = [name for name in names if refusal(kind, name) is None]
     pickles = [name for name in names if name not in files and _PICKLE.search(name)]
+    if reason := adapter(names):
+        raise TeacherFolderError(f"{str(folder)!r} is no whole model: {reason}")
     if lacking := missing(kind, set(files)):
         text = f"{str(folder)!r} lacks {', '.join(lacking)}, which a source of kind {kind!r} needs"
         if pickles:
@@ -221,4 +225,5 @@ def _sorted_out(folder: Path, kind: str, names: list[str]) -> tuple[tuple[Path, 
         raise TeacherFolderError(text)
     if empty := [name for name in files if (folder / name).stat().st_size == 0]:
         raise TeacherFolderError(f"{folder / empty[0]} is empty; was it written completely?")
-    return tuple(folder / name for name in files), {name: str(refusal(kind, name)) for name in pickles}
+    skipped = {name: str(refusal(kind, name)) for name in names if name in pickles or adapter([name])}
+    return tuple(folder / name for name in files), skipped

@@ -1,6 +1,7 @@
 """Parquet after the Hugging Face convention: `image` ({bytes, path}) or `text`, and `label`; or `features`."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from preceptor.contract.probes import ProbeModality
 from service.core.errors import InvalidProbe, PreceptorError, TooLarge
 from service.core.settings import Settings
 
-from ...items import FEATURE_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS, Item, RawItem, RawLabel, Stream, shown
+from ...columns import FEATURE_COLUMNS, IMAGE_COLUMNS, LABEL_COLUMNS, TEXT_COLUMNS, ChosenColumns, canonical, chosen
+from ...items import Item, RawItem, RawLabel, Stream, check_expansion, shown
 from .footer import row_groups
 from .pages import measure
 
@@ -29,6 +31,8 @@ _COLUMNS: Final[dict[str, ProbeModality]] = {
     **dict.fromkeys(TEXT_COLUMNS, "text"),
     **dict.fromkeys(FEATURE_COLUMNS, "features"),
 }
+_CERTAIN: Final = 6
+"""The first names of a column of labels are used for nothing else; the others come after what metadata declare."""
 _BATCH_BYTES: Final = 2**22
 _COPIED_BYTES: Final = 2**26
 _BATCH_ROWS: Final = 1024
@@ -69,22 +73,26 @@ def read(source: Path, settings: Settings) -> Stream:
         raise TooLarge(f"the file has {file.metadata.num_rows:,} rows; at most {settings.max_probe_items:,} are taken")
     if file.metadata.num_rows == 0:
         raise InvalidProbe("the file has no items; a probe needs at least one")
-    column = next((name for name in _COLUMNS if name in schema.names), None)
-    if column is None:
+    names: list[str] = schema.names
+    place = chosen(names, tuple(_COLUMNS))
+    if place is None:
         raise InvalidProbe(
-            f"the file has the columns {shown(schema.names)}; wanted is one of {', '.join(_COLUMNS)}, and label where "
+            f"the file has the columns {shown(names)}; wanted is one of {', '.join(_COLUMNS)}, and label where "
             "the items are labelled"
         )
-    label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
+    column, label = names[place], _label_column(schema)
     for name in (column, label):
-        if name is not None and schema.names.count(name) > 1:
+        if name is not None and names.count(name) > 1:
             raise InvalidProbe(f"the file has the column {name!r} twice; keep one")
-    modality = _COLUMNS[column]
+    modality = _COLUMNS[canonical(column)]
     leaf = _checked_leaf(schema.field(column).type, column, modality)
     if label is not None:
         _check_label(schema.field(label).type, label)
     leaves = [leaf] if label is None else [leaf, label]
     pages = measure(source, groups, file.metadata, leaves, settings)
+    check_expansion(source.stat().st_size, pages.bytes, "the file")
+    columns = ChosenColumns(column, label)
+    columns.pass_over(name for name in names if name not in (column, label))
     # One value of a dictionary that all rows share is copied for each row of a batch.
     rows = min(_BATCH_ROWS, _BATCH_BYTES // max(pages.row_bytes, 1), _COPIED_BYTES // max(pages.dictionary, 1))
     table = _Table(source, column, label, modality, leaves, max(1, rows))
@@ -94,7 +102,29 @@ def read(source: Path, settings: Settings) -> Stream:
         labels=(lambda: _labels(table)) if label is not None else None,
         dimension=_dimension(table, settings) if modality == "features" else None,
         label_names=_class_names(schema, label),
+        columns=columns,
     )
+
+
+def _label_column(schema: Any) -> str | None:
+    """The column of labels: one of the usual names, else one that the metadata declare to be of class labels."""
+    names: list[str] = schema.names
+    place = chosen(names, LABEL_COLUMNS[:_CERTAIN])
+    if place is None:
+        declared = [name for name in names if _declared(schema, name).get("_type") == "ClassLabel"]
+        if declared:
+            return declared[0]
+        place = chosen(names, LABEL_COLUMNS[_CERTAIN:])
+    return None if place is None else names[place]
+
+
+def _declared(schema: Any, column: str) -> dict[str, Any]:
+    """What the metadata of `datasets` say of a column; empty if nothing."""
+    try:
+        found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"][column]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def _opened(source: Path, **options: Any) -> Any:
@@ -132,8 +162,12 @@ def _checked_leaf(kind: Any, column: str, modality: ProbeModality) -> str:
 
 
 def _check_label(kind: Any, label: str) -> None:
-    if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
-        raise InvalidProbe(f"column {label!r} must hold one class name or class number an item, not {shown(str(kind))}")
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)  # pandas stores numbers with gaps as floats
+    if not (_is_text(kind) or number or pa.types.is_null(kind)):
+        raise InvalidProbe(
+            f"column {label!r} must hold one class name or class number an item, not {shown(str(kind))}. Convert it, "
+            "or rename it if it holds no labels"
+        )
 
 
 def _is_text(kind: Any) -> bool:
@@ -159,10 +193,8 @@ def _dimension(table: _Table, settings: Settings) -> int:
 def _class_names(schema: Any, label: str | None) -> list[str] | None:
     if label is None:
         return None
-    try:
-        described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        names = described["info"]["features"][label]["names"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    names = _declared(schema, label).get("names")
+    if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InvalidProbe("the class names in the file's `huggingface` metadata are not a list of strings")
@@ -192,7 +224,7 @@ def _labels(table: _Table) -> Iterator[tuple[RawLabel, str]]:
         column = batch.column(0)
         for place in range(len(column)):
             where = f"row {number}"
-            yield _label(column[place], where), where
+            yield _label(column[place], table.label, where), where
             number += 1
 
 
@@ -206,15 +238,21 @@ def _items(table: _Table) -> Iterator[Item]:
         for place in range(len(content)):
             where = f"row {number}"
             value = _content(table, content[place], where)
-            yield Item(value, _label(label[place], where) if label is not None else None, where)
+            yield Item(value, _label(label[place], str(table.label), where) if label is not None else None, where)
             number += 1
 
 
-def _label(scalar: Any, where: str) -> RawLabel:
+def _label(scalar: Any, label: str, where: str) -> RawLabel:
     try:
-        return scalar.as_py()
+        value = scalar.as_py()
     except UnicodeDecodeError as error:
         raise InvalidProbe(f"{where}: the label is not UTF-8 (byte {error.start})") from error
+    if isinstance(value, float) and not (value.is_integer() or math.isnan(value)):
+        raise InvalidProbe(
+            f"column {label!r} must hold one class name or class number an item, not a {scalar.type} with a fraction: "
+            f"{where} has {value}. Convert it, or rename it if it holds no labels"
+        )
+    return value
 
 
 def _content(table: _Table, scalar: Any, where: str) -> RawItem:
