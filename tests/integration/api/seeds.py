@@ -33,7 +33,7 @@ ARTIFACT = bytes(range(256)) * 40
 
 @dataclass(frozen=True)
 class Seeds:
-    """Their ids. `done` and `queued` are recommendations; `box` has predictions only; `spare` is a student to remove."""
+    """Their ids. `done` and `queued` are recommendations; `box` has predictions only; `spare` is a student."""
 
     label_set: str
     probe: str
