@@ -13,7 +13,7 @@ import torch
 
 from examples.demo_zoo import digits, tasks
 from preceptor import Client
-from service.stack import Stack
+from service.cli.dev_stack import Stack
 
 ROOT = Path(__file__).parents[2]
 ADDRESS = "http://127.0.0.1:8321"

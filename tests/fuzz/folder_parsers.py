@@ -8,8 +8,8 @@ from typing import Any, Final
 import torch
 
 from worker.distillation.training.checkpoints import Ledger
+from worker.teachers.config_files import read_options
 from worker.teachers.errors import TeacherUnusable, reason_of
-from worker.teachers.preprocessing.texts import read_options
 from worker.teachers.sources import hub, timm, transformers
 from worker.teachers.sources.weights_files import stored_shapes
 

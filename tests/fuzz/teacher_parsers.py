@@ -12,8 +12,9 @@ import torch
 from preceptor.contract.base import now
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.teachers import Teacher, TeacherStatus
+from worker.teachers.config_files import read_options
 from worker.teachers.errors import TeacherUnusable
-from worker.teachers.preprocessing.texts import TextEncoder, read_options
+from worker.teachers.preprocessing.texts import TextEncoder
 from worker.teachers.sources.transformers import check_config
 from worker.teachers.sources.weights_files import read_shapes
 from worker.teachers.validation import Verdict, validate_teacher

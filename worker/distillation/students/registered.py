@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from preceptor.contract.teachers import Modality
 from service.core.errors import InvalidProbe, JobFailed
+from worker.teachers.config_files import read_options
 from worker.teachers.preprocessing.images import decode
 from worker.teachers.preprocessing.picture_processor import load_processor
-from worker.teachers.preprocessing.texts import read_options
 from worker.teachers.sources.transformers import check_config
 
 from ..blueprint import Surroundings

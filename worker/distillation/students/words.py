@@ -69,7 +69,8 @@ def learned_words(folder: Path, sources: list[ItemSource], size: int = _VOCABULA
     tokenizer.train_from_iterator(_texts(sources), trainer)
     path = folder / "tokenizer.json"
     tokenizer.save(str(path))
-    options = {"pad_token": "[PAD]", "model_max_length": MAX_LENGTH}
+    # Named, so that transformers adds none of the tokens that an architecture usually has.
+    options = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "model_max_length": MAX_LENGTH}
     path.with_name("tokenizer_config.json").write_text(json.dumps(options), encoding="utf-8")
     return Words(path, None, tokenizer.get_vocab_size())
 

@@ -16,9 +16,9 @@ from PIL import Image
 
 from service.core.errors import InvalidProbe
 
+from ..config_files import read_options
 from ..errors import TeacherUnusable
 from .resample import resize_window, supports
-from .texts import read_options
 
 MOST_PIXELS_A_SIDE: Final = 2048
 _DELEGATING: Final = ("ConvNextImageProcessorPil", "PoolFormerImageProcessorPil", "LevitImageProcessorPil")

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config_files import read_options
 from ..errors import TeacherUnusable, is_panic
 from .tokenizer_check import checked_growth
 from .tokenizer_settings import as_described, as_transformers
@@ -48,6 +49,12 @@ class TextEncoder:
     check
         Whether tokenizers that may take much memory or time are refused. Not where the encoder runs in a process that
         may end.
+
+    Attributes
+    ----------
+    vocabulary
+        Number of tokens; the model's embedding must be at least as long. Tokens that transformers adds for the
+        architecture, and that the file does not have, do not count: no text of the training had them.
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class TextEncoder:
             if not (isinstance(error, Exception) or is_panic(error)):
                 raise
             raise TeacherUnusable(f"{path.name} is not a tokenizer ({str(error)[:160]}); {_HOW_TO_SAVE}") from None
+        self.vocabulary = _vocabulary(described, settings.tokenizer)
         limits = [limit for limit in (settings.max_length, max_length) if limit is not None]
         self.max_length = min(limits, default=512)
         self.inputs = settings.inputs
@@ -93,11 +101,6 @@ class TextEncoder:
         self._left = settings.pad_left
         self._pad = settings.pad_id if settings.pad_id is not None else pad_id or 0
         self._pad_type = settings.pad_type
-
-    @property
-    def vocabulary(self) -> int:
-        """Number of tokens; the model's embedding must be at least as long."""
-        return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     def encode(self, texts: list[str]) -> dict[str, NDArray[np.int64]]:
         """Token numbers, padded to the longest text of the batch.
@@ -185,16 +188,10 @@ class TextEncoder:
         return cut, made, complete
 
 
-def read_options(path: Path) -> dict[str, Any]:
-    """A small JSON object from a file; empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    if path.stat().st_size > _LARGEST:
-        raise TeacherUnusable(f"{path.name} is larger than {_LARGEST // 2**20} MiB; save the model again")
-    try:
-        options = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise TeacherUnusable(f"{path.name} is not valid JSON ({error}); save the model again") from None
-    if not isinstance(options, dict):
-        raise TeacherUnusable(f"{path.name} must hold a JSON object; save the model again")
-    return options
+def _vocabulary(described: dict[str, Any], tokenizer: Any) -> int:
+    model, added = described.get("model"), described.get("added_tokens")
+    words = model.get("vocab") if isinstance(model, dict) else None
+    if not isinstance(words, (dict, list)) or not isinstance(added, list):
+        return tokenizer.get_vocab_size(with_added_tokens=True)
+    numbers = [token["id"] for token in added if isinstance(token, dict) and isinstance(token.get("id"), int)]
+    return min(tokenizer.get_vocab_size(with_added_tokens=True), max([len(words), *(number + 1 for number in numbers)]))

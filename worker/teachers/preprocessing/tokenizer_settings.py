@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from tokenizers import Tokenizer
 
+from ..config_files import read_options
 from ..errors import TeacherUnusable, is_panic
 
 _MOST_ADDED: Final = 2**16
@@ -168,8 +169,6 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _small_object(path: Path) -> dict[str, Any]:
-    from .texts import read_options
-
     content = read_options(path)
     _refuse_many(content, path.name)
     return content

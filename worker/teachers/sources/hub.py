@@ -8,9 +8,9 @@ from typing import Final
 from preceptor.contract.files import adapter, missing, refusal
 from preceptor.contract.teachers import HubSource, Teacher
 
+from ..config_files import read_options
 from ..errors import TeacherUnusable
 from ..interface import LoadedTeacher
-from ..preprocessing.texts import read_options
 from . import transformers as transformers_folder
 
 _LARGEST: Final = 16 * 2**30

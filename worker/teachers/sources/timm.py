@@ -8,10 +8,10 @@ import torch
 
 from preceptor.contract.teachers import ImagePreprocessing, Interpolation, Modality, Teacher, TimmSource
 
+from ..config_files import read_options
 from ..errors import TeacherUnusable
 from ..interface import Batch, Float32, Outputs
 from ..preprocessing.inputs import PICTURES, Preparation
-from ..preprocessing.texts import read_options
 from .torch_device import LastLinear, device_for, exact_inference, to_numpy, use_threads
 from .weights_files import numbers, read_shapes, surplus_prefix
 

@@ -16,12 +16,13 @@ from preceptor.contract.labels import MAX_LABELS
 from preceptor.contract.teachers import Modality, Teacher
 from service.core.errors import InvalidProbe
 
+from ..config_files import read_options
 from ..errors import TeacherUnusable
 from ..interface import Batch, Float32, Outputs
 from ..labels import config_labels
 from ..preprocessing.images import decode
 from ..preprocessing.picture_processor import MOST_PIXELS, PicturePreparation, load_processor
-from ..preprocessing.texts import Row, TextEncoder, read_options
+from ..preprocessing.texts import Row, TextEncoder
 from .torch_device import LastLinear, device_for, exact_inference, to_numpy, use_threads
 from .weights_files import numbers, stored_shapes, surplus_prefix
 
@@ -343,8 +344,6 @@ def _texts_of(batch: Batch) -> list[str]:
 
 def _in_order(groups: list[list[int]], parts: list[Outputs]) -> Outputs:
     """The outputs of several passes, in the order of the items."""
-    if len(parts) == 1:
-        return parts[0]
     order = np.argsort(np.concatenate([*groups, []]).astype(np.int64), kind="stable")
     features = [part.features for part in parts if part.features is not None]
     return Outputs(
