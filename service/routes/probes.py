@@ -20,27 +20,27 @@ from service.http.responses import Cursor, IfNoneMatch, Limit, conditional, docu
 from service.http.strict_route import StrictRoute
 
 router = APIRouter(prefix="/v1/probes", tags=["probes"], route_class=StrictRoute)
-FileNameOf = Annotated[str | None, Query(max_length=255, description="Its ending tells the format")]
-FormatOf = Annotated[ProbeFormat | None, Query(description="The format, where no file name tells it")]
-LabelsOf = Annotated[
-    list[Label] | None, Query(max_length=2000, description="Class names in label order; repeat the parameter")
-]
 
 
 @router.post(
     "",
     status_code=201,
     response_model=Probe,
-    responses={200: {"model": Probe}, **problems(409, 415, 507)},
+    responses={200: {"model": ProbeCheck | Probe}, **problems(409, 415, 507)},
     openapi_extra=RAW,
 )
 async def upload_probe(
     request: Request,
     state: StateOf,
     once: OnceOf,
-    filename: FileNameOf = None,
-    format: FormatOf = None,
-    labels: LabelsOf = None,
+    filename: Annotated[str | None, Query(max_length=255, description="Its ending tells the format")] = None,
+    format: Annotated[ProbeFormat | None, Query(description="The format, where no file name tells it")] = None,
+    labels: Annotated[
+        list[Label] | None, Query(max_length=2000, description="Class names in label order; repeat the parameter")
+    ] = None,
+    check: Annotated[
+        bool, Query(description="Store nothing: the answer is the probe that an upload would make, with examples")
+    ] = False,
 ) -> Response:
     """Upload a probe: the raw bytes of an `.npz`, Parquet, zip, JSONL or CSV file are the body."""
     limit = state.settings.max_probe_bytes
@@ -48,6 +48,8 @@ async def upload_probe(
         gone = partial(caller_gone, request)
 
         async def act(_: str) -> Response:
+            if check:
+                return document(await actions.check(state, upload, filename, format, labels, gone))
             probe, fresh = await actions.add(state, upload, filename, format, labels, gone)
             return document(probe, status=201 if fresh else 200, headers={"Location": f"/v1/probes/{probe.id}"})
 
@@ -57,27 +59,7 @@ async def upload_probe(
         def content() -> str:
             return json.dumps([upload.sha256, filename, format, labels])
 
-        return await once.run(state, PROBE, content, act, remake)
-
-
-@router.post("/check", response_model=ProbeCheck, responses=problems(409, 415, 507), openapi_extra=RAW)
-async def check_probe(
-    request: Request,
-    state: StateOf,
-    once: OnceOf,
-    filename: FileNameOf = None,
-    format: FormatOf = None,
-    labels: LabelsOf = None,
-) -> Response:
-    """Read a file as an upload does and show the probe that it would become, with examples. Nothing is stored."""
-    limit = state.settings.max_probe_bytes
-    async with staged(state.store, raw_body(request, limit, "the probe"), limit, "the probe") as upload:
-        gone = partial(caller_gone, request)
-
-        async def act(_: str) -> Response:
-            return document(await actions.check(state, upload, filename, format, labels, gone))
-
-        return await once.run(state, PROBE, lambda: json.dumps([upload.sha256, filename, format, labels]), act)
+        return await once.run(state, PROBE, content, act, None if check else remake)
 
 
 @router.get("", response_model=Page[Probe], responses=problems())

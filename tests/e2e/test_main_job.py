@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from preceptor import Client, JobCanceledError, TeacherRejectedError
+from preceptor import Client, JobCanceledError, NotFoundError, TeacherRejectedError
 from preceptor.contract.jobs import JobStatus
 from preceptor.contract.teachers import Teacher
 from tests import digits_zoo
@@ -97,6 +97,10 @@ def test_the_main_job(client: Client, zoo: dict[str, Teacher], tmp_path: Path) -
     assert distilled.gain.mean == pytest.approx(distilled.with_teacher.mean - distilled.without_teacher.mean, abs=1e-6)
     assert distilled.gain.low <= distilled.gain.mean <= distilled.gain.high
     assert distilled.test_items == test.items
+    assert [one["id"] for one in distilled.settings["teachers"]] == distilled.teachers
+    student = client.students.get(distilled.student)
+    assert (student.accuracy, student.gain) == (distilled.with_teacher.mean, distilled.gain)
+    assert student.verdict == distilled.verdict
     audited = client.audit()
     assert [(entry.id, entry.teacher, entry.gain) for entry in audited.latest] == [
         (job.id, zoo["all digits"].id, distilled.gain)
@@ -124,12 +128,29 @@ def test_the_main_job(client: Client, zoo: dict[str, Teacher], tmp_path: Path) -
         timeout=60
     )
     assert ranked.ranking[0].name == "my student"
+    client.students.delete(student)
+    assert client.recommendations.create(probe=labelled.id, teachers=["my student"]).wait(timeout=60).ranking
 
 
 def test_a_broken_teacher_is_rejected_with_a_reason(client: Client, tmp_path: Path) -> None:
     folder = digits_zoo.write_teacher(tmp_path, "too many names", [0, 1, 2], labels=["a", "b", "c", "d"])
     with pytest.raises(TeacherRejectedError, match="3 outputs but there are 4 labels"):
         client.teachers.add_folder(folder)
+
+
+def test_a_check_answers_as_a_registration_and_leaves_nothing(client: Client, tmp_path: Path) -> None:
+    before = [teacher.id for teacher in client.teachers.list()], [labels.id for labels in client.label_sets.list()]
+    good = client.teachers.check(digits_zoo.write_teacher(tmp_path, "checked", [0, 1, 2]))
+    assert (good.status, good.name, good.labels) == ("ready", "checked", digits_zoo.NAMES[:3])
+    assert good.parameters
+    bad = client.teachers.check(digits_zoo.write_teacher(tmp_path, "bad", [0, 1, 2], labels=["a", "b", "c", "d"]))
+    assert bad.status == "rejected"
+    assert "3 outputs but there are 4 labels" in str(bad.reason)
+    after = [teacher.id for teacher in client.teachers.list()], [labels.id for labels in client.label_sets.list()]
+    assert after == before
+    for checked in (good, bad):
+        with pytest.raises(NotFoundError):
+            client.teachers.get(checked.id)
 
 
 def test_a_black_box_teacher_is_ranked_by_its_predictions(client: Client, zoo: dict[str, Teacher]) -> None:

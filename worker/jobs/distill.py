@@ -286,6 +286,7 @@ class Distiller:
             labelled_features=labelled.features,
             transfer_features=None if spoken is None else spoken.features,
             digest=teacher.digest or "",
+            id=teacher.id,
         )
 
     def _name_cost(

@@ -33,13 +33,14 @@ ARTIFACT = bytes(range(256)) * 40
 
 @dataclass(frozen=True)
 class Seeds:
-    """Their ids. `done` and `queued` are recommendations; `box` is a teacher known by its predictions alone."""
+    """Their ids. `done` and `queued` are recommendations; `box` has predictions only; `spare` is a student."""
 
     label_set: str
     probe: str
     teacher: str
     box: str
     student: str
+    spare: str
     done: str
     queued: str
     webhook: str
@@ -106,7 +107,7 @@ async def _plant(settings: Settings) -> Seeds:
         message = await state.webhooks.deliveries.create(webhook.id, note)
         return Seeds(
             label_set=label_set.id, probe=probe.id, teacher=teacher.id, box=box.id,
-            student=await _student(state, onnx), done=done.id, queued=queued.id,
+            student=await _student(state, onnx), spare=await _student(state, onnx), done=done.id, queued=queued.id,
             webhook=webhook.id, message=message.id,
         )  # fmt: skip
 

@@ -189,14 +189,12 @@ def create_app(current: Callable[[], SmallService]) -> FastAPI:
             "created_at": now(),
         }
 
-    @app.post("/v1/probes/check")
-    async def check_probe(request: Request) -> Response:
-        found = described(request)
-        example = ProbeExample(position=0, label="a", item="[1, 2], 2 values")
-        return answer(ProbeCheck(**found, stored=found["id"] in current().probes, examples=[example]))
-
     @app.post("/v1/probes")
     async def upload_probe(request: Request) -> Response:
+        if "check" in request.query_params:
+            stored = ids.digest_id("prb", request.state.sha256) in current().probes
+            example = ProbeExample(position=0, label="a", item="[1, 2], 2 values")
+            return answer(ProbeCheck(**described(request), stored=stored, examples=[example]))
         probe = Probe(**described(request))
         fresh = probe.id not in current().probes
         current().probes[probe.id] = probe

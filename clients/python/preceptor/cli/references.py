@@ -8,7 +8,7 @@ import typer
 
 from ..contract.ids import LABEL_SET, PROBE, TEACHER, is_id
 from ..contract.probes import Probe, ProbeFormat
-from ..core.class_names import LabelFile, invisible
+from ..core.class_names import LabelFile, fault
 from ..errors import NotFoundError, PreceptorError
 from .session import Session
 
@@ -31,8 +31,8 @@ def split_labels(text: str) -> list[str]:
 
 def _several(labels: list[str]) -> list[str]:
     for position, label in enumerate(labels):
-        if why := invisible(label):
-            raise typer.BadParameter(f"the class name at position {position} has no visible character ({why})")
+        if why := fault(label):
+            raise typer.BadParameter(f"class name {position}: {why}")
     if len(labels) < 2:
         given = f"{labels[0]!r} is one class" if labels else "there is no class"
         raise typer.BadParameter(f"{given}; give at least two, or there is nothing to tell apart")

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel
 from rich import box
 from rich.cells import cell_len
 from rich.table import Table
@@ -14,8 +13,8 @@ from rich.text import Text
 from ..contract.distillations import Gain, Student
 from ..contract.jobs import JobStatus, JobSummary
 from ..contract.labels import LabelSet
-from ..contract.probes import Probe, ProbeCheck
-from ..contract.teachers import Teacher
+from ..contract.probes import Probe, ProbeCheck, ProbeColumns
+from ..contract.teachers import Teacher, TeacherFingerprint
 from ..errors import describe
 from ..text import plain
 from .session import Session
@@ -187,17 +186,29 @@ def _of_model(teacher: Teacher) -> list[tuple[str, object]]:
         ("accuracy", None if teacher.accuracy is None else f"{teacher.accuracy:.4f} (as claimed)"),
         ("parameters", None if teacher.parameters is None else f"{teacher.parameters:,}"),
         ("files", some([f"{file.name} ({size(file.size)})" for file in teacher.files])),
-        ("output", teacher.output),
-        ("fingerprint", _fingerprint(teacher)),
+        ("outputs", None if teacher.output is None else teacher.output.replace("_", " ")),
+        ("on the sample", _fingerprint(teacher.fingerprint)),
     ]
 
 
-def _fingerprint(teacher: Teacher) -> str | None:
-    found = teacher.fingerprint
+def _fingerprint(found: TeacherFingerprint | None) -> str | None:
+    """What the model received and returned on the sample of its validation."""
     if found is None:
         return None
-    values = found.model_dump(exclude_none=True).items()
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values)
+    parts = [f"{found.items} items"]
+    for name, low, high in (
+        ("inputs", found.input_min, found.input_max),
+        ("logits", found.output_min, found.output_max),
+    ):
+        if low is not None and high is not None:
+            parts.append(f"{name} {low:.3g} to {high:.3g}")
+    if found.predicted_classes is not None:
+        parts.append(f"{found.predicted_classes} classes predicted")
+    if found.top_class_share is not None:
+        parts.append(f"the most frequent for {found.top_class_share:.0%}")
+    if found.entropy is not None:
+        parts.append(f"entropy {found.entropy:.2f}")
+    return ", ".join(parts)
 
 
 def _of_record(teacher: Teacher) -> list[tuple[str, object]]:
@@ -252,8 +263,7 @@ def show_probe(session: Session, probe: Probe) -> None:
             ("items a class", _counts(probe) if not probe.labels else None),
             ("dimension", probe.dimension),
             ("format", probe.format),
-            ("columns", _columns(getattr(probe, "columns", None))),
-            ("encoding", getattr(probe, "encoding", None)),
+            ("columns", _columns(probe.columns)),
             ("size", size(probe.size)),
             ("created", None if checked else moment(probe.created_at)),
         ],
@@ -263,7 +273,7 @@ def show_probe(session: Session, probe: Probe) -> None:
         for example in probe.examples:
             made.row(example.position, example.label, example.item)
         made.show(session)
-    remarks(session, "Warning", getattr(probe, "warnings", None) or ())
+    remarks(session, "Warning", probe.warnings)
 
 
 def _counts(probe: Probe) -> str | None:
@@ -271,15 +281,16 @@ def _counts(probe: Probe) -> str | None:
     return some([f"{number} ({count})" for number, count in enumerate(probe.counts)]) if probe.counts else None
 
 
-def _columns(columns: Any) -> str | None:
-    """The columns that were taken and passed over, whatever form the service gives them in."""
-    if isinstance(columns, BaseModel):
-        columns = columns.model_dump(mode="json")
-    if isinstance(columns, dict):
-        return "; ".join(f"{name}: {_columns(value) or 'none'}" for name, value in columns.items())
-    if isinstance(columns, list):
-        return some([str(column) for column in columns])
-    return None if columns is None else str(columns)
+def _columns(columns: ProbeColumns | None) -> str | None:
+    """The columns that were read, and those that were not."""
+    if columns is None:
+        return None
+    parts = [
+        f"{what} from {quoted(name)}" for what, name in (("items", columns.content), ("labels", columns.label)) if name
+    ]
+    if columns.passed_over:
+        parts.append(f"not read: {some(columns.passed_over)}")
+    return "; ".join(parts)
 
 
 def show_label_sets(session: Session, label_sets: list[LabelSet]) -> None:

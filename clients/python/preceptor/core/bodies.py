@@ -9,7 +9,6 @@ from ..contract.ids import LABEL_SET, is_id
 from ..contract.labels import LabelSet, LabelSetBody
 from ..contract.validation_messages import said
 from ..errors import invalid
-from .class_names import require_visible
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -25,7 +24,7 @@ def body(kind: type[M], values: Mapping[str, Any]) -> M:
     given = {name: value for name, value in values.items() if value is not None}
     plain = {name: _plain(value) for name, value in given.items()}
     try:
-        made = kind.model_validate(plain)
+        return kind.model_validate(plain)
     except ValidationError as error:
         fields: dict[str, str] = {}
         for entry in error.errors(include_url=False):
@@ -33,22 +32,6 @@ def body(kind: type[M], values: Mapping[str, Any]) -> M:
         whole = fields.pop("", None)
         spelled = "; ".join(f"{pointer}: {text}" for pointer, text in list(fields.items())[:3])
         raise invalid(whole or spelled, fields) from None
-    _require_visible_names(plain)
-    return made
-
-
-def _require_visible_names(value: Any, pointer: str = "") -> None:
-    """Refuse invisible class names wherever a body has `labels`."""
-    if isinstance(value, list):
-        for place, each in enumerate(cast("list[Any]", value)):
-            if isinstance(each, Mapping):
-                _require_visible_names(each, f"{pointer}/{place}")
-    elif isinstance(value, Mapping):
-        for name, each in cast("Mapping[str, Any]", value).items():
-            if name == "labels" and isinstance(each, list):
-                require_visible(cast("list[Any]", each), f"{pointer}/labels")
-            elif isinstance(each, Mapping | list):
-                _require_visible_names(each, f"{pointer}/{name}")
 
 
 def _plain(value: Any) -> Any:

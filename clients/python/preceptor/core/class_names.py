@@ -1,48 +1,47 @@
-"""Class names: which ones a person can see, and files that list them."""
+"""Class names, and files that list them."""
 
 import csv
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from pydantic import TypeAdapter, ValidationError
+
+from ..contract.labels import Label
+from ..contract.validation_messages import said
 from ..errors import LabelFileError, invalid
 from .text_files import TextFile
 
-_INVISIBLE: Final = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
-_BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and symbols that are drawn as nothing: fillers of Hangul, the Braille pattern without dots."""
+_LABEL: Final[TypeAdapter[str]] = TypeAdapter(Label)
 _HEADINGS: Final = frozenset({"label", "labels", "name", "names", "class", "classes", "class_name", "label_name"})
 _TABLES: Final = (".csv", ".tsv")
 _OUTER: Final = ("id2label", "label2id", "labels", "names", "classes")
 _PLACEHOLDER: Final = re.compile(r"LABEL_\d+")
 
 
-def invisible(name: str) -> str | None:
-    """The code points of a name that shows nothing on a screen; None for a name that shows something."""
-    if not name:
-        return "empty"
-    if any(unicodedata.category(sign) not in _INVISIBLE and sign not in _BLANK for sign in name):
-        return None
-    codes = ", ".join(f"U+{ord(sign):04X}" for sign in dict.fromkeys(name))
-    return f"it consists of {codes}"
+def fault(name: Any) -> str | None:
+    """Why a text cannot be a class name: empty, without a visible character, too long, ...; None if it can."""
+    try:
+        _LABEL.validate_python(name)
+    except ValidationError as error:
+        return said(cast("Mapping[str, Any]", error.errors(include_url=False)[0]))
+    return None
 
 
-def require_visible(names: Sequence[Any], pointer: str = "/labels") -> None:
-    """Refuse class names without a visible character.
+def require_names(names: Sequence[Any], pointer: str) -> None:
+    """Refuse what cannot be a class name, where no body of the contract does.
 
     Raises
     ------
     InvalidRequestError
     """
     for position, name in enumerate(names):
-        if isinstance(name, str) and (why := invisible(name)):
-            text = f"the class name at position {position} has no visible character ({why}); give it a name"
-            raise invalid(text, {f"{pointer}/{position}": text})
+        if why := fault(name):
+            raise invalid(f"class name {position}: {why}", {f"{pointer}/{position}": why})
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,8 @@ class LabelFile:
         else:
             labels, format = [line.strip() for line in text.splitlines() if line.strip()], "one name a line"
         for position, label in enumerate(labels):
-            if why := invisible(label):
-                raise LabelFileError(f"{path}: class name {position} has no visible character ({why}); give it a name")
+            if why := fault(label):
+                raise LabelFileError(f"{path}: class name {position}: {why}")
         notes = [found.remark] if found.remark else []
         if labels and all(_PLACEHOLDER.fullmatch(label) for label in labels):
             notes.append(f"{path} holds placeholders (LABEL_0, ...); rankings by names need the real names")

@@ -85,14 +85,14 @@ class JobHandle(Generic[Req, Res]):
         progress
             True draws a progress bar on stderr; a function receives every event.
         idle_timeout
-            Seconds without progress. A job that moves is waited for, however slow the machine.
+            Seconds without progress, after which the wait is given up. While a job makes progress, it waits.
 
         Raises
         ------
         JobFailedError, JobCanceledError
             The job ended without a result.
         WaitTimeoutError
-            One of the two times is over; the job goes on.
+            One of the two times is over; the job continues.
         """
         with watching(progress, self.job) as observe:
             self.job = self._driver.run(wait(self._driver.settings, self.job, timeout, observe, idle_timeout))

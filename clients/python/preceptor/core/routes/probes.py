@@ -11,7 +11,7 @@ from ...contract.probes import Probe, ProbeCheck, ProbeFormat
 from ...errors import invalid
 from ..bodies import kind_of, listed
 from ..calls import Call, Query, at, call, model, nothing
-from ..class_names import require_visible
+from ..class_names import require_names
 from ..transfer import OnTransfer, Upload
 
 Source = str | os.PathLike[str] | bytes
@@ -33,7 +33,7 @@ def check(
     source: Source, labels: Sequence[str] | None, format: ProbeFormat | None, progress: OnTransfer | None
 ) -> Call[ProbeCheck]:
     query, file = _sent(source, labels, format, progress)
-    return call("POST", "/v1/probes/check", model(ProbeCheck), query=query, upload=file)
+    return call("POST", "/v1/probes", model(ProbeCheck), query={**query, "check": "true"}, upload=file)
 
 
 def _sent(
@@ -41,7 +41,7 @@ def _sent(
 ) -> tuple[Query, Upload]:
     names = None if labels is None else listed(labels, "labels")
     if names is not None:
-        require_visible(names, "?labels")
+        require_names(names, "?labels")
     content = content_of(source, "the probe")
     if isinstance(content, bytes):
         if format is None:
