@@ -8,6 +8,7 @@ from preceptor.contract.distillations import Student
 from preceptor.contract.ids import VALIDATION, new_id
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody
 from service.core.errors import Conflict, NotFound, QueueFull, QuotaReached
+from service.core.lineage import lineage_of_student
 from service.core.state import State
 from service.core.storage import object_keys
 
@@ -70,7 +71,9 @@ async def promote(state: State, id: str, teacher_id: str, name: str | None) -> t
     if text is None:
         raise Conflict(f"{id} has no teacher.json and cannot become a teacher")
     body = TeacherBody.model_validate({**json.loads(text), "name": name or student.name})
-    teacher = await teachers.register(state, body, teacher_id, promoted_from=id)
+    teacher = await teachers.register(
+        state, body, teacher_id, promoted_from=id, trained_on=await lineage_of_student(state, id)
+    )
     entries: list[StoredFile] = []
     for file in student.artifacts:
         if files.refusal(body.source.kind, file.name) is None:

@@ -169,3 +169,9 @@ def test_a_column_of_ids_is_no_column_of_labels(take: Any) -> None:
 def test_names_without_a_visible_character(refused: Any, name: str) -> None:
     data = json.dumps({"text": "a", "label": name}) + "\n" + json.dumps({"text": "b", "label": "cat"})
     assert "cannot be used" in refused(data.encode(), "p.jsonl").detail
+
+
+def test_items_that_are_there_twice_are_said(take: Any) -> None:
+    found = take(b"text,label\nsame,cat\nother,dog\nsame,cat\nsame,dog\n", "p.csv")
+    assert "2 of 4 items are equal to an earlier item" in found.notes["warnings"][0]
+    assert take(npz(labels=["cat", "dog", "cat"]), "p.npz").notes["warnings"] == []
