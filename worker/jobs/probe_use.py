@@ -6,7 +6,7 @@ from typing import Final
 
 from preceptor.contract.distillations import DistillationBody
 from preceptor.contract.labels import LabelSetBody
-from preceptor.contract.recommendations import RecommendationBody
+from preceptor.contract.recommendations import RecommendationBody, UsedMethod
 from preceptor.contract.teachers import Teacher
 from service.core.lineage import trained_on
 from service.core.state import State
@@ -19,15 +19,17 @@ _NAMED: Final = 5
 """Teachers that warnings name."""
 
 
-def unused(body: RecommendationBody, data: ProbeData | None) -> list[str]:
+def unused(body: RecommendationBody, method: UsedMethod, data: ProbeData | None) -> list[str]:
     """The warning of a ranking by names that was given a probe; empty if there is nothing to warn of.
 
     Parameters
     ----------
+    method
+        The method that was used.
     data
         The probe; None if the request has none.
     """
-    if data is None:
+    if data is None or method != "label_transport":
         return []
     if data.labels is None:
         why = (
@@ -37,7 +39,7 @@ def unused(body: RecommendationBody, data: ProbeData | None) -> list[str]:
     elif body.candidates is not None:
         why = "candidates are label sets, and no model can be run on it. Rank registered teachers"
     else:
-        why = f"{body.method} compares class names only. Leave out `method`, or choose another"
+        why = "label_transport compares class names only. Leave out `method`, or choose another"
     return [f"the probe {body.probe} was not used, and teachers were ranked by names: {why}"]
 
 

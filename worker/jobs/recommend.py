@@ -100,7 +100,7 @@ class Recommender:
         seen = [] if run_on is None else await seen_before(context.state, str(body.probe), lineup.teachers.values())
         loaded = time.perf_counter()
         result = await context.compute(self._rank, context, body, student, run_on, method, space, lineup, inputs)
-        result.warnings = [*unused(body, data), *nameless(student), *seen, *result.warnings]
+        result.warnings = [*unused(body, method, data), *nameless(student), *seen, *result.warnings]
         load = {"load": round(loaded - started - lineup.seconds, 6)}
         result.timings.stages = {**load, **result.timings.stages}  # In the order of time: traces lay them end to end.
         result.timings.total = round(time.perf_counter() - started, 6)
