@@ -237,7 +237,7 @@ def _answer(
             f"of {lineup.considered} teachers, the {body.shortlist} nearest by names were run on the probe; "
             "`shortlist` sets how many"
         )
-    warnings.extend(_without_names(scored, student))
+    warnings.extend([] if nameless(student) else _without_names(scored, student))
     if constant := [row.contender.name for row in scored if row.constant]:
         warnings.append(
             f"{_some(constant)} "
