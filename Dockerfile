@@ -108,7 +108,7 @@ FROM runtime AS worker
 COPY --from=worker-environment /opt/preceptor /opt/preceptor
 USER 10001:10001
 HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=4 \
-    CMD ["/opt/preceptor/bin/python", "/opt/healthcheck.py", "worker"]
+    CMD ["/opt/preceptor/bin/python", "-I", "-S", "/opt/healthcheck.py", "worker"]
 ENTRYPOINT ["/opt/preceptor/bin/preceptor-server", "worker", "--lane"]
 CMD ["recommend"]
 
@@ -118,5 +118,5 @@ COPY --from=service-environment /opt/preceptor /opt/preceptor
 USER 10001:10001
 EXPOSE 8321
 HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=4 \
-    CMD ["/opt/preceptor/bin/python", "/opt/healthcheck.py", "service"]
+    CMD ["/opt/preceptor/bin/python", "-I", "-S", "/opt/healthcheck.py", "service"]
 ENTRYPOINT ["/opt/preceptor/bin/preceptor-server", "serve"]

@@ -6,7 +6,7 @@ DATA ?=
 MINUTES ?= 30
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo up test check lint types imports audit sbom format clean chaos fuzz upgrade \
+.PHONY: help install demo up test check lint types imports audit sbom format clean chaos fuzz upgrade differential \
 	bench-transport bench-recommend bench-distill bench-ranking bench-service
 
 help: ## Show the targets
@@ -76,6 +76,9 @@ upgrade: install ## From older code, with running jobs; make upgrade FROM=commit
 
 fuzz: install ## Hostile inputs for every parser; make fuzz SECONDS=600
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
+
+differential: install ## Teachers against transformers itself: tokens, pixels, logits
+	@$(BIN)/python -m tests.differential
 
 clean: ## Remove the virtual environment and the local data
 	rm -rf $(VENV) .preceptor .demo

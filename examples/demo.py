@@ -5,12 +5,14 @@ Everything runs here: embedded Redis, the service, two workers. Nothing is downl
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Literal, TypeVar
@@ -20,11 +22,12 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.demo_zoo.build import build
-from preceptor import Client
+from preceptor import Client, PreceptorError
 from preceptor.cli.distillation_output import show_verdict
 from preceptor.cli.recommendation_output import show_ranking
 from preceptor.cli.session import Session
 from preceptor.contract.teachers import Modality, Teacher
+from preceptor.resources.jobs import JobHandle
 from service.cli.dev_stack import Stack, StackError
 from service.core.settings import Settings
 
@@ -35,6 +38,8 @@ _TEAM: Final = 3
 """At most so many teachers; a team gained more than the first alone (docs/research/distillation.md)."""
 _STUDENTS: Final[dict[Modality, tuple[Literal["bow", "cnn"], int]]] = {"text": ("bow", 20), "image": ("cnn", 12)}
 """Built-in student and epochs by modality."""
+_IDLE: Final = 600.0
+"""Seconds without progress after which a job is given up; however slow the machine, one that moves is waited for."""
 
 
 class Demo:
@@ -66,20 +71,24 @@ class Demo:
         settings = Settings(data=data, port=0, redis_url=None)
         stack = Stack(settings, logs=self._folder / "logs")
         self._say("Starting embedded Redis, the service and a worker on each lane")
-        self._timed("starting the stack", stack.start)
         try:
+            self._timed("starting the stack", stack.start)
             with Client(stack.url, timeout=120) as client:
                 self._say(f"The service answers at {stack.url}")
                 self._timed("registering and validating teachers", lambda: self._fill(client, zoo, plan["teachers"]))
                 for task in plan["tasks"]:
                     self._student(client, zoo, task)
+        except KeyboardInterrupt:
+            self._say("Stopping the stack")
+            raise
         finally:
-            self._timed("stopping", stack.stop)
+            with _uninterrupted():
+                self._timed("stopping", stack.stop)
         self._summary()
 
     def _fill(self, client: Client, zoo: Path, slugs: list[str]) -> None:
         def add(slug: str) -> Teacher:
-            return client.teachers.add_folder(zoo / "teachers" / slug, timeout=120)
+            return client.teachers.add_folder(zoo / "teachers" / slug, timeout=_IDLE)
 
         with ThreadPoolExecutor(4) as pool:
             teachers = list(pool.map(add, slugs))
@@ -103,11 +112,11 @@ class Demo:
 
         out.print("\nFrom the class names alone, no model is run:")
         names = client.recommendations.create(task["labels"], modality=task["modality"], top_k=5)
-        show_ranking(self._session, self._timed(f"{task['slug']}: ranking by names", lambda: names.wait(120)), 0)
+        show_ranking(self._session, self._timed(f"{task['slug']}: ranking by names", lambda: _result(names)), 0)
 
         out.print("\nWith the labelled items as a probe:")
         ranked = client.recommendations.create(probe=labelled, modality=task["modality"])
-        result = self._timed(f"{task['slug']}: ranking with a probe", lambda: ranked.wait(120))
+        result = self._timed(f"{task['slug']}: ranking with a probe", lambda: _result(ranked))
         show_ranking(self._session, result, 1)
 
         team = [member.name for member in result.team[:_TEAM]]
@@ -124,7 +133,7 @@ class Demo:
             training={"epochs": epochs, "seeds": self._seeds},
             name=f"{task['slug']} student",
         )
-        distilled = self._timed(f"{task['slug']}: distillation", lambda: job.wait(600, progress=True))
+        distilled = self._timed(f"{task['slug']}: distillation", lambda: _result(job, progress=True))
         show_verdict(self._session, distilled)
 
     def _timed(self, what: str, do: Callable[[], T]) -> T:
@@ -149,6 +158,27 @@ class Demo:
         self._session.out.print(text)
 
 
+def _result(job: JobHandle[Any, T], *, progress: bool = False) -> T:
+    """The result of a job, however long it takes while it makes progress. An interruption cancels the job."""
+    try:
+        return job.wait(progress=progress, idle_timeout=_IDLE)
+    except KeyboardInterrupt:
+        with _uninterrupted():
+            job.cancel()
+        raise
+
+
+@contextmanager
+def _uninterrupted() -> Generator[None]:
+    """No signal breaks off what cleans up."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -164,9 +194,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="repetitions of each distillation")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _stop)  # Nothing is left running, whoever ends the demo.
+    # One job at a time: the workers share the processor with nobody, so each takes all of it.
+    os.environ.setdefault("PRECEPTOR_THREADS", str(len(os.sched_getaffinity(0))))
+    # Threads that wait by spinning take the processor from each other where other programs run, too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         Demo(arguments.folder, arguments.seeds).run()
-    except StackError as error:
+    except (StackError, PreceptorError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:

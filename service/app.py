@@ -14,6 +14,7 @@ from service.core.async_helpers import ended
 from service.core.settings import Settings
 from service.core.state import State
 from service.http import problems
+from service.http.event_streams import EventStreams
 from service.http.route_methods import Methods
 from service.http.stream_limit import Streams
 from service.middleware.authentication import Authenticated, keys_are_asked_for
@@ -56,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)
             background = [asyncio.create_task(state.reap_for_ever(), name="reaper")]
             if settings.webhooks == "on":
-                background.append(asyncio.create_task(Dispatcher(state, post).run_for_ever(), name="webhooks"))
+                background.append(asyncio.create_task(Dispatcher(state, post).run_until_cancelled(), name="webhooks"))
             else:
                 log.warning("webhooks are off: deliveries are kept, nothing is sent (PRECEPTOR_WEBHOOKS)")
             try:
@@ -75,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.streams = Streams(settings.max_streams, settings.max_streams_per_caller)
+    app.state.event_streams = EventStreams()
     routers = [module.router for module in modules()]
     for router in routers:
         app.include_router(router)

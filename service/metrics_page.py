@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from service.core.errors import PreceptorError, StateUnavailable
 from service.core.lanes import LANE_OF_KIND, LANES
 from service.core.redis.counters import BUCKETS, COUNTERS, SECONDS_BUCKET, SECONDS_SUM, Labels
-from service.core.redis.server_info import RedisServer, try_a_write
+from service.core.redis.server_info import RedisServer, check_writable
 from service.core.state import State
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ async def _store(state: State) -> bool:
 
 async def _deployment(state: State) -> list[Metric]:
     server = await RedisServer.ask(state.client)
-    figures = await state.figures.read()
+    figures = await state.counters.read()
     return [
         GaugeMetricFamily("preceptor_redis_memory_bytes", "Memory that Redis uses", value=server.memory),
         GaugeMetricFamily("preceptor_redis_maxmemory_bytes", "Its limit; 0 is none", value=server.maxmemory),
@@ -83,7 +83,7 @@ async def _deployment(state: State) -> list[Metric]:
 
 async def _writable(state: State) -> bool:
     try:
-        await try_a_write(state.client)
+        await check_writable(state.client)
     except StateUnavailable:
         return False
     return True
@@ -115,7 +115,7 @@ async def _workers(state: State) -> list[Metric]:
         "Always 1: the version of each worker, and the contract of the newest requests that it can read",
         labels=["lane", "worker", "version", "contract"],
     )
-    for worker, report in (await state.figures.reports()).items():
+    for worker, report in (await state.counters.reports()).items():
         programs.add_metric([report.lane, worker, report.version, str(report.contract)], 1)
         memory.add_metric([report.lane, worker], report.resident_bytes)
         for device, held in report.gpu_bytes.items():
@@ -136,7 +136,7 @@ async def _webhooks(state: State) -> list[Metric]:
 def _counters(figures: dict[str, dict[Labels, float]]) -> list[Metric]:
     metrics: list[Metric] = []
     for name, counter in COUNTERS.items():
-        family = CounterMetricFamily(f"preceptor_{name}", counter.says, labels=counter.labels)
+        family = CounterMetricFamily(f"preceptor_{name}", counter.help, labels=counter.labels)
         values = {**dict.fromkeys(counter.zeros, 0.0), **figures.get(name, {})}
         for labels, value in sorted(values.items()):
             if len(labels) == len(counter.labels):  # Else of another version.

@@ -11,7 +11,7 @@ from typing import Final
 from preceptor.contract.health import Check
 from service.core.errors import PreceptorError
 from service.core.lanes import LANES, Lane
-from service.core.redis.server_info import RedisServer, try_a_write
+from service.core.redis.server_info import RedisServer, check_writable
 from service.core.state import State
 
 _PATIENCE: Final = 3.0
@@ -53,7 +53,7 @@ class Readiness:
         return checks
 
     async def _redis(self) -> Check:
-        await try_a_write(self._state.client)
+        await check_writable(self._state.client)
         server = await RedisServer.ask(self._state.client)
         return Check(status="ok", detail=f"version {server.version}", advice=server.advice())
 

@@ -9,8 +9,10 @@ import asyncio
 from typing import Any
 
 import h11
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.http.event_streams import ABORT
 from service.middleware.overload import Crowded
 
 
@@ -40,6 +42,7 @@ def protocol(head_seconds: float, most: int) -> type[H11Protocol]:
                     return
                 app: Any = Crowded(self.app, most)
                 self.app = app
+            self.app = _abortable(self.app, transport)
             self._set_alarm()
 
         def data_received(self, data: bytes) -> None:
@@ -72,3 +75,13 @@ def protocol(head_seconds: float, most: int) -> type[H11Protocol]:
                 self.transport.abort()
 
     return Limited
+
+
+def _abortable(app: Any, transport: asyncio.Transport) -> Any:
+    """Tell the application how to close the connection without waiting until the client has read what was written."""
+
+    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("extensions", {})[ABORT] = transport.abort
+        await app(scope, receive, send)
+
+    return called

@@ -9,7 +9,7 @@ import importlib.util
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -79,6 +79,17 @@ _LONGEST: Final = 512  # tokens; also keeps inside the position tables that star
 _SHORTEST: Final = 1e-6
 
 
+Check = Callable[[], None]
+"""Called between two batches; raises where the caller wants no more of it."""
+
+_READ_AT_ONCE: Final = 1024
+"""Texts that are split into tokens between two checks: some milliseconds."""
+
+
+def unchecked() -> None:
+    """The check of a caller who wants all of it."""
+
+
 class UnknownLabels(InvalidRequest):
     """Labels that hold no word the encoder knows.
 
@@ -86,10 +97,13 @@ class UnknownLabels(InvalidRequest):
     ----------
     positions
         Where they stand among the labels that were to be encoded.
+    encoder
+        Its name.
     """
 
     def __init__(self, positions: Sequence[int], labels: Sequence[str], encoder: str) -> None:
         self.positions = list(positions)
+        self.encoder = encoder
         first, more = labels[self.positions[0]], len(self.positions) - 1
         super().__init__(
             f"the label encoder {encoder!r} knows no word of the label {first!r}"
@@ -137,7 +151,15 @@ class LabelEncoder(Protocol):
         ...
 
 
-def load_encoder(spec: str) -> LabelEncoder:
+class StoppableEncoder(LabelEncoder, Protocol):
+    """An encoder whose work can be ended between two batches."""
+
+    def encode(self, labels: Sequence[str], check: Check = unchecked) -> Float32:
+        """As `LabelEncoder.encode`; `check` is called every few milliseconds, and what it raises ends the call."""
+        ...
+
+
+def load_encoder(spec: str) -> StoppableEncoder:
     """Load an encoder.
 
     Parameters
@@ -250,13 +272,16 @@ class _StaticEncoder:
         self.dim = int(self._table.shape[1])
         self.identity = _identity("wordllama", self.dim, [weights, vocabulary])
 
-    def encode(self, labels: Sequence[str]) -> Float32:
-        """See `LabelEncoder.encode`."""
+    def encode(self, labels: Sequence[str], check: Check = unchecked) -> Float32:
+        """See `StoppableEncoder.encode`."""
         rows = np.zeros((len(labels), self.dim), dtype=np.float32)
-        read = self._tokenizer.encode_batch([readable(label) for label in labels], add_special_tokens=False)
-        for row, tokens in zip(rows, read, strict=True):
-            if tokens.ids:
-                row[:] = self._table[tokens.ids].astype(np.float32).mean(axis=0)
+        for begin in range(0, len(labels), _READ_AT_ONCE):
+            check()
+            texts = [readable(label) for label in labels[begin : begin + _READ_AT_ONCE]]
+            read = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+            for row, tokens in zip(rows[begin:], read, strict=False):
+                if tokens.ids:
+                    row[:] = self._table[tokens.ids].astype(np.float32).mean(axis=0)
         return _unit(rows, labels, "wordllama")
 
 
@@ -302,11 +327,15 @@ class _SentenceEncoder:
         self.dim = int(self._model.config.hidden_size)
         self.identity = _identity(f"{name}-{self._pooling}", self.dim, [*files, *folder.glob("1_Pooling/config.json")])
 
-    def encode(self, labels: Sequence[str]) -> Float32:
-        """See `LabelEncoder.encode`."""
+    def encode(self, labels: Sequence[str], check: Check = unchecked) -> Float32:
+        """See `StoppableEncoder.encode`."""
         import torch
 
-        read = self._tokenizer.encode_batch([readable(label) for label in labels])
+        read: list[Any] = []
+        for begin in range(0, len(labels), _READ_AT_ONCE):
+            check()
+            texts = [readable(label) for label in labels[begin : begin + _READ_AT_ONCE]]
+            read += self._tokenizer.encode_batch(texts)
         by_length: dict[int, list[int]] = {}
         unknown: list[int] = []
         for position, tokens in enumerate(read):
@@ -323,6 +352,7 @@ class _SentenceEncoder:
         with torch.inference_mode():
             for _, positions in sorted(by_length.items()):
                 for begin in range(0, len(positions), _BATCH):
+                    check()
                     chosen = positions[begin : begin + _BATCH]
                     full = chosen + chosen[:1] * (_BATCH - len(chosen))
                     ids = torch.tensor([read[position].ids for position in full], device=self._model.device)

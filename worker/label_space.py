@@ -1,4 +1,4 @@
-"""Distances between label sets: encoded names, ground costs, and their caches."""
+"""Distances between label sets: encoded labels, ground costs, and their caches."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -17,23 +17,23 @@ from worker.transport.ground_cost import cosine_cost
 Float32 = NDArray[np.float32]
 
 UNKNOWN: Final = 1.0
-"""Ground cost of a label without a vector: that of labels that have nothing to do with each other."""
+"""Ground cost of a label without a vector: that of two unrelated labels."""
 
 
 class BytesCache(Protocol):
-    """A cache of bytes under a digest of what they were made from."""
+    """A cache of bytes, keyed by the parts that they were computed from."""
 
     def get(self, parts: Sequence[str]) -> bytes | None:
         """The cached bytes, or None."""
         ...
 
     def put(self, parts: Sequence[str], value: bytes) -> None:
-        """Keep some bytes."""
+        """Store bytes."""
         ...
 
 
 class LabelSpace:
-    """Label names of one encoder, as points; and ground costs between label sets.
+    """Labels as vectors of one encoder, and ground costs between label sets.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class LabelSpace:
     costs
         Cache of cost matrices.
     pairs
-        Costs set by hand, after the encoder's: by teacher label and student label.
+        Costs set by hand, which replace the encoder's; keyed by teacher label and student label.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class LabelSpace:
         self.encoding_seconds = 0.0
 
     def embed(self, labels: LabelSetBody) -> Float32:
-        """Embeddings of a label set, shape (n, d), unit rows: its own where it brings them, else the encoder's."""
+        """Embeddings of a label set, shape (n, d), unit rows: those that it contains, otherwise the encoder's."""
         if labels.embeddings is not None:
             own = np.asarray(labels.embeddings, dtype=np.float32)
             return own / np.linalg.norm(own, axis=1, keepdims=True)
@@ -69,7 +69,7 @@ class LabelSpace:
             self.encoding_seconds += time.perf_counter() - started
 
     def embed_known(self, labels: LabelSetBody) -> Float32:
-        """As `embed`, with a row of zeros for every label that the encoder does not know or that names nothing."""
+        """As `embed`, with a row of zeros for every label that the encoder does not know or that is a placeholder."""
         texts = _texts(labels)
         empty = set(placeholders_of(labels))  # LABEL_0: the encoder has a vector for it, and it says nothing
         unknown = {place for place, name in enumerate(labels.labels) if name in empty}
@@ -90,7 +90,7 @@ class LabelSpace:
         Raises
         ------
         UnknownLabels
-            A pair has no cost, since the encoder knows no word of one of its labels.
+            A pair has no cost, because one of its labels has no word in the encoder's vocabulary.
         """
         cost, hit = self.known_cost(teacher, student)
         if np.isnan(cost).any():
@@ -99,7 +99,7 @@ class LabelSpace:
         return cost, hit
 
     def known_cost(self, teacher: LabelSetBody, student: LabelSetBody) -> tuple[Float32, bool]:
-        """As `cost`, with NaN for every pair without a cost."""
+        """As `cost`, with NaN for pairs without a cost."""
         cost, hit = self._encoded_cost(teacher, student)
         if not self._pairs:
             return cost, hit
@@ -128,7 +128,7 @@ class LabelSpace:
             vectors = (torch.from_numpy(side[side.any(axis=1)]) for side in (rows, columns))
             cost[known] = cosine_cost(*vectors).numpy()
         if np.isnan(cost).any():
-            # The same name means the same, also where the encoder has no vector for it.
+            # Equal names have cost 0, even if the encoder has no vector for them.
             places = {text: column for column, text in enumerate(_texts(student))}
             for row, text in enumerate(_texts(teacher)):
                 if text in places and np.isnan(cost[row, places[text]]):
@@ -138,7 +138,7 @@ class LabelSpace:
 
 
 def without_gaps(cost: Float32) -> Float32:
-    """A cost of `LabelSpace.known_cost` with `UNKNOWN` for every pair that has none."""
+    """A cost of `LabelSpace.known_cost` with `UNKNOWN` for every pair without a cost."""
     gaps = np.isnan(cost)
     return np.where(gaps, np.float32(UNKNOWN), cost) if gaps.any() else cost
 

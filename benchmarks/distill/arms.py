@@ -83,7 +83,7 @@ def ranked(cell: Cell) -> list[TeacherSignal]:
         )
         for teacher in cell.zoo
     ]
-    scores = auto.blend([auto.ask(one) for one in evidence])
+    scores = auto.blend([auto.member_scores(one) for one in evidence])
     order = sorted(range(len(scores)), key=lambda number: -scores[number].value)
     return [cell.zoo[number] for number in order]
 

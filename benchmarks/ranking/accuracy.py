@@ -13,7 +13,7 @@ from benchmarks.ranking.scores import evidence, probe
 from benchmarks.ranking.world import Target, ZooTeacher
 from benchmarks.report import Report
 from worker.ranking.estimators.evidence import Evidence
-from worker.ranking.estimators.transport_map import left_out, names_plan
+from worker.ranking.estimators.transport_map import held_out_fit, names_plan
 from worker.ranking.expected_accuracy import expected_accuracy
 
 Vector = NDArray[np.float64]
@@ -60,7 +60,7 @@ def _of_task(task: Measured, each: int) -> tuple[NDArray[np.float64], Vector]:
 
 def _on_test(teacher: ZooTeacher, target: Target, known: Evidence, rows: NDArray[np.int64]) -> float:
     """Accuracy on the test items of the map that was fitted to the probe, by dense matrices."""
-    best = left_out(known)
+    best = held_out_fit(known)
     seen = log_softmax(teacher.logits[rows].astype(np.float64), axis=1)
     middle = seen.mean(axis=0)
     spread = (seen - middle).std(axis=0)

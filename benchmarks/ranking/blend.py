@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from worker.ranking.blend import FEW
+from worker.ranking.blend import FEW_LABELS
 from worker.ranking.estimators.registry import ESTIMATORS
 
 Vector = NDArray[np.float64]
@@ -47,7 +47,7 @@ def standardised(values: Sequence[float] | Vector, name: str | None = None) -> V
 
 def situations_of(each: int) -> tuple[str, ...]:
     """Which situations a probe of so many labelled items a class is an example of."""
-    return ("names", "unlabelled", "few labels" if each <= FEW else "labelled")
+    return ("names", "unlabelled", "few labels" if each <= FEW_LABELS else "labelled")
 
 
 def fit(examples: Sequence[tuple[Mapping[str, Vector], Vector]], members: Sequence[str]) -> dict[str, float]:

@@ -44,7 +44,7 @@ def measure(report: Report, tasks: list[tuple[World, Target]], draws: int) -> No
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     scores: list[Score] = (
-                        estimator.blend([estimator.ask(one) for one in known])
+                        estimator.blend([estimator.member_scores(one) for one in known])
                         if isinstance(estimator, Auto)
                         else [estimator.estimate(one) for one in known]
                     )

@@ -221,7 +221,7 @@ def _write_weights(
     situations: dict[str, Any] = {}
     for situation, name in SITUATIONS.items():
         weights = _fitted(examples, situation)
-        each = blend.FEW if situation == "few labels" else MAIN
+        each = blend.FEW_LABELS if situation == "few labels" else MAIN
         evidence = {
             which: {key: round(value, 3) for key, value in mean(found[which, each, loss][name]).items() if key in NAMES}
             for which in SLICES

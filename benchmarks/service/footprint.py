@@ -47,7 +47,7 @@ def footprint(stack: Stack) -> dict[str, float]:
 
 def ended_jobs(client: Any) -> int:
     """How many jobs have ended since the stack began."""
-    fields = client.hgetall(keys.FIGURES)
+    fields = client.hgetall(keys.COUNTERS)
     return sum(int(value) for name, value in fields.items() if name.startswith("jobs_ended|"))
 
 

@@ -41,16 +41,17 @@ async def add(
     try:
         ingested = await while_wanted(_ingested(state, staged, filename, format, labels, target), gone)
         id = digest_id(PROBE, ingested.digest)
-        existing = await state.probes.get(id)
-        if existing is not None:
-            if await state.store.head(object_keys.probe_hashes(id)) is None:
-                await _adopt_hashes(state, id, target)  # it was uploaded to an earlier version
-            return Probe.model_validate({**existing.model_dump(), **ingested.notes}), False
-        await state.probes.require_room()
-        await state.store.adopt(object_keys.probe_items(id), target)
-        await _adopt_hashes(state, id, target)
-        described = {**ingested.description, **ingested.notes, "id": id, "created_at": now()}
-        return await state.probes.create(Probe.model_validate(described))
+        async with state.probes.lock(id):  # A removal meanwhile would take the items of the new one.
+            existing = await state.probes.get(id)
+            if existing is not None:
+                if await state.store.head(object_keys.probe_hashes(id)) is None:
+                    await _adopt_hashes(state, id, target)  # it was uploaded to an earlier version
+                return Probe.model_validate({**existing.model_dump(), **ingested.notes}), False
+            await state.probes.require_room()
+            await state.store.adopt(object_keys.probe_items(id), target)
+            await _adopt_hashes(state, id, target)
+            described = {**ingested.description, **ingested.notes, "id": id, "created_at": now()}
+            return await state.probes.create(Probe.model_validate(described))
     finally:
         target.unlink(missing_ok=True)
         hashes_path(target).unlink(missing_ok=True)
@@ -137,5 +138,6 @@ async def remove(state: State, id: str) -> None:
     ------
     NotFound
     """
-    await get(state, id)
-    await state.probes.delete(id)
+    async with state.probes.lock(id):
+        await get(state, id)
+        await state.probes.delete(id)

@@ -59,7 +59,7 @@ async def register(
         try:
             await start_validation(state, teacher.id, new_id(VALIDATION))
         except (QueueFull, QuotaReached):
-            await state.teachers.delete(teacher.id)  # The answer says that nothing was accepted.
+            await remove(state, teacher.id)  # The answer says that nothing was accepted.
             raise
         return await get(state, teacher.id)
     return teacher
@@ -103,41 +103,41 @@ async def add_file(state: State, id: str, name: str, staged: Staged) -> tuple[St
     ------
     NotFound, UnsupportedType, Conflict
     """
-    async with state.teachers.lock(id):
-        await refuse_file(state, id, name)
-        teacher = await get(state, id)
-        replaced = [file for file in teacher.files if file.name == name]
-        if replaced:
-            # From here on it lacks the file: whoever validates what was there before gives no verdict on it.
+    # Two uploads of one name: the record must describe the one whose bytes are there at the end.
+    async with state.teachers.lock(id, name):
+        async with state.teachers.lock(id):
+            await refuse_file(state, id, name)
+            teacher = await get(state, id)
             others = [file for file in teacher.files if file.name != name]
-            await state.teachers.put(
-                teacher.model_copy(
-                    update={
-                        "files": others,
-                        "status": TeacherStatus.AWAITING_FILES,
-                        "reason": None,
-                        "expires_at": expiry(teacher),
-                        "updated_at": now(),
-                    }
-                )
-            )
-    await state.store.adopt(object_keys.teacher_file(id, name), staged.path)
-    entry = StoredFile(name=name, size=staged.size, sha256=staged.sha256)
-    async with state.teachers.lock(id):
-        teacher = await get(state, id)
-        others = [file for file in teacher.files if file.name != name]
-        await state.teachers.put(
-            teacher.model_copy(
-                update={
-                    "files": sorted([*others, entry], key=lambda file: file.name),
-                    "status": TeacherStatus.AWAITING_FILES,
-                    "reason": None,
-                    "expires_at": expiry(teacher),
-                    "updated_at": now(),
-                }
-            )
-        )
+            replaced = len(others) < len(teacher.files)
+            if replaced:
+                # From here on it lacks the file: whoever validates what was there before gives no verdict on it.
+                await state.teachers.put(_awaiting(teacher, others))
+        await state.store.adopt(object_keys.teacher_file(id, name), staged.path)
+        entry = StoredFile(name=name, size=staged.size, sha256=staged.sha256)
+        async with state.teachers.lock(id):
+            try:
+                await refuse_file(state, id, name)
+                teacher = await get(state, id)
+            except (NotFound, Conflict):  # Removed, or validated without the file, while that was written.
+                await state.store.delete(object_keys.teacher_file(id, name))
+                raise
+            others = [file for file in teacher.files if file.name != name]
+            await state.teachers.put(_awaiting(teacher, sorted([*others, entry], key=lambda file: file.name)))
     return entry, not replaced
+
+
+def _awaiting(teacher: Teacher, present: list[StoredFile]) -> Teacher:
+    """A teacher whose files have changed: it needs a validation."""
+    return teacher.model_copy(
+        update={
+            "files": present,
+            "status": TeacherStatus.AWAITING_FILES,
+            "reason": None,
+            "expires_at": expiry(teacher),
+            "updated_at": now(),
+        }
+    )
 
 
 async def start_validation(state: State, id: str, job_id: str) -> JobSummary:
@@ -201,8 +201,8 @@ async def remove(state: State, id: str) -> None:
     ------
     NotFound
     """
-    await get(state, id)
     async with state.teachers.lock(id):
+        await get(state, id)
         await state.teachers.delete(id)
 
 
@@ -225,7 +225,9 @@ async def add_predictions(
     try:
         await while_wanted(_converted(state, teacher, probe, staged, values, target), gone)
         size = target.stat().st_size
-        await state.store.adopt(object_keys.teacher_predictions(id, probe_id), target)
+        async with state.teachers.lock(id):
+            await get(state, id)  # Nobody would remove the file of a teacher that was removed meanwhile.
+            await state.store.adopt(object_keys.teacher_predictions(id, probe_id), target)
     finally:
         target.unlink(missing_ok=True)
     return StoredFile(name=f"{probe_id}.npy", size=size, sha256=staged.sha256)

@@ -89,16 +89,17 @@ async def replay(state: State, id: str, job: str) -> WebhookDelivery:
     Conflict
         The job has not ended, or the webhook is disabled.
     """
-    webhook = await get(state, id)
-    if webhook.disabled_at is not None:
-        raise Conflict(f"The webhook {id} is disabled. Enable it first: POST /v1/webhooks/{id}/enable")
-    summary = await state.jobs.get(job)
-    if summary is None:
-        raise NotFound(f"There is no job {job}. GET /v1/jobs lists them")
-    if not summary.status.terminal:
-        raise Conflict(f"The job {job} is {summary.status.value}; there is no message before it has ended")
-    message = message_of(summary, event_of(summary.status))
-    return await state.webhooks.deliveries.replay(id, message, await state.webhooks.now())
+    async with state.webhooks.records.lock(id):  # Neither disabled nor removed before the message is there.
+        webhook = await get(state, id)
+        if webhook.disabled_at is not None:
+            raise Conflict(f"The webhook {id} is disabled. Enable it first: POST /v1/webhooks/{id}/enable")
+        summary = await state.jobs.get(job)
+        if summary is None:
+            raise NotFound(f"There is no job {job}. GET /v1/jobs lists them")
+        if not summary.status.terminal:
+            raise Conflict(f"The job {job} is {summary.status.value}; there is no message before it has ended")
+        message = message_of(summary, event_of(summary.status))
+        return await state.webhooks.deliveries.replay(id, message, await state.webhooks.now())
 
 
 def _found(id: str, webhook: StoredWebhook | None) -> StoredWebhook:

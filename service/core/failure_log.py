@@ -1,4 +1,4 @@
-"""Why Redis or the store failed, for the log: callers are told only what they can do about it."""
+"""Logs why Redis or the store failed. Responses to callers state only what they can do about it."""
 
 import re
 import time
@@ -11,25 +11,25 @@ _AGAIN_SECONDS: Final = 60.0
 _LONGEST: Final = 300
 _MOST: Final = 100
 _QUERY: Final = re.compile(r"\?[^\s\"'>]+")
-"""Addresses of buckets may carry a signature."""
+"""Bucket URLs may contain a signature."""
 
-_told: dict[tuple[str, str], float] = {}
+_logged_at: dict[tuple[str, str], float] = {}
 
 
-def tell_cause(of: str, error: BaseException) -> None:
-    """Log why something failed, each cause at most once a minute: an outage fails every request alike.
+def log_cause(of: str, error: BaseException) -> None:
+    """Log the cause of a failure, each cause at most once a minute: during an outage every request fails alike.
 
     Parameters
     ----------
     of
-        What failed: `Redis` or `the store`.
+        The failed component: `Redis` or `the store`.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     cause = f"{type(error).__name__}: {_QUERY.sub('?...', lines[0])[:_LONGEST] if lines else 'no reason given'}"
     moment = time.monotonic()
-    if moment - _told.get((of, cause), -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+    if moment - _logged_at.get((of, cause), -_AGAIN_SECONDS) < _AGAIN_SECONDS:
         return
-    if len(_told) >= _MOST:
-        _told.clear()
-    _told[of, cause] = moment
+    if len(_logged_at) >= _MOST:
+        _logged_at.clear()
+    _logged_at[of, cause] = moment
     log.warning("cause of a failure", of=of, cause=cause)

@@ -9,9 +9,26 @@ from .state import State
 
 
 async def register(state: State, body: LabelSetBody) -> tuple[LabelSet, bool]:
-    """Store a label set under its content id. False where it was there."""
+    """Store a label set under its content id. The flag is False if it existed."""
     document = _document(body) if body.embeddings is None else await aside(_document, body)
-    return await state.label_sets.create(document)
+    existing = await state.label_sets.get(document.id)
+    if existing is not None:
+        return existing, False
+    async with state.label_sets.lock(document.id):  # A removal meanwhile would take the new one with it.
+        return await state.label_sets.create(document)
+
+
+async def remove(state: State, id: str) -> None:
+    """Remove a label set. Jobs and teachers keep their own copy of the names.
+
+    Raises
+    ------
+    NotFound
+    """
+    async with state.label_sets.lock(id):
+        if await state.label_sets.get(id) is None:
+            raise NotFound(f"There is no label set {id}")
+        await state.label_sets.delete(id)
 
 
 def _document(body: LabelSetBody) -> LabelSet:
@@ -19,7 +36,7 @@ def _document(body: LabelSetBody) -> LabelSet:
 
 
 async def resolve(state: State, given: LabelSetBody | str) -> LabelSetBody:
-    """The label set itself, whether given in full or by id.
+    """The label set, whether given in full or by id.
 
     Raises
     ------

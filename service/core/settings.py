@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.network.egress import Egress, unprotected
+from service.network.egress import Egress, insecure_url
 from service.network.host_names import Hosts
 
 from .private_files import FolderUnusable, make_usable
@@ -232,7 +232,7 @@ class Settings(BaseSettings):
     @field_validator("oidc_issuer")
     @classmethod
     def _issuer_can_be_trusted(cls, value: str | None) -> str | None:
-        reason = None if value is None else unprotected(value)
+        reason = None if value is None else insecure_url(value)
         if value is not None and reason is None and "?" in value:
             reason = "it must not have a query"
         if reason is not None:

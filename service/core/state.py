@@ -4,8 +4,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
@@ -21,7 +20,6 @@ from service.core.private_files import Workplace, remove_abandoned
 from service.sandbox.fork_server import ForkServer
 
 from .api_keys import ApiKeys
-from .async_helpers import ended
 from .errors import StateUnavailable, StoreFull, StoreUnavailable
 from .jobs.document_cache import Recent
 from .jobs.events import EventLog
@@ -35,8 +33,9 @@ from .private_files import close_to_others, private_folder
 from .redis import keys
 from .redis.blob_cache import Cache
 from .redis.client import connect, translated
-from .redis.counters import Figures
+from .redis.counters import Counters
 from .redis.embedded import EmbeddedRedis
+from .redis.locks import exclusive
 from .redis.server_info import RedisServer
 from .settings import Settings
 from .storage.documents import Collection, DocumentT, Records
@@ -114,7 +113,7 @@ class State:
         self.confined = ForkServer()
         self.api_keys = ApiKeys(self.store)
         self.events = EventLog(self.client)
-        self.figures = Figures(self.client)
+        self.counters = Counters(self.client)
         self.cache = Cache(self._binary, settings.cache_seconds, settings.max_cached_bytes)
         self.idempotency = Idempotency(self.client, settings.idempotency_seconds)
         self._rebuilding = asyncio.Lock()
@@ -196,31 +195,15 @@ class State:
             if known is not None:
                 log.warning("Redis was restarted; compared with the store", ended_jobs=ended, requeued_jobs=queued)
 
-    @asynccontextmanager
-    async def _rebuild_lock(self) -> AsyncGenerator[None]:
-        """Let one process of all rebuild. The lock lives as long as its owner prolongs it, and little longer."""
-        lock = self.client.lock(keys.REBUILD_LOCK, timeout=_REBUILD_SECONDS, blocking_timeout=30)
-        with translated():
-            if not await lock.acquire():
-                raise StateUnavailable(
-                    "The index is being rebuilt from the store; try again in some seconds",
-                    headers={"Retry-After": "5"},
-                )
-
-        async def prolong() -> None:
-            while True:
-                await asyncio.sleep(_REBUILD_SECONDS / 3)
-                with suppress(RedisError):
-                    await lock.reacquire()
-
-        prolonging = asyncio.create_task(prolong(), name="rebuild lock")
-        try:
-            yield
-        finally:
-            await ended(prolonging)
-            with translated():
-                if await lock.owned():
-                    await lock.release()
+    def _rebuild_lock(self) -> AbstractAsyncContextManager[None]:
+        """Let one process of all rebuild."""
+        return exclusive(
+            self.client,
+            keys.REBUILD_LOCK,
+            seconds=_REBUILD_SECONDS,
+            wait=30,
+            busy="The index is being rebuilt from the store; try again in some seconds",
+        )
 
     async def lane_workers(self, lane: Lane) -> int:
         """How many workers of a lane have shown a sign of life within their lease."""

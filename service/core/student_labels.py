@@ -1,4 +1,4 @@
-"""Which teachers and which label set a request is about; asked when it is accepted and again when it runs."""
+"""Teachers and label set of a request; evaluated when it is accepted, and again when it runs."""
 
 from pydantic import ValidationError
 
@@ -11,7 +11,7 @@ from .errors import InvalidRequest
 
 
 def student_of_probe(student: LabelSetBody | None, labels: list[str] | None, probe: str) -> LabelSetBody:
-    """The student's label set, which must be the probe's where both are known.
+    """The student's label set; it must equal the probe's if both are known.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""How large the tiles of a TIFF are, read without an imaging library.
+"""Size of the tiles of a TIFF, read without an imaging library.
 
-A decoder allocates a whole tile, however small the picture is that lies in it. The libraries take the first or the
-last of two tags with one number, so a file with such tags has no size that can be relied on.
+A decoder allocates a whole tile, even if the picture in it is small. Of two tags with the same number, some libraries
+use the first and others the last, so a file with duplicate tags has no reliable size.
 """
 
 import struct
@@ -13,7 +13,7 @@ _NUMBERS: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
 def tile_pixels(data: bytes) -> int:
-    """Pixels of a tile of the first picture in a file; 0 where it has none.
+    """Pixels of one tile of the first picture in a file; 0 if it is not tiled.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def tile_pixels(data: bytes) -> int:
     Raises
     ------
     ValueError
-        Its directory is damaged, or names something twice.
+        The directory is damaged or has duplicate tags.
     """
     order = "<" if data.startswith(b"II") else ">"
     big = _BIG in data[2:4]

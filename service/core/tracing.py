@@ -1,7 +1,7 @@
-"""Traces as the rest of the program sees them: nothing is done until `service.core.tracing_export` hands in a provider.
+"""Traces, as used by the rest of the program. Nothing is traced until `service.core.tracing_export` sets a provider.
 
-A job's trace travels in its record, not in the queue: the record outlives the loss of Redis, and the job that a message
-brings is not always the one that it was sent for.
+A job's trace context is stored in its record, not in the queue: the record survives the loss of Redis, and a queue
+message may deliver a different job from the one that it was sent for.
 """
 
 from collections.abc import Generator, Mapping
@@ -26,22 +26,21 @@ _tracer: Tracer = _OFF
 
 
 def use(provider: TracerProvider | None) -> None:
-    """Make spans with this provider from now on; None ends that.
+    """Create spans with this provider from now on; None stops tracing.
 
-    It is not made the provider of the process: the queue's own spans would show a message under the name of another
-    job.
+    It is not set as the global provider: the queue's own spans would attribute a message to another job.
     """
     global _tracer
     _tracer = _OFF if provider is None else provider.get_tracer(SCOPE)
 
 
 def on() -> bool:
-    """Whether spans are made."""
+    """Whether tracing is on."""
     return _tracer is not _OFF
 
 
 def carried() -> str:
-    """The current span as W3C `traceparent`; empty where nothing is traced."""
+    """The current span as W3C `traceparent`; empty if nothing is traced."""
     carrier: dict[str, str] = {}
     if on():
         _W3C.inject(carrier)
@@ -49,12 +48,12 @@ def carried() -> str:
 
 
 def context_of(traceparent: str) -> Context:
-    """The context that a `traceparent` names; an empty one where it is malformed or empty."""
+    """The context of a `traceparent`; empty if the header is malformed or empty."""
     return _W3C.extract({_HEADER: traceparent}, context=Context())
 
 
 def trace_id() -> str | None:
-    """The current trace, as logs name it."""
+    """The current trace id, in the format of the logs; None if nothing is traced."""
     found = trace.get_current_span().get_span_context()
     return format(found.trace_id, "032x") if found.is_valid else None
 
@@ -63,7 +62,7 @@ def trace_id() -> str | None:
 def _current(
     name: str, kind: SpanKind, attributes: Mapping[str, str | int], parent: Context | None = None
 ) -> Generator[Span]:
-    # Messages of errors may hold what users wrote: they stay in the log. Their kind is enough here.
+    # Error messages may contain user input: they stay in the log. The error's type is enough here.
     with _tracer.start_as_current_span(
         name, parent, kind=kind, attributes=dict(attributes), record_exception=False, set_status_on_exception=False
     ) as span:
@@ -75,14 +74,14 @@ def _current(
 
 
 def mark_failed(span: Span, why: str) -> None:
-    """Mark a span as an error of this kind."""
+    """Mark a span as an error of the given type."""
     span.set_attribute("error.type", why)
     span.set_status(StatusCode.ERROR)
 
 
 @contextmanager
 def server_span(method: str, scheme: str, traceparent: str) -> Generator[Span]:
-    """One request, beneath the caller's span. A method that nobody knows is a stranger's word, and not repeated."""
+    """The span of a request, below the caller's span. Unknown methods are untrusted input, recorded as `_OTHER`."""
     known = method if method in _METHODS else "_OTHER"
     attributes = {"http.request.method": known, "url.scheme": scheme}
     with _current(_name_of(known), SpanKind.SERVER, attributes, context_of(traceparent)) as span:
@@ -90,7 +89,7 @@ def server_span(method: str, scheme: str, traceparent: str) -> Generator[Span]:
 
 
 def name_request(span: Span, method: str, route: str | None, status: int) -> None:
-    """Name a request's span once its route is known (None: there is none); a fault of the service marks it."""
+    """Name a request's span once its route is known (None: no route); a server error marks the span as failed."""
     known = method if method in _METHODS else "_OTHER"
     span.set_attribute("http.response.status_code", status)
     if route is not None:
@@ -106,7 +105,7 @@ def _name_of(method: str) -> str:
 
 @contextmanager
 def submit_span(id: str, kind: str, lane: str) -> Generator[Span]:
-    """The acceptance of a job: what follows it, follows this."""
+    """The span of accepting a job; the spans of its deliveries are below it."""
     if not on():
         yield INVALID_SPAN
         return
@@ -118,14 +117,14 @@ def submit_span(id: str, kind: str, lane: str) -> Generator[Span]:
 def delivery_span(
     traceparent: str, attributes: Mapping[str, str | int], waited_since: datetime | None
 ) -> Generator[Span]:
-    """One delivery of a job to a worker, beneath its `submit`.
+    """The span of one delivery of a job to a worker, below its `submit` span.
 
     Parameters
     ----------
     attributes
-        What `job_attributes` gives, and more.
+        From `job_attributes`, and further ones.
     waited_since
-        When the job was accepted, for its first delivery: the wait becomes a span of its own.
+        When the job was accepted, for its first delivery: the wait becomes a separate span.
     """
     parent = context_of(traceparent)
     if waited_since is not None:
@@ -136,12 +135,12 @@ def delivery_span(
 
 
 def job_attributes(id: str, kind: str, lane: str) -> dict[str, str | int]:
-    """What every span about a job says of it."""
+    """Attributes of all spans of a job."""
     return {"preceptor.job.id": id, _KIND: kind, "preceptor.job.lane": lane}
 
 
 def stage_spans(started_ns: int, stages: Mapping[str, float]) -> None:
-    """The stages of a job beneath the current span, laid end to end from what each took, in seconds."""
+    """Add a span for each stage of a job below the current span, one after the other; `stages` in seconds."""
     for name, seconds in stages.items():
         ended_ns = started_ns + int(seconds * 1e9)
         _tracer.start_span(name, start_time=started_ns).end(ended_ns)

@@ -1,7 +1,7 @@
-"""OpenTelemetry traces, switched on by the standard variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...), else not loaded.
+"""OpenTelemetry traces, enabled by the standard variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...); not loaded otherwise.
 
-Spans go to the collector from a thread of their own. A collector that is away costs spans, and one line in the log a
-minute, and neither requests nor jobs.
+A separate thread sends spans to the collector. If the collector does not answer, spans are lost and a line is logged
+once a minute; requests and jobs are not affected.
 """
 
 import logging
@@ -17,36 +17,36 @@ from service.core import tracing
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _TIMEOUT: Final = 3.0
-"""Seconds for one batch to the collector, with its repetitions."""
+"""Seconds for one batch to the collector, including retries."""
 _LAST: Final = 5.0
-"""Seconds for all that is left when the process ends."""
+"""Seconds for the remaining spans when the process ends."""
 _QUIET: Final = 60.0
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class TelemetryMissing(Exception):
-    """Traces are asked for, but the extra is not installed; the message says what to do."""
+    """Tracing is configured, but the extra is not installed; the message states what to do."""
 
 
 def wanted() -> bool:
-    """Whether the environment names a collector."""
+    """Whether the environment configures a collector."""
     off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
     return not off and any(os.environ.get(name) for name in _ENDPOINTS)
 
 
 def switch_on(process: str) -> Callable[[], None]:
-    """Send traces, where the environment names a collector.
+    """Send traces, if the environment configures a collector.
 
     Parameters
     ----------
     process
-        Becomes `service.name`, unless OTEL_SERVICE_NAME is set.
+        Value of `service.name`, unless OTEL_SERVICE_NAME is set.
 
     Returns
     -------
     Callable
-        Sends what is left, for five seconds at most; called at the end of the process.
+        Sends the remaining spans, within five seconds; to be called when the process ends.
 
     Raises
     ------
@@ -61,11 +61,11 @@ def switch_on(process: str) -> Callable[[], None]:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise TelemetryMissing(
-            "a collector is named by OTEL_EXPORTER_OTLP_ENDPOINT, but what sends traces is not installed: pip install "
-            "'preceptor-server[telemetry]', or unset it"
+            "OTEL_EXPORTER_OTLP_ENDPOINT sets a collector, but the OpenTelemetry exporter is not installed: pip "
+            "install 'preceptor-server[telemetry]', or unset it"
         ) from error
     name = os.environ.get("OTEL_SERVICE_NAME", f"preceptor-{process}")
-    # Not at the exit of the interpreter: that would wait for as long as a collector that never answers lets it.
+    # Not at interpreter exit: that would block for as long as a collector that does not answer.
     provider = TracerProvider(resource=Resource.create({"service.name": name}), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_TIMEOUT)))
     tracing.use(provider)
@@ -74,19 +74,19 @@ def switch_on(process: str) -> Callable[[], None]:
 
     def switch_off() -> None:
         tracing.use(None)
-        # The library's own limit is half a minute, and it sends batch after batch: a process that is asked to end
-        # would be killed before.
+        # The library's own limit is half a minute, and it sends batch after batch: a process that was asked to end
+        # would be killed first.
         last = threading.Thread(target=provider.shutdown, name="last traces", daemon=True)
         last.start()
         last.join(_LAST)
         if last.is_alive():
-            log.warning("the collector did not take the last spans in time; they are lost", seconds=_LAST)
+            log.warning("the collector did not accept the last spans in time; they are lost", seconds=_LAST)
 
     return switch_off
 
 
 def _quieten(name: str) -> None:
-    """One line a minute, and no trace of the stack, of what a library has to complain about."""
+    """Limit a library's log to one line a minute, without a stack trace."""
     last: dict[str, float] = {}
 
     def seldom(record: logging.LogRecord) -> bool:
@@ -104,7 +104,7 @@ def _quieten(name: str) -> None:
 
 
 class _Seldom(logging.Handler):
-    """Hands on to the root's handlers what a filter lets through; a logger's own filter would not see its children."""
+    """Passes records that a filter accepts to the root's handlers; a filter of the logger would skip its children."""
 
     def __init__(self, let: Callable[[logging.LogRecord], bool]) -> None:
         super().__init__()

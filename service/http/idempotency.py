@@ -10,6 +10,7 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
 from preceptor.contract.ids import new_id
+from preceptor.contract.validation_messages import KEY_PATTERN
 from preceptor.contract.versions import stored_form
 from service.core.api_keys import CALLER
 from service.core.async_helpers import LARGE, aside
@@ -18,7 +19,6 @@ from service.core.jobs.idempotency import StoredAnswer
 from service.core.state import State
 
 from .bodies import announced_length
-from .validation_messages import KEY_PATTERN
 
 Act = Callable[[str], Awaitable[Response]]
 Resume = Callable[[str], Awaitable[Response | None]]

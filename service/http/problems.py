@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from preceptor.contract.problem import MEDIA_TYPE, TYPE_BASE, FieldError, Problem
+from preceptor.contract.validation_messages import said
 from service.core.errors import InvalidRequest, MalformedRequest, MethodNotAllowed, NotFound, PreceptorError
 
 from .route_methods import Methods
-from .validation_messages import said
 
 log = structlog.stdlib.get_logger(__name__)
 _MAX_ERRORS: Final = 20

@@ -6,9 +6,8 @@ from fastapi import Header, Query, Request, Response
 from pydantic import BaseModel
 
 from preceptor.contract.page import Page
+from preceptor.contract.validation_messages import CURSOR_PATTERN
 from service.http.entity_tags import entity_tag, passes_if_none_match
-
-from .validation_messages import CURSOR_PATTERN
 
 ItemT = TypeVar("ItemT", bound=BaseModel)
 

@@ -19,7 +19,9 @@ from .readers.zip_archive import exactly, member, opened
 
 _CHUNK_BYTES: Final = 2**22
 _BYTES: Final = 4  # of a float32
-_TOLERANCE: Final = 1e-3
+_TOLERANCE: Final = 5e-3  # Half precision and few classes stay within it.
+_MOST_ROUNDING: Final = 0.5
+_NEGATIVE: Final = 1e-6
 _SMALLEST: Final = 1e-12
 _NPY: Final = b"\x93NUMPY"
 
@@ -44,7 +46,8 @@ def ingest_predictions(
     items, classes
         N and K that are expected.
     values
-        "probabilities" (rows sum to 1 within 1e-3) or "logits" (any finite numbers).
+        "probabilities" (rows sum to 1, within what rounding to a few decimals explains) or "logits" (any finite
+        numbers). Rows that all lie in 0..1 and sum to 1 are probabilities, whatever is said: no logits do.
     target
         The file to write, shape (N, K), C order; it is removed where an error is raised.
 
@@ -97,39 +100,73 @@ def _convert(stream: IO[bytes], size: int, items: int, classes: int, values: str
     try:
         with target.open("wb") as output:
             npy.write_array_header_1_0(output, {"descr": "<f4", "fortran_order": False, "shape": (items, classes)})
-            for block in _blocks(stream, header, values):
-                output.write(block.tobytes())
+            begin, logits = 0, values == "logits"
+            for block in _blocks(stream, header):
+                # Rows of the whole upload are alike: the first ones decide.
+                if begin == 0 and logits and _are_probabilities(block):
+                    logits = False
+                output.write(_logits(block, begin, logits=logits).tobytes())
+                begin += len(block)
     except OSError as error:
         raise translated(error) from error
 
 
-def _blocks(stream: IO[bytes], header: Header, values: str) -> Iterator[NDArray[Any]]:
+def _blocks(stream: IO[bytes], header: Header) -> Iterator[NDArray[np.float64]]:
     items, classes = header.shape
     step = max(1, _CHUNK_BYTES // header.row_bytes)
     for begin in range(0, items, step):
         rows = min(step, items - begin)
         data = exactly(stream, rows * header.row_bytes, "predictions")
-        block = np.frombuffer(data, header.dtype).reshape(rows, classes)
-        yield _logits(block.astype(np.float64), begin, values)
+        yield np.frombuffer(data, header.dtype).reshape(rows, classes).astype(np.float64)
 
 
-def _logits(block: NDArray[np.float64], begin: int, values: str) -> NDArray[Any]:
-    if values == "probabilities":
+def _logits(block: NDArray[np.float64], begin: int, *, logits: bool) -> NDArray[Any]:
+    if not logits:
         finite = np.isfinite(block)
         _refuse_infinite(block, finite, begin)
         sums = block.sum(axis=1)
-        wrong = (block < 0).any(axis=1) | (np.abs(sums - 1) > _TOLERANCE)
+        wrong = (block < -_NEGATIVE).any(axis=1) | (sums <= 0) | ~_sums_to_one(block)
         if wrong.any():
-            row = int(np.argmax(wrong))
-            raise InvalidProbe(
-                f"predictions[{begin + row}] is no distribution: its smallest value is {block[row].min():.4g} and its "
-                f"sum {sums[row]:.4g}. Send probabilities whose rows sum to 1, or say ?values=logits"
-            )
+            raise InvalidProbe(_complaint(block, sums, begin, int(np.argmax(wrong))))
         block = np.log(np.maximum(block / sums[:, None], _SMALLEST))
     with np.errstate(over="ignore"):
         single = block.astype("<f4")
     _refuse_infinite(block, np.isfinite(single), begin)
     return single
+
+
+def _are_probabilities(block: NDArray[np.float64]) -> bool:
+    if not block.size or block.shape[1] < 2 or not np.isfinite(block).all() or block.min() < 0 or block.max() > 1:
+        return False
+    return bool(_sums_to_one(block).all())
+
+
+def _sums_to_one(block: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows sum to 1, but for rounding: each number of d decimals is off by less than half a unit of the last."""
+    excess = block.sum(axis=1) - 1
+    more, less = np.full(len(block), _TOLERANCE), np.full(len(block), _TOLERANCE)
+    for decimals in (2, 3, 4, 5, 6):
+        if np.abs(block - np.round(block, decimals)).max(initial=0) <= 1e-7:
+            half = 0.5 * 10.0**-decimals
+            # A number that was rounded up is not 0 afterwards.
+            more = np.maximum(more, np.minimum((block > 0).sum(axis=1) * half, _MOST_ROUNDING) - 1e-7)
+            less = np.maximum(less, min(block.shape[1] * half, _MOST_ROUNDING))
+            break
+    return (excess <= more) & (excess >= -less)
+
+
+def _complaint(block: NDArray[np.float64], sums: NDArray[np.float64], begin: int, row: int) -> str:
+    found = (
+        f"predictions[{begin + row}] is no distribution: its smallest value is {block[row].min():.4g} and its sum "
+        f"{sums[row]:.4g}"
+    )
+    if block.min() < -_NEGATIVE or block.max() > 1 + _TOLERANCE:
+        return f"{found}. Send probabilities whose rows sum to 1, or logits with ?values=logits"
+    # Probabilities that do not sum to 1: a softmax over them would be wrong.
+    return (
+        f"{found}. All values lie between 0 and 1, so these are no logits: a label is missing, or labels are scored "
+        "independently. Send all labels' probabilities, each row divided by its sum"
+    )
 
 
 def _refuse_infinite(block: NDArray[np.float64], finite: NDArray[np.bool_], begin: int) -> None:

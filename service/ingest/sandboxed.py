@@ -18,14 +18,14 @@ from PIL import Image
 from preceptor.contract.probes import ProbeFormat
 from preceptor.contract.problem import FieldError
 from service.core.errors import InvalidProbe, PreceptorError, StoreFull, StoreUnavailable, TooLarge, UnsupportedType
-from service.core.failure_log import tell_cause
+from service.core.failure_log import log_cause
 from service.core.settings import Settings
 from service.core.storage.object_store import translated
-from service.sandbox.call import Ended, answered, asked, call
-from service.sandbox.channel import Broken, Line
-from service.sandbox.child_process import cause_of_death
+from service.sandbox.call import ProcessEnded, call, receive_question, send_answer
+from service.sandbox.channel import Channel, ChannelBroken
+from service.sandbox.child_process import exit_cause
 from service.sandbox.fork_server import ForkServer
-from service.sandbox.limits import end_with, limit, limit_time, outlive
+from service.sandbox.limits import allow_close, end_on_close, limit, limit_time
 
 from .examples import examples
 from .predictions import ingest_predictions
@@ -133,11 +133,11 @@ async def _made(
 async def _answer(processes: ForkServer, question: dict[str, Any], settings: Settings, folder: Path) -> dict[str, Any]:
     try:
         return await call(processes, _MODULE, question, folder=folder, seconds=_CLOCK * settings.ingest_seconds)
-    except Ended as error:
+    except ProcessEnded as error:
         _tell_end(error.code, settings)
     except TimeoutError:
         _tell_end(-signal.SIGXCPU, settings)
-    except Broken as error:
+    except ChannelBroken as error:
         raise StoreUnavailable(
             "No process could be started to read the file. Try again in some seconds", headers={"Retry-After": "5"}
         ) from error
@@ -154,7 +154,7 @@ def _tell_end(code: int | None, settings: Settings) -> NoReturn:
         raise TooLarge(
             f"the file expands to more than {settings.max_probe_expanded_bytes:,} bytes; send a smaller sample"
         )
-    how = "its status is not known" if code is None else cause_of_death(code)
+    how = "its status is not known" if code is None else exit_cause(code)
     raise InvalidProbe(
         f"the file ended the process that read it ({how}; out of memory?); save it again, and send a smaller sample"
     )
@@ -162,7 +162,7 @@ def _tell_end(code: int | None, settings: Settings) -> NoReturn:
 
 def _error(refused: dict[str, Any]) -> PreceptorError:
     if cause := refused["cause"]:
-        tell_cause("the store", IngestionFailed(cause))
+        log_cause("the store", IngestionFailed(cause))
     return _ERRORS[refused["kind"]](
         refused["detail"],
         errors=[FieldError.model_validate(error) for error in refused["errors"]],
@@ -180,11 +180,11 @@ def prepare() -> None:
         ingest(source, filename=source.name, format=None, labels=None, settings=settings, target=Path(folder) / "made")
 
 
-def answer(line: Line) -> None:
+def answer(line: Channel) -> None:
     """The process: does what it is asked for, within its limits."""
-    with suppress(Broken):
-        question = asked(line)
-        end_with(line.socket)
+    with suppress(ChannelBroken):
+        question = receive_question(line)
+        end_on_close(line.socket)
         settings = Settings.model_construct(**question["limits"])
         _limit(question, settings)
         try:
@@ -193,8 +193,8 @@ def answer(line: Line) -> None:
             told = {"refused": _refused(error)}
         except Exception:
             told = {"failed": traceback.format_exc()[-_TRACE:]}
-        outlive(line.socket)
-        answered(line, told)
+        allow_close(line.socket)
+        send_answer(line, told)
 
 
 def _limit(question: dict[str, Any], settings: Settings) -> None:

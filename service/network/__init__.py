@@ -1,1 +1,1 @@
-"""Outgoing connections and host names: which addresses the service may reach, which names it answers to."""
+"""Outgoing connections and host names: addresses that the service may connect to, names that it answers to."""

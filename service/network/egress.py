@@ -1,8 +1,8 @@
-"""Where the service itself may connect to: public addresses, and what the operator has listed.
+"""Addresses that the service may connect to: public ones, and those that the operator has listed.
 
-An address from outside must not make the service speak to its own network (server-side request forgery). The name is
-resolved once, all its addresses are checked, and the connection goes to a checked address: a second resolution could
-give another one (DNS rebinding).
+An address from untrusted input must not make the service connect to its own network (server-side request forgery). The
+name is resolved once, all its addresses are checked, and the connection is made to a checked address: a second
+resolution could return a different one (DNS rebinding).
 """
 
 import re
@@ -31,7 +31,7 @@ _LOOK_UPS: Final = 32
 _HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
-"""NAT64: the last 32 bits are the IPv4 address that is meant."""
+"""NAT64: the last 32 bits are the IPv4 address."""
 
 _NOT_PUBLIC_4: Final = tuple(
     IPv4Network(network)
@@ -44,23 +44,23 @@ _NOT_PUBLIC_4: Final = tuple(
 _NOT_PUBLIC_6: Final = tuple(
     IPv6Network(network)
     for network in (
-        "2001::/23",  # Protocol assignments, with Teredo, which wraps IPv4 addresses.
+        "2001::/23",  # Protocol assignments, including Teredo, which embeds IPv4 addresses.
         "2001:db8::/32",
-        "2002::/16",  # 6to4, which wraps them too.
+        "2002::/16",  # 6to4, which embeds them, too.
         "3fff::/20",
     )
 )
-"""Of the special-purpose registries of IANA (RFC 6890 and later), what lies inside of 2000::/3."""
+"""The entries of IANA's special-purpose registries (RFC 6890 and later) inside 2000::/3."""
 
 
 class Refused(Exception):
-    """The connection is not made; the message says why."""
+    """The connection is not permitted or not possible; the message states why."""
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to a host of the public Internet.
+    """Whether an address belongs to a host on the public Internet.
 
-    Written as lists, not as `is_global`: what that covers differs between versions of Python.
+    Listed explicitly: the result of `is_global` differs between Python versions.
     """
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_4)
@@ -70,7 +70,7 @@ def is_public(address: Address) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Whether an address can only be reached from this machine."""
     if host == "localhost":
         return True
     try:
@@ -79,10 +79,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def unprotected(url: str) -> str | None:
-    """Why a document must not be fetched from a URL when trust rests on it; None where it may be.
+def insecure_url(url: str) -> str | None:
+    """Why a document that trust depends on must not be fetched from a URL; None if it may be.
 
-    What comes over plain HTTP can be changed on the way, except where there is no way.
+    Plain HTTP can be changed in transit, except on the loopback interface.
     """
     try:
         parts = urlsplit(url)
@@ -94,18 +94,18 @@ def unprotected(url: str) -> str | None:
     if parts.username is not None or parts.password is not None or "#" in url:
         return "it must not carry a user name, a password or a fragment"
     if parts.scheme == "http" and not is_loopback(host):
-        return "it must begin with https:// (http:// is for this machine alone): else others can change the answer"
+        return "it must begin with https:// (http:// is allowed for loopback addresses only)"
     return None
 
 
 class Resolver:
-    """The system's resolver, in threads of its own: a name server that hangs must not take those of the service."""
+    """The system's resolver, in dedicated threads: a hanging name server must not block those of the service."""
 
     def __init__(self) -> None:
         self._threads = anyio.CapacityLimiter(_LOOK_UPS)
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        """The addresses of a host. Who is cancelled leaves the thread to itself."""
+        """The addresses of a host. A cancelled call abandons its thread."""
 
         def look_up() -> list[str]:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -119,14 +119,14 @@ class Resolver:
 
 @dataclass(frozen=True)
 class Egress:
-    """What is allowed besides public addresses.
+    """Permitted destinations besides public addresses.
 
     Attributes
     ----------
     hosts
-        Names in lower case, whose addresses may be any.
+        Host names in lower case; they may have any address.
     networks
-        Addresses that any name may have.
+        Networks that any host may be in.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -134,12 +134,12 @@ class Egress:
 
     @classmethod
     def of(cls, text: str | None) -> Self:
-        """Read the setting: host names, addresses and networks with commas between them.
+        """Parse the setting: host names, addresses and networks, separated by commas.
 
         Raises
         ------
         ValueError
-            An entry is none of these.
+            An entry is neither a host name nor a network.
         """
         hosts: set[str] = set()
         networks: list[IPv4Network | IPv6Network] = []
@@ -150,21 +150,21 @@ class Egress:
                 if "/" in entry or not _HOST.fullmatch(entry) or entry.rpartition(".")[2].isdigit():
                     raise ValueError(
                         f"{entry!r} is neither a host name nor a network. Write names, addresses or networks such as "
-                        "10.0.0.0/8 (no bit set behind the mask), with commas between them"
+                        "10.0.0.0/8 (no bit set behind the mask), separated by commas"
                     ) from error
                 hosts.add(entry)
         return cls(frozenset(hosts), tuple(networks))
 
     def lists(self, host: str) -> bool:
-        """Whether a host is allowed by its name."""
+        """Whether a host is permitted by name."""
         return host.lower().rstrip(".") in self.hosts
 
     def permits(self, address: Address) -> bool:
-        """Whether a connection to an address may be made."""
+        """Whether connections to an address are permitted."""
         return is_public(address) or any(address in network for network in self.networks)
 
     async def addresses(self, host: str, port: int, look_up: Resolve) -> list[str]:
-        """The addresses to connect to, in the resolver's order.
+        """The addresses of a host to connect to, in the resolver's order.
 
         Raises
         ------
@@ -181,7 +181,7 @@ class Egress:
         return found
 
     def refuses(self, host: str) -> str | None:
-        """Why a host can be refused without a look-up: it is, in any spelling, an address that is not permitted."""
+        """Why a host is rejected without resolution: it is, in any notation, an address that is not permitted."""
         name = host.lower().rstrip(".")
         if self.lists(name):
             return None
@@ -199,17 +199,17 @@ class Egress:
 def _refusal(host: str, address: str) -> str:
     what = address if host == address else f"{host} is {address}, which"
     return (
-        f"{what} is not a public address. Where that is meant, the operator lists the host or its network in "
+        f"{what} is not a public address. If this is intended, the operator adds the host or its network to "
         "PRECEPTOR_EGRESS_ALLOW"
     )
 
 
 _CONNECT_SECONDS: Final = 4.0
-"""For one address; where it does not answer there is time for another."""
+"""For one address, which leaves time for another one if the first does not answer."""
 
 
 class GuardedNetwork(httpcore2.AsyncNetworkBackend):
-    """Connections to checked addresses. HTTP above goes on with the name: for `Host`, and as TLS server name."""
+    """Connections to checked addresses. The HTTP layer above still uses the name, for `Host` and TLS server name."""
 
     def __init__(self, egress: Egress, look_up: Resolve) -> None:
         self._egress = egress
@@ -220,7 +220,7 @@ class GuardedNetwork(httpcore2.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  The interface has it.
+        timeout: float | None = None,  # noqa: ASYNC109  Part of the interface.
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
@@ -229,7 +229,7 @@ class GuardedNetwork(httpcore2.AsyncNetworkBackend):
         Raises
         ------
         Refused
-            Before anything was sent: the host, or one of its addresses, is not permitted.
+            The host, or one of its addresses, is not permitted. Nothing was sent.
         """
         failure: Exception = httpcore2.ConnectError("no address answers")
         for address in await self._egress.addresses(host, port, self._look_up):

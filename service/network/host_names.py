@@ -1,8 +1,8 @@
-"""The names under which the service may be called, for the time in which it asks for no API keys.
+"""Names that the service answers to while it does not require API keys.
 
-Who can open a web page in the operator's browser can make it send requests to this machine. A name of the page's own
-that leads to a loopback address (DNS rebinding) makes the answers readable too. Both show in headers that a page cannot
-change: `Host`, `Origin`, `Sec-Fetch-Site`.
+A web page in the operator's browser can send requests to this machine. With a host name of the page's site that
+resolves to a loopback address (DNS rebinding), it could also read the responses. Both are visible in headers that a
+page cannot change: `Host`, `Origin`, `Sec-Fetch-Site`.
 """
 
 import re
@@ -19,14 +19,14 @@ _EVERY: Final = "*"
 
 @dataclass(frozen=True)
 class Hosts:
-    """Names and addresses that the service answers to, besides `localhost` and all loopback addresses.
+    """Names and addresses that the service answers to, in addition to `localhost` and all loopback addresses.
 
     Attributes
     ----------
     names
-        In lower case, without ports; addresses as `ipaddress` writes them.
+        In lower case, without ports; addresses in the notation of `ipaddress`.
     every
-        Whether any name will do.
+        Whether every name is accepted.
     """
 
     names: frozenset[str] = frozenset()
@@ -34,32 +34,32 @@ class Hosts:
 
     @classmethod
     def of(cls, text: str | None, *more: str | None) -> Self:
-        """Read the setting: host names and addresses with commas between them, or `*`.
+        """Parse the setting: host names and addresses separated by commas, or `*`.
 
         Parameters
         ----------
         text
             The setting.
         more
-            Addresses that the service has anyway; those that are none are left out.
+            Further addresses of the service; invalid ones are ignored.
 
         Raises
         ------
         ValueError
-            An entry of the setting is no name and no address.
+            An entry of the setting is neither a name nor an address.
         """
         entries = {part.strip() for part in (text or "").split(",")} - {""}
         names = {_plain(entry) for entry in entries - {_EVERY}}
         for entry in names:
             if not _is_address(entry) and not _NAME.fullmatch(entry):
                 raise ValueError(
-                    f"{entry!r} is no host name. Write names and addresses without scheme and port, with commas "
-                    "between them, or `*` for any"
+                    f"{entry!r} is not a host name. Write names and addresses without scheme and port, separated by "
+                    "commas, or `*` for any"
                 )
         return cls(frozenset(names | {_plain(entry) for entry in more if entry}), _EVERY in entries)
 
     def accepts(self, authority: str) -> bool:
-        """Whether a `Host` header, with or without a port, names this service."""
+        """Whether a `Host` header, with or without port, names this service."""
         found = _AUTHORITY.fullmatch(authority)
         if found is None:
             return False
@@ -67,7 +67,7 @@ class Hosts:
         return self.every or host in self.names or is_loopback(host)
 
     def accepts_origin(self, origin: str) -> bool:
-        """Whether an `Origin` header tells of a page that this service, or a neighbour under its name, has served."""
+        """Whether an `Origin` header is of a page served by this service, or on another port under its name."""
         scheme, separator, authority = origin.partition("://")
         return bool(separator) and scheme in ("http", "https") and self.accepts(authority)
 

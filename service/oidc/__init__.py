@@ -1,5 +1,5 @@
-"""Bearer tokens of an OpenID Connect issuer, taken besides API keys where the operator names one.
+"""Bearer tokens of an OpenID Connect issuer, accepted in addition to API keys if the operator configures an issuer.
 
-`signed` alone knows the library for tokens, which is an optional extra: it is imported only where an issuer is set.
-Nothing here knows HTTP requests or answers; `service.middleware.authentication` asks `Tokens` who sends a request.
+Only `jwt` imports the token library, which is an optional extra; it is imported only if an issuer is set. This package
+does not depend on HTTP requests or responses; `service.middleware.authentication` calls `Tokens`.
 """

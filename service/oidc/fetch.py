@@ -1,7 +1,7 @@
-"""Fetches the issuer's documents: small, within a time, from where they may lie, without redirects.
+"""Fetches the issuer's documents, with limits on size and time, from permitted addresses, without redirects.
 
-The operator has chosen the issuer, which may well be on a private network. What the issuer's document names further
-(`jwks_uri`) is somebody else's choice: for other hosts the rules for outgoing connections hold.
+The operator chooses the issuer, which may be on a private network. Further URLs in the issuer's document (`jwks_uri`)
+are not the operator's choice: for other hosts the rules for outgoing connections apply.
 """
 
 import json
@@ -12,25 +12,25 @@ from urllib.parse import urlsplit
 
 import httpcore2
 
-from service.network.egress import Egress, GuardedNetwork, Refused, Resolve, Resolver, unprotected
+from service.network.egress import Egress, GuardedNetwork, Refused, Resolve, Resolver, insecure_url
 
 LARGEST: Final = 512 * 1024
-"""Bytes of one document. A key with its certificates takes about 5 KiB."""
+"""Bytes of a document. A key with its certificates has about 5 KiB."""
 
 
-class Unusable(Exception):
-    """A document could not be had; the message says why."""
+class DocumentUnavailable(Exception):
+    """A document is not available; the message states why."""
 
 
 class Documents:
-    """The issuer's documents. No connection is used twice: they are fetched a few times an hour.
+    """The issuer's documents. Connections are not reused: documents are fetched a few times an hour.
 
     Parameters
     ----------
     look_up
-        Resolves names; the system's resolver where absent.
+        Resolves host names; by default the system's resolver.
     ssl_context
-        What servers are trusted; the system's authorities (or `SSL_CERT_FILE`) where absent.
+        Trusted authorities; by default the system's (or `SSL_CERT_FILE`).
     """
 
     def __init__(
@@ -56,16 +56,16 @@ class Documents:
         await self._pool.aclose()
 
     async def get(self, url: str) -> dict[str, Any]:
-        """One document, a JSON object. The caller limits the time.
+        """Fetch one document, a JSON object. The caller limits the time.
 
         Raises
         ------
-        Unusable
-            It cannot be fetched from there, or is none.
+        DocumentUnavailable
+            It cannot be fetched, or is not a JSON object.
         """
-        reason = unprotected(url)
+        reason = insecure_url(url)
         if reason is not None:
-            raise Unusable(f"{url[:200]!r} is not fetched: {reason}")
+            raise DocumentUnavailable(f"{url[:200]!r} is not fetched: {reason}")
         headers = {
             "Host": urlsplit(url).netloc,
             "User-Agent": self._agent,
@@ -76,10 +76,10 @@ class Documents:
             async with self._pool.stream("GET", url, headers=list(headers.items())) as response:
                 if response.status != 200:
                     moved = "; redirects are not followed" if 300 <= response.status < 400 else ""
-                    raise Unusable(f"{url[:200]} answers {response.status}{moved}")
+                    raise DocumentUnavailable(f"{url[:200]} answers {response.status}{moved}")
                 body = await _body(response, url)
         except Refused as error:
-            raise Unusable(f"{url[:200]} is not fetched: {error}") from error
+            raise DocumentUnavailable(f"{url[:200]} is not fetched: {error}") from error
         except (
             httpcore2.NetworkError,
             httpcore2.ProtocolError,
@@ -88,13 +88,13 @@ class Documents:
             OSError,
             ValueError,
         ) as error:
-            raise Unusable(f"{url[:200]}: {type(error).__name__}: {str(error)[:200]}") from error
+            raise DocumentUnavailable(f"{url[:200]}: {type(error).__name__}: {str(error)[:200]}") from error
         try:
             document = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise Unusable(f"{url[:200]} does not answer with JSON") from error
+            raise DocumentUnavailable(f"{url[:200]} does not answer with JSON") from error
         if not isinstance(document, dict):
-            raise Unusable(f"{url[:200]} does not answer with a JSON object")
+            raise DocumentUnavailable(f"{url[:200]} does not answer with a JSON object")
         return document
 
 
@@ -103,5 +103,5 @@ async def _body(response: httpcore2.Response, url: str) -> bytes:
     async for chunk in response.aiter_stream():
         body += chunk
         if len(body) > LARGEST:
-            raise Unusable(f"{url[:200]} answers with more than {LARGEST:,} bytes")
+            raise DocumentUnavailable(f"{url[:200]} answers with more than {LARGEST:,} bytes")
     return bytes(body)

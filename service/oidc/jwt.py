@@ -1,8 +1,8 @@
-"""Signatures and claims of tokens, and the issuer's keys. The only module that knows the library for tokens.
+"""Signatures and claims of tokens, and the issuer's keys. The only module that imports the token library.
 
-What may sign is decided here and by the issuer's key, never by the token (RFC 8725, 2.1 and 3.1): algorithms with a
-public and a private key alone, and for each key only those that belong to its kind. Keys are taken from the issuer's
-document alone; those that a token carries or points to (`jwk`, `jku`, `x5c`, `x5u`) are not looked at.
+The permitted algorithms are decided here and by the issuer's key, never by the token (RFC 8725, 2.1 and 3.1): only
+asymmetric algorithms, and for each key only those of its type. Keys come only from the issuer's document; keys that a
+token contains or points to (`jwk`, `jku`, `x5c`, `x5u`) are ignored.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from jwt.algorithms import AllowedPublicKeys
 from jwt.exceptions import InvalidSubjectError
 
 LONGEST: Final = 16 * 1024
-"""Characters of a token."""
+"""Maximum length of a token in characters."""
 
 _MOST_KEYS: Final = 200
 _LONGEST_RSA: Final = 8192
@@ -23,26 +23,26 @@ _RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _BY_CURVE: Final = {"P-256": ("ES256",), "P-384": ("ES384",), "P-521": ("ES512",), "Ed25519": ("EdDSA",)}
 ALGORITHMS: Final = (*_RSA, "ES256", "ES384", "ES512", "EdDSA")
 _TYPES: Final = frozenset({"", "jwt", "at+jwt"})
-"""Kinds of tokens (`typ`); others, such as logout tokens, are not made to let someone in (RFC 8725, 3.11)."""
+"""Accepted token types (`typ`). Others, such as logout tokens, do not grant access (RFC 8725, 3.11)."""
 
 _NEEDED: Final = ["iss", "aud", "sub", "exp"]
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (jwt.ExpiredSignatureError, "it has expired"),
     (jwt.ImmatureSignatureError, "it is not valid yet"),
-    (jwt.InvalidAudienceError, "it is made for another audience"),
+    (jwt.InvalidAudienceError, "it is issued for another audience"),
     (jwt.InvalidIssuerError, "it comes from another issuer"),
     (jwt.InvalidSignatureError, "its signature is wrong"),
-    (InvalidSubjectError, "its subject is no text"),
+    (InvalidSubjectError, "its subject is not a string"),
 )
 
 
 class BadToken(Exception):
-    """A token that lets nobody in; the message completes "The token is refused: ..." without repeating it."""
+    """A token that does not grant access; the message completes "The token is rejected: ..." and does not quote it."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One public key of the issuer and what it may be used for."""
+    """One public key of the issuer, and the algorithms that it may be used with."""
 
     public: AllowedPublicKeys
     algorithms: tuple[str, ...]
@@ -56,18 +56,18 @@ class KeySet:
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Self:
-        """Read a JWK set. Keys that cannot be used are left out: a set may hold others for other purposes.
+        """Parse a JWK set. Unusable keys are skipped: a set may contain keys for other purposes.
 
         Raises
         ------
         ValueError
-            It is no JWK set, or has too many keys, or none that can be used.
+            It is not a JWK set, has too many keys, or has no usable key.
         """
         entries = document.get("keys")
         if not isinstance(entries, list):
             raise ValueError("it has no list of `keys`")
         if len(entries) > _MOST_KEYS:
-            raise ValueError(f"it has {len(entries):,} keys; at most {_MOST_KEYS} are taken")
+            raise ValueError(f"it has {len(entries):,} keys; at most {_MOST_KEYS} are accepted")
         keys: dict[str | None, list[Key]] = {}
         for entry in entries:
             key = _key(entry)
@@ -79,7 +79,7 @@ class KeySet:
         return cls(keys)
 
     def find(self, kid: str | None, algorithm: str) -> Key | None:
-        """The key that a token names. One that names none fits where the set has a single key for its algorithm."""
+        """The key that a token names. Without a key id, the only key for the algorithm, if there is exactly one."""
         if kid is not None:
             return next((key for key in self._keys.get(kid, ()) if algorithm in key.algorithms), None)
         fitting = [key for keys in self._keys.values() for key in keys if algorithm in key.algorithms]
@@ -87,7 +87,7 @@ class KeySet:
 
 
 def _key(entry: Any) -> Key | None:
-    """One entry of a JWK set; None where it is not a public key for signatures of a kind that is taken."""
+    """One entry of a JWK set; None if it is not a public signature key of an accepted type."""
     if not isinstance(entry, dict) or "d" in entry or entry.get("use", "sig") != "sig":
         return None
     operations = entry.get("key_ops", ["verify"])
@@ -113,8 +113,8 @@ def _key(entry: Any) -> Key | None:
     return Key(public, fitting)
 
 
-def named_key(text: str) -> tuple[str | None, str]:
-    """Which key a token says it is signed with (`kid`), and how. Nothing of it is proven yet.
+def unverified_header(text: str) -> tuple[str | None, str]:
+    """The key id (`kid`) and the algorithm in a token's header. Neither is verified.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def named_key(text: str) -> tuple[str | None, str]:
         raise BadToken("it cannot be read as a signed JSON Web Token") from error
     algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "")
     if algorithm not in ALGORITHMS:
-        raise BadToken(f"its algorithm is not taken; the issuer must sign with one of {', '.join(ALGORITHMS)}")
+        raise BadToken(f"its algorithm is not accepted; the issuer must sign with one of {', '.join(ALGORITHMS)}")
     if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in _TYPES:
         raise BadToken("its type (`typ`) is not that of an access token")
     if kid is not None and len(kid) > _LONGEST_KID:
@@ -136,10 +136,10 @@ def named_key(text: str) -> tuple[str | None, str]:
     return kid, algorithm
 
 
-def proven_claims(
+def verified_claims(
     text: str, key: Key, algorithm: str, *, issuer: str, audiences: Sequence[str], leeway: float
 ) -> dict[str, Any]:
-    """The claims of a token that the key has signed, for us, now.
+    """The claims of a token, after verifying signature, issuer, audience and time.
 
     Raises
     ------

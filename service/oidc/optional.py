@@ -1,4 +1,4 @@
-"""Tokens where an issuer is set, and nothing where none is: the library is imported only in the first case."""
+"""Token support, if an issuer is set. The token library is imported only in that case."""
 
 from typing import TYPE_CHECKING
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
 
 class LibraryMissing(Exception):
-    """An issuer is set, but the extra is not installed; the message says what to do."""
+    """An issuer is set, but the extra is not installed; the message states what to do."""
 
 
 def tokens_of(settings: Settings) -> "Tokens | None":
-    """What checks tokens; None where no issuer is set.
+    """The token checker; None if no issuer is set.
 
     Raises
     ------
@@ -22,19 +22,19 @@ def tokens_of(settings: Settings) -> "Tokens | None":
     if settings.oidc_issuer is None:
         return None
     try:
-        import cryptography  # noqa: F401  The library loads without it, and then knows no algorithm that we take.
+        import cryptography  # noqa: F401  The token library loads without it, but then supports none of our algorithms.
 
         from .tokens import Tokens
     except ImportError as error:
         if error.name not in ("jwt", "cryptography"):
             raise
         raise LibraryMissing(
-            "PRECEPTOR_OIDC_ISSUER is set, but what checks tokens is not installed: pip install "
+            "PRECEPTOR_OIDC_ISSUER is set, but the token library is not installed: pip install "
             "'preceptor-server[oidc]', or unset it"
         ) from error
     return Tokens(settings)
 
 
 def looks_like_token(text: str) -> bool:
-    """Whether a bearer is meant to be a JSON Web Token: API keys have one dot, signed tokens two, encrypted four."""
+    """Whether a bearer credential is a JSON Web Token: API keys have one dot, signed tokens two, encrypted four."""
     return text.count(".") >= 2

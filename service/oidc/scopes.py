@@ -1,4 +1,4 @@
-"""What a token allows: from the values of one of its claims to a scope. Pure."""
+"""The scope of a token, from the values of one of its claims. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from service.core.settings import Settings, listed
 
 @dataclass(frozen=True)
 class Grants:
-    """Where to look in a token, and what each value there allows."""
+    """The claim to read, and the claim values that grant each scope."""
 
     claim: str
     values: Mapping[Scope, frozenset[str]]
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """As the settings say."""
+        """From the settings."""
         given: dict[Scope, str] = {
             "read": settings.oidc_read,
             "write": settings.oidc_write,
@@ -26,13 +26,13 @@ class Grants:
         return cls(settings.oidc_scope_claim, {scope: frozenset(listed(text)) for scope, text in given.items()})
 
     def scope(self, claims: Mapping[str, Any]) -> Scope | None:
-        """The largest scope that the claims allow; None where they allow nothing."""
+        """The largest scope that the claims grant; None if they grant none."""
         found = _words(_value(claims, self.claim))
         return next((scope for scope in reversed(SCOPES) if found & self.values[scope]), None)
 
 
 def _value(claims: Mapping[str, Any], name: str) -> Any:
-    # Some issuers name claims by URLs: a whole name that is there comes before a path.
+    # Some issuers use URLs as claim names: an exact match takes precedence over a path.
     if name in claims:
         return claims[name]
     value: Any = claims
@@ -44,7 +44,7 @@ def _value(claims: Mapping[str, Any], name: str) -> Any:
 
 
 def _words(value: Any) -> frozenset[str]:
-    """`scope` is text with spaces between the words (RFC 6749, 3.3); groups and roles are lists."""
+    """`scope` is a string of words separated by spaces (RFC 6749, 3.3); groups and roles are lists."""
     if isinstance(value, str):
         return frozenset(value.split())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Who sends a token: checked against the issuer's keys, known by issuer and subject."""
+"""Callers identified by a token: verified with the issuer's keys, identified by issuer and subject."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from service.network.egress import Egress
 
 from .fetch import Documents
 from .issuer_keys import IssuerKeys
-from .jwt import BadToken, named_key, proven_claims
+from .jwt import BadToken, unverified_header, verified_claims
 from .scopes import Grants
 
 log = structlog.stdlib.get_logger(__name__)
@@ -25,18 +25,18 @@ _REMEMBERED: Final = 4096
 
 @dataclass(frozen=True)
 class Bearer:
-    """Who sends a request with a token, and what they may do; a scope of None allows nothing."""
+    """A caller with a token, and the granted scope; None grants nothing."""
 
     caller: Caller
     scope: Scope | None
 
     def allows(self, scope: Scope) -> bool:
-        """Whether the token may do what needs this scope."""
+        """Whether the token grants this scope."""
         return self.scope is not None and SCOPES.index(self.scope) >= SCOPES.index(scope)
 
 
 class Tokens:
-    """Tokens of the issuer that the settings name. Nothing is remembered of a token: each one is checked each time."""
+    """Tokens of the configured issuer. Nothing about a token is cached: each request verifies it."""
 
     def __init__(self, settings: Settings, documents: Documents | None = None) -> None:
         assert settings.oidc_issuer is not None
@@ -57,34 +57,34 @@ class Tokens:
         await self._documents.__aexit__()
 
     async def bearer(self, text: str) -> Bearer:
-        """Who sends a token.
+        """The caller who sends a token.
 
         Raises
         ------
         Unauthenticated
-            The token lets nobody in.
+            The token does not grant access.
         IssuerUnavailable
-            It cannot be checked now.
+            The token cannot be checked at the moment.
         """
         try:
-            kid, algorithm = named_key(text)
+            kid, algorithm = unverified_header(text)
             key = await self.keys.find(kid, algorithm)
             if key is None:
                 raise BadToken("it is signed with a key that the issuer does not have")
-            claims = proven_claims(
+            claims = verified_claims(
                 text, key, algorithm, issuer=self._issuer, audiences=self._audiences, leeway=self._leeway
             )
-            # It is logged: a line break in it would be a line of the log.
+            # The subject is logged: a line break in it would forge a log line.
             if not 0 < len(claims["sub"]) <= _LONGEST_SUBJECT or not claims["sub"].isprintable():
                 raise BadToken(f"its subject must have 1 to {_LONGEST_SUBJECT} characters that can be printed")
         except BadToken as error:
             raise Unauthenticated(
-                f"The token is refused: {error}. Get a new one from {self._issuer}", headers=_CHALLENGE
+                f"The token is rejected: {error}. Get a new one from {self._issuer}", headers=_CHALLENGE
             ) from error
         return Bearer(Caller(self._identity(claims), self._max_jobs), self._grants.scope(claims))
 
     def _identity(self, claims: dict[str, Any]) -> str:
-        """The same for all tokens of one subject: quotas, Idempotency-Keys and logs go by it."""
+        """An identity shared by all tokens of a subject; quotas, Idempotency-Keys and logs use it."""
         pair = json.dumps([claims["iss"], claims["sub"]])
         identity = f"oidc_{hashlib.sha256(pair.encode()).hexdigest()[:32]}"
         if identity not in self._seen:

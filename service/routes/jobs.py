@@ -1,26 +1,22 @@
 """`/v1/jobs`: all jobs, their events, their cancellation."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from preceptor.contract.ids import REQUEST, JobId
-from preceptor.contract.jobs import Job, JobEvent, JobKind, JobStatus, JobSummary
+from preceptor.contract.jobs import Job, JobKind, JobStatus, JobSummary
 from preceptor.contract.page import Page
-from service.core.errors import NotFound, StateUnavailable
-from service.core.jobs.events import BATCH, ends
-from service.core.state import State
+from preceptor.contract.validation_messages import EVENT_ID_PATTERN
+from service.core.errors import NotFound
 from service.http.dependencies import StateOf
+from service.http.event_streams import EVENT_SCHEMA, EventStreamResponse, EventStreams
 from service.http.idempotency import OnceOf
-from service.http.job_responses import listening, whole
+from service.http.job_responses import whole
 from service.http.problems import problems
 from service.http.responses import Cursor, IfNoneMatch, Limit, conditional, document, page
 from service.http.stream_limit import StreamOf
 from service.http.strict_route import StrictRoute
-from service.http.validation_messages import EVENT_ID_PATTERN
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
@@ -79,8 +75,12 @@ async def cancel_job(id: JobId, state: StateOf, once: OnceOf) -> Response:
 
 @router.get(
     "/{id}/events",
-    response_class=EventSourceResponse,
-    responses={200: {"description": _EVENTS}, **problems(404, 429)},
+    status_code=200,
+    response_class=EventStreamResponse,
+    responses={
+        200: {"description": _EVENTS, "content": {EventStreamResponse.media_type: {"itemSchema": EVENT_SCHEMA}}},
+        **problems(404, 429),
+    },
 )
 async def job_events(
     request: Request,
@@ -96,50 +96,9 @@ async def job_events(
             description="Go on behind this event; from the first where absent",
         ),
     ] = None,
-) -> AsyncIterator[ServerSentEvent]:
+) -> Response:
     """Follow a job: every event so far (or behind `Last-Event-ID`), then each new one, until it has ended."""
     if request.method == "HEAD":
-        return
-    async with aclosing(_events(state, known.id, last_event_id)) as events:
-        async for event in events:
-            yield ServerSentEvent(id=event.id, event=event.event, raw_data=event.model_dump_json())
-
-
-async def _events(state: State, id: str, last: str | None) -> AsyncGenerator[JobEvent]:
-    async with aclosing(listening(state, id)) as wake_ups:
-        async for _ in wake_ups:
-            news = False
-            try:
-                while batch := await state.events.after(id, last):
-                    news = True
-                    for event in batch:
-                        yield event
-                        if ends(event):
-                            return
-                        last = event.id
-                    if len(batch) < BATCH:
-                        break  # What has come since rings again.
-                if news:
-                    continue  # It goes on, or the log's last event would have said so.
-                summary = await state.jobs.get(id)
-            except StateUnavailable:
-                continue  # Redis is away. The log is still there when it is back; the listener need not know.
-            if summary is None:
-                return
-            if summary.status.terminal:
-                # The log was read to its end and does not say so: it has expired, or was lost with Redis.
-                event = _last_event(summary)
-                if last is None or _place(last) < _place(event.id):
-                    yield event
-                return
-
-
-def _place(event_id: str) -> tuple[int, int]:
-    """Where an event stands in a log: milliseconds, number."""
-    milliseconds, _, number = event_id.partition("-")
-    return int(milliseconds), int(number or 0)
-
-
-def _last_event(summary: JobSummary) -> JobEvent:
-    at = summary.finished_at or summary.created_at
-    return JobEvent(id=f"{int(at.timestamp() * 1000)}-0", event="status", at=at, data={"status": summary.status.value})
+        return Response(media_type=EventStreamResponse.media_type)
+    streams: EventStreams = request.app.state.event_streams
+    return EventStreamResponse(streams.follow(state, known.id, last_event_id))

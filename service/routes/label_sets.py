@@ -56,8 +56,7 @@ async def get_label_set(id: LabelSetId, state: StateOf, if_none_match: IfNoneMat
 @router.delete("/{id}", status_code=204, response_model=None, responses=problems(404))
 async def delete_label_set(id: LabelSetId, state: StateOf) -> Response:
     """Remove a label set. Jobs and teachers keep their own copy of the names; the same names get the same id again."""
-    await _found(state, id)
-    await state.label_sets.delete(id)
+    await actions.remove(state, id)
     return Response(status_code=204)
 
 

@@ -1,5 +1,5 @@
-"""Processes that read what strangers send: a bare environment, caps on memory, time and files, JSON on a line.
+"""Processes that read untrusted input: minimal environment, limits on memory, time and files, JSON messages.
 
-Used by ``service.ingest`` for uploads and by ``worker.teachers`` for models. Knows neither; the caller names the
+Used by ``service.ingest`` for uploads and by ``worker.teachers`` for models. Independent of both: the caller names the
 module that does the work.
 """

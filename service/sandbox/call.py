@@ -1,4 +1,4 @@
-"""One question to a confined process, one answer, and it ends: no thread waits for it, and nothing of it is left."""
+"""One question to a sandboxed process, one answer. No thread is blocked meanwhile, and the process always ends."""
 
 import asyncio
 import json
@@ -8,50 +8,50 @@ from typing import Any, Final
 
 import anyio
 
-from .channel import Broken, Line
-from .child_process import cause_of_death
-from .fork_server import Forked, ForkServer
+from .channel import Channel, ChannelBroken
+from .child_process import exit_cause
+from .fork_server import ForkedProcess, ForkServer
 
 _LARGEST: Final = 2**26
-"""Bytes of a question or an answer: 20,000 class names of 200 characters are the longest part of one."""
+"""Bytes of a question or an answer. The longest ones contain 20,000 class names of 200 characters."""
 _MOMENT: Final = 30.0
-"""To send or receive what is there already."""
+"""Seconds for sending or receiving data that is ready."""
 _GRACE: Final = 2.0
 
 
-class Ended(Exception):
-    """The process has ended without an answer.
+class ProcessEnded(Exception):
+    """The process ended without an answer.
 
     Attributes
     ----------
     code
-        Its exit status, as of Popen; None where nobody knows.
+        Exit status, as in Popen; None if unknown.
     """
 
     def __init__(self, code: int | None) -> None:
-        super().__init__("without an answer" if code is None else cause_of_death(code))
+        super().__init__("without an answer" if code is None else exit_cause(code))
         self.code = code
 
 
 async def call(
     processes: ForkServer, module: str, question: dict[str, Any], *, folder: Path, seconds: float
 ) -> dict[str, Any]:
-    """Ask a new process, which ends when it has answered or when this is cancelled.
+    """Ask a new process. It ends after its answer, or when the call is cancelled.
 
     Parameters
     ----------
     module
-        As for `ForkServer.start`; its `answer` begins with `asked` and ends with `answered`.
+        As for `ForkServer.start`; its function `answer` starts with `receive_question` and ends with `send_answer`.
     folder
-        The process's current folder.
+        The process's working directory.
     seconds
-        By the clock.
+        Limit of wall-clock time.
 
     Raises
     ------
-    Ended
-    Broken
-        It cannot be started, or its answer makes no sense.
+    ProcessEnded
+    ChannelBroken
+        The process cannot be started, or its answer is malformed.
     TimeoutError
     """
     process = await _started(processes, module, folder)
@@ -59,19 +59,19 @@ async def call(
         async with asyncio.timeout(seconds):
             parts = [_encoded(question)]
             try:
-                await asyncio.to_thread(process.line.send, {}, parts, until=time.monotonic() + _MOMENT)
-                await _readable(process.line)
-                _, answer = await asyncio.to_thread(process.line.receive, _LARGEST, until=time.monotonic() + _MOMENT)
-            except Broken as error:
+                await asyncio.to_thread(process.channel.send, {}, parts, until=time.monotonic() + _MOMENT)
+                await _readable(process.channel)
+                _, answer = await asyncio.to_thread(process.channel.receive, _LARGEST, until=time.monotonic() + _MOMENT)
+            except ChannelBroken as error:
                 code = await asyncio.to_thread(process.ended, _GRACE)
-                raise Ended(code) from error
+                raise ProcessEnded(code) from error
             return _decoded(answer)
     finally:
         with anyio.CancelScope(shield=True):
             await asyncio.to_thread(process.end)
 
 
-async def _started(processes: ForkServer, module: str, folder: Path) -> Forked:
+async def _started(processes: ForkServer, module: str, folder: Path) -> ForkedProcess:
     starting = asyncio.ensure_future(asyncio.to_thread(processes.start, module, folder))
     try:
         return await asyncio.shield(starting)
@@ -80,50 +80,50 @@ async def _started(processes: ForkServer, module: str, folder: Path) -> Forked:
         raise
 
 
-def _discard(starting: "asyncio.Future[Forked]") -> None:
+def _discard(starting: "asyncio.Future[ForkedProcess]") -> None:
     if not starting.cancelled() and starting.exception() is None:
         asyncio.get_running_loop().run_in_executor(None, starting.result().end)
 
 
-async def _readable(line: Line) -> None:
+async def _readable(channel: Channel) -> None:
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(line.socket, lambda: ready.done() or ready.set_result(None))
+    loop.add_reader(channel.socket, lambda: ready.done() or ready.set_result(None))
     try:
         await ready
     finally:
-        loop.remove_reader(line.socket)
+        loop.remove_reader(channel.socket)
 
 
-def asked(line: Line) -> dict[str, Any]:
-    """The child's side: the question.
-
-    Raises
-    ------
-    Broken
-    """
-    return _decoded(line.receive(_LARGEST)[1])
-
-
-def answered(line: Line, answer: dict[str, Any]) -> None:
-    """The child's side: give the answer.
+def receive_question(channel: Channel) -> dict[str, Any]:
+    """Receive the question, in the child.
 
     Raises
     ------
-    Broken
+    ChannelBroken
     """
-    line.send({}, [_encoded(answer)])
+    return _decoded(channel.receive(_LARGEST)[1])
 
 
-def _encoded(told: dict[str, Any]) -> bytes:
-    return json.dumps(told, ensure_ascii=False).encode(errors="surrogatepass")
+def send_answer(channel: Channel, answer: dict[str, Any]) -> None:
+    """Send the answer, in the child.
+
+    Raises
+    ------
+    ChannelBroken
+    """
+    channel.send({}, [_encoded(answer)])
+
+
+def _encoded(reply: dict[str, Any]) -> bytes:
+    return json.dumps(reply, ensure_ascii=False).encode(errors="surrogatepass")
 
 
 def _decoded(parts: list[bytearray]) -> dict[str, Any]:
     try:
-        (told,) = (json.loads(part.decode(errors="surrogatepass")) for part in parts)
+        (reply,) = (json.loads(part.decode(errors="surrogatepass")) for part in parts)
     except (ValueError, RecursionError) as error:
-        raise Broken("it is no JSON") from error
-    if not isinstance(told, dict):
-        raise Broken("it is no object")
-    return told
+        raise ChannelBroken("the message is not valid JSON") from error
+    if not isinstance(reply, dict):
+        raise ChannelBroken("the message is not a JSON object")
+    return reply

@@ -1,6 +1,6 @@
-"""How two processes talk: a length, a JSON head, plain bytes. No pickle.
+"""Messages between two processes: lengths, a JSON head, raw bytes. No pickle.
 
-One of them reads a stranger's file, so what it says is believed only after its sizes were checked.
+The peer may read untrusted input, so sizes are checked before memory is allocated.
 """
 
 import json
@@ -11,23 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-_LARGEST_HEAD: Final = 4 * 2**20  # The class names of a model are the longest that stands in one.
+_LARGEST_HEAD: Final = 4 * 2**20  # The longest heads contain the class names of a model.
 _MOST_PARTS: Final = 2**20
 _CHUNK: Final = 2**20
 
 
-class Broken(Exception):
-    """The other side has gone, or says what makes no sense."""
+class ChannelBroken(Exception):
+    """The peer has closed the connection or sent a malformed message."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """One end of a connection to another process.
+class Channel:
+    """One end of a connection between two processes.
 
     Parameters
     ----------
     socket
-        A stream socket; its timeout is set here.
+        A stream socket. Its timeout is changed by each call.
     """
 
     socket: socket.socket
@@ -40,11 +40,11 @@ class Line:
         Parameters
         ----------
         until
-            Moment of `time.monotonic` at which to give up; None to wait for ever.
+            Deadline, by `time.monotonic`; None waits indefinitely.
 
         Raises
         ------
-        TimeoutError, Broken
+        TimeoutError, ChannelBroken
         """
         encoded = json.dumps(head).encode()
         sizes = b"".join(len(part).to_bytes(8, "little") for part in parts)
@@ -56,7 +56,7 @@ class Line:
         except TimeoutError:
             raise
         except OSError as error:
-            raise Broken(str(error)) from error
+            raise ChannelBroken(str(error)) from error
 
     def receive(self, largest: int, *, until: float | None = None) -> tuple[dict[str, Any], list[bytearray]]:
         """Receive a message.
@@ -64,25 +64,25 @@ class Line:
         Parameters
         ----------
         largest
-            Most bytes of all parts together.
+            Maximum total size of the parts, in bytes.
 
         Raises
         ------
-        TimeoutError, Broken
+        TimeoutError, ChannelBroken
         """
         front = self._exactly(8, until)
         size, count = int.from_bytes(front[:4], "little"), int.from_bytes(front[4:], "little")
         if size > _LARGEST_HEAD or count > _MOST_PARTS:
-            raise Broken("the head is too long")
+            raise ChannelBroken("the head is too long")
         lengths = struct.unpack(f"<{count}Q", self._exactly(8 * count, until))
         if sum(lengths) > largest:
-            raise Broken("the message is too long")
+            raise ChannelBroken("the message is too long")
         try:
             head = json.loads(self._exactly(size, until))
         except (ValueError, RecursionError) as error:
-            raise Broken("the head is no JSON") from error
+            raise ChannelBroken("the head is not valid JSON") from error
         if not isinstance(head, dict):
-            raise Broken("the head is no object")
+            raise ChannelBroken("the head is not a JSON object")
         return head, [self._exactly(length, until) for length in lengths]
 
     def _exactly(self, size: int, until: float | None) -> bytearray:
@@ -95,9 +95,9 @@ class Line:
             except TimeoutError:
                 raise
             except OSError as error:
-                raise Broken(str(error)) from error
+                raise ChannelBroken(str(error)) from error
             if more == 0:
-                raise Broken("the other side has gone")
+                raise ChannelBroken("the peer has closed the connection")
             got += more
         return found
 

@@ -1,4 +1,4 @@
-"""Child processes that see a stranger's file: a bare environment, and a start apart from our terminal and streams."""
+"""Child processes that read untrusted input: a minimal environment, separate from the parent's terminal and streams."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ _WITHOUT_THREADS: Final = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
-"""Libraries start threads when they are imported, and a process that has some cannot be forked safely."""
+"""Libraries that start threads at import are configured not to: forking a process with threads is not safe."""
 
 
 def start(
@@ -27,21 +27,21 @@ def start(
     stdin: int | None = None,
     stdout: int | None = None,
 ) -> "subprocess.Popen[bytes]":
-    """Start a module as a process of its own, with nothing of our environment but the paths.
+    """Start a module as a process, with only the paths of the parent's environment.
 
     Parameters
     ----------
     folder
-        The child's current folder.
+        The child's working directory.
     variables
         As for `environment`.
     socket
-        A descriptor that the child gets; its number is the child's argument.
+        A file descriptor passed to the child; its number is the child's argument.
     stdin, stdout
-        As for Popen.
+        As in Popen.
     """
     return subprocess.Popen(
-        # -P: the current folder, where a stranger's files may lie, is no place to import from.
+        # -P: the working directory may contain untrusted files, so it must not be on the import path.
         [sys.executable, "-P", "-m", module, *([] if socket is None else [str(socket)])],
         stderr=subprocess.DEVNULL,
         env=environment(variables),
@@ -54,7 +54,7 @@ def start(
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """What a child knows of our environment: no secrets are among it. `variables` are added."""
+    """The environment of a child: paths and locale, no secrets. `variables` are added."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     root = str(Path(__file__).resolve().parents[2])
     return (
@@ -70,7 +70,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def end(child: "subprocess.Popen[bytes]") -> int:
-    """Kill a child, if it still lives, and all that it has started. Its exit status."""
+    """Kill a child and its process group if it is running. Returns its exit status."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
     for pipe in (child.stdin, child.stdout):
@@ -80,8 +80,8 @@ def end(child: "subprocess.Popen[bytes]") -> int:
     return child.wait()
 
 
-def cause_of_death(code: int) -> str:
-    """What an exit status, as of Popen, says."""
+def exit_cause(code: int) -> str:
+    """An exit status, as in Popen, in words."""
     if code >= 0:
         return f"status {code}"
     try:

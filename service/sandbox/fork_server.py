@@ -1,7 +1,7 @@
-"""Starts confined processes within milliseconds: a process that has imported the libraries forks.
+"""Starts sandboxed processes within milliseconds, by forking a process that has imported the libraries.
 
-Importing them takes a second or two. The server itself never reads what a stranger sent, and has one thread. What is
-forked from it inherits its bare environment; see `service.sandbox.child_process`.
+Importing them takes one to two seconds. The server never reads untrusted input and has a single thread. Its children
+inherit its minimal environment; see `service.sandbox.child_process`.
 """
 
 import gc
@@ -21,140 +21,140 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import child_process
-from .channel import Broken, Line
+from .channel import Channel, ChannelBroken
 
 _MODULE: Final = "service.sandbox.fork_server"
 _ANSWER_SECONDS: Final = 60.0
-"""Importing torch on a slow and busy machine."""
+"""Includes importing torch on a slow and busy machine."""
 _LEAVING_SECONDS: Final = 2.0
 _SHORTEST_TICK: Final = 0.0005
 _LONGEST_TICK: Final = 0.01
 
 
 @dataclass
-class Forked:
-    """A process that the server has started.
+class ForkedProcess:
+    """A process started by the server.
 
     Attributes
     ----------
     server
-        Its parent.
+        The fork server, its parent.
     pid
-        Its number; also that of its group.
-    line
-        A connection to it. It ends when this is closed.
+        Its process id; also the id of its process group.
+    channel
+        Connection to the process. Closing it ends the process.
     code
-        Its exit status, as of Popen, once that is known.
+        Exit status, as in Popen, once known.
     """
 
     server: "ForkServer"
     pid: int
-    line: Line
+    channel: Channel
     code: int | None = None
 
     def ended(self, seconds: float = 0.0) -> int | None:
-        """Its exit status, after at most so long; None while it lives, or where nobody knows."""
+        """The exit status, after waiting up to `seconds`; None while the process runs, or if unknown."""
         if self.code is None:
             self.code = self.server.ask({"ended": self.pid, "seconds": seconds}).get("code")
         return self.code
 
     def end(self) -> None:
-        """Kill it and all that it has started."""
-        self.line.socket.close()
+        """Kill the process and its process group."""
+        self.channel.socket.close()
         if self.code is None:
             self.code = self.server.ask({"end": self.pid}).get("code")
 
 
 class ForkServer:
-    """One server of a process, started when it is first needed and again when it has ended. Safe for threads.
+    """A fork server, started at first use and restarted after it has ended. Safe for threads.
 
     Parameters
     ----------
     variables
-        What the environment of its processes holds beyond the paths.
+        Environment variables of its processes, in addition to the paths.
     """
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
         self._variables = dict(variables or {})
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._line: Line | None = None
+        self._channel: Channel | None = None
 
-    def start(self, module: str, folder: Path, *, imports: Sequence[str] = ()) -> Forked:
-        """Start a process in a folder.
+    def start(self, module: str, folder: Path, *, imports: Sequence[str] = ()) -> ForkedProcess:
+        """Start a process.
 
         Parameters
         ----------
         module
-            Its function `answer` gets the process's end of the line. Where it has a function `prepare`, the server
-            calls it once: what is done there need not be done by each process. It may start no thread.
+            Its function `answer` receives the process's end of the channel. If it has a function `prepare`, the server
+            calls it once, so that the processes need not repeat its work. It must not start a thread.
         imports
-            Modules that the server imports besides, so that the process need not. None may start a thread.
+            Modules that the server imports, so that the processes need not. They must not start a thread.
 
         Raises
         ------
-        Broken
-            No process can be started.
+        ChannelBroken
+            The process cannot be started.
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            told = self.ask({"start": module, "imports": list(imports), "folder": str(folder.absolute())}, theirs)
-        if type(pid := told.get("pid")) is not int:
+            reply = self.ask({"start": module, "imports": list(imports), "folder": str(folder.absolute())}, theirs)
+        if type(pid := reply.get("pid")) is not int:
             ours.close()
-            raise Broken("no process could be started")
-        return Forked(self, pid, Line(ours))
+            raise ChannelBroken("no process could be started")
+        return ForkedProcess(self, pid, Channel(ours))
 
     def ask(self, request: dict[str, Any], passed: socket.socket | None = None) -> dict[str, Any]:
-        """What the server answers; nothing where it has gone."""
+        """The server's answer; empty if the server has ended."""
         with self._lock:
             for _ in range(2 if passed else 1):
                 try:
-                    line = self._connected() if passed else self._line
-                    if line is None:
+                    channel = self._connected() if passed else self._channel
+                    if channel is None:
                         return {}
                     until = time.monotonic() + _ANSWER_SECONDS
-                    line.send(request, until=until)
+                    channel.send(request, until=until)
                     if passed:
-                        socket.send_fds(line.socket, [b"."], [passed.fileno()])
-                    return line.receive(0, until=until)[0]
-                except (Broken, TimeoutError, OSError):
+                        socket.send_fds(channel.socket, [b"."], [passed.fileno()])
+                    return channel.receive(0, until=until)[0]
+                except (ChannelBroken, TimeoutError, OSError):
                     self._close()
         return {}
 
     def close(self) -> None:
-        """End the server and what it has started."""
+        """End the server and its processes."""
         with self._lock:
-            if self._line is not None and self._process is not None:
-                self._line.socket.close()
+            if self._channel is not None and self._process is not None:
+                self._channel.socket.close()
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(_LEAVING_SECONDS)
             self._close()
 
-    def _connected(self) -> Line:
-        if self._line is None:
+    def _connected(self) -> Channel:
+        if self._channel is None:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = child_process.start(_MODULE, Path("/"), self._variables, socket=theirs.fileno())
-            self._line = Line(ours)
-        return self._line
+            self._channel = Channel(ours)
+        return self._channel
 
     def _close(self) -> None:
-        if self._line is not None:
-            self._line.socket.close()
+        if self._channel is not None:
+            self._channel.socket.close()
         if self._process is not None:
             child_process.end(self._process)
-        self._line = self._process = None
+        self._channel = self._process = None
 
 
-def serve(line: Line) -> None:
-    """The server: fork, watch and end processes until the line is closed; those that still live end with it."""
+def serve(channel: Channel) -> None:
+    """Run the server: fork, monitor and end processes until the channel is closed; then end the remaining ones."""
     living: set[int] = set()
     try:
         while True:
-            request, _ = line.receive(0)
+            request, _ = channel.receive(0)
             answer: dict[str, Any] = {}
             if "start" in request:
-                answer["pid"] = _fork(line, request)
+                answer["pid"] = _fork(channel, request)
                 living.add(answer["pid"])
             elif (pid := request.get("ended", request.get("end"))) in living:
                 if "end" in request:
@@ -162,20 +162,20 @@ def serve(line: Line) -> None:
                 answer["code"] = _wait(pid, float(request.get("seconds", _ANSWER_SECONDS / 2)))
                 if answer["code"] is not None:
                     living.discard(pid)
-            line.send(answer)
-    except Broken:
+            channel.send(answer)
+    except ChannelBroken:
         for pid in living:
             _kill(pid)
 
 
 def _kill(pid: int) -> None:
-    for kill in (os.killpg, os.kill):  # A process that was just forked has no group yet.
+    for kill in (os.killpg, os.kill):  # A process that was just forked may have no group yet.
         with suppress(ProcessLookupError):
             kill(pid, signal.SIGKILL)
 
 
-def _fork(line: Line, request: dict[str, Any]) -> int:
-    _, (descriptor,), _, _ = socket.recv_fds(line.socket, 1, 1)
+def _fork(channel: Channel, request: dict[str, Any]) -> int:
+    _, (descriptor,), _, _ = socket.recv_fds(channel.socket, 1, 1)
     with socket.socket(fileno=descriptor) as theirs:
         answer = _prepared(request["start"]).answer
         for name in request["imports"]:
@@ -186,8 +186,8 @@ def _fork(line: Line, request: dict[str, Any]) -> int:
         try:
             os.setsid()
             os.chdir(request["folder"])
-            line.socket.close()
-            answer(Line(theirs))
+            channel.socket.close()
+            answer(Channel(theirs))
             status = 0
         finally:
             os._exit(status)
@@ -199,7 +199,7 @@ def _prepared(module: str) -> Any:
     if (prepare := getattr(found, "prepare", None)) is not None:
         prepare()
     gc.collect()
-    gc.freeze()  # A collection in a child would touch, and so copy, all that it shares with the server.
+    gc.freeze()  # A garbage collection in a child would write to the pages it shares with the server, and copy them.
     return found
 
 
@@ -216,11 +216,11 @@ def _wait(pid: int, seconds: float) -> int | None:
 
 
 def _main() -> None:
-    line = Line(socket.socket(fileno=int(sys.argv[1])))
-    # Libraries may print; nobody reads it.
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    # Output of libraries is discarded.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    serve(line)
-    os._exit(0)  # What the libraries would do at an exit takes longer, and nobody needs it.
+    serve(channel)
+    os._exit(0)  # Skip the libraries' exit handlers: they take longer and have no effect here.
 
 
 if __name__ == "__main__":

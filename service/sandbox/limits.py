@@ -1,5 +1,5 @@
-"""Limits that a process sets itself before it looks at a stranger's file. None of them can be raised again by accident:
-they hold for the process and all that it starts.
+"""Limits that a process sets for itself before it reads untrusted input. They also hold for its children, and cannot be
+raised again by accident.
 """
 
 import fcntl
@@ -11,14 +11,14 @@ import socket
 
 
 def limit(memory: int | None, *, written: int) -> None:
-    """Limit this process, for good.
+    """Limit this process permanently.
 
     Parameters
     ----------
     memory
-        Bytes of address space; None for no cap.
+        Bytes of address space; None for no limit.
     written
-        Bytes of the largest file that may be written. There are no core files.
+        Maximum size of a written file in bytes. Core dumps are disabled.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (written, written))
@@ -27,27 +27,27 @@ def limit(memory: int | None, *, written: int) -> None:
 
 
 def limit_time(seconds: int) -> None:
-    """End this process when it has computed for so long from now on.
+    """End this process after the given processor time from now.
 
-    Should its parent itself be killed while it hangs, nobody else would end it.
+    Needed if the parent is killed while this process hangs: nothing else would end it.
     """
     used = resource.getrusage(resource.RUSAGE_SELF)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds, resource.RLIM_INFINITY))
 
 
-def end_with(line: socket.socket) -> None:
-    """From now on the kernel ends this process when the other side closes the line, or says anything on it.
+def end_on_close(channel: socket.socket) -> None:
+    """Let the kernel end this process when the peer closes the channel or sends on it.
 
-    A thread could not: a decoder may hold the interpreter's lock for as long as it likes. Where the signal is ignored
-    by default (macOS) the process goes on until its work or its time is over.
+    A thread could not do this: a decoder may hold the interpreter lock for any length of time. Where the signal is
+    ignored by default (macOS), the process continues until its work or its time limit ends.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(line, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(line, fcntl.F_SETFL, fcntl.fcntl(line, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([line], [], [], 0)[0]:  # It came before the kernel was told to look.
+    fcntl.fcntl(channel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(channel, fcntl.F_SETFL, fcntl.fcntl(channel, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([channel], [], [], 0)[0]:  # Closed before the kernel was asked to watch.
         os.kill(os.getpid(), signal.SIGIO)
 
 
-def outlive(line: socket.socket) -> None:
-    """Undo `end_with`: the other side may read what is sent now."""
-    fcntl.fcntl(line, fcntl.F_SETFL, fcntl.fcntl(line, fcntl.F_GETFL) & ~os.O_ASYNC)
+def allow_close(channel: socket.socket) -> None:
+    """Undo `end_on_close`: the peer may now read the answer and close."""
+    fcntl.fcntl(channel, fcntl.F_SETFL, fcntl.fcntl(channel, fcntl.F_GETFL) & ~os.O_ASYNC)

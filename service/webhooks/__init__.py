@@ -1,1 +1,1 @@
-"""Delivers messages to webhooks: signs them, posts them to addresses that may be reached, tries again later."""
+"""Delivers messages to webhooks: signs them, posts them to permitted addresses, retries failed attempts."""

@@ -1,4 +1,4 @@
-"""Delivers what is due. Several services may do so at once: each delivery is tried by the one that has claimed it."""
+"""Delivers due messages. Several service processes may run at once; a claim gives each delivery to one of them."""
 
 import asyncio
 import random
@@ -19,93 +19,91 @@ from service.core.state import State
 from service.core.webhooks.deliveries import Claim
 from service.core.webhooks.stored import StoredWebhook
 
-from .sender import TIMEOUT_SECONDS, Outcome, Post, signatures
+from .sender import TIMEOUT_SECONDS, Post, Response, signatures
 
-Fate = Literal["delivered", "failed", "refused", "gone", "given_up"]
-"""`failed` and `refused` (not allowed to go there, or no address) are tried again; the last try is `given_up`."""
+AttemptOutcome = Literal["delivered", "failed", "refused", "gone", "given_up"]
+"""`failed` and `refused` (address not permitted or not resolved) are retried; `given_up` is the last attempt."""
 
 _GONE: Final = 410
 
 log = structlog.stdlib.get_logger(__name__)
 
 
-def delivered(outcome: Outcome) -> bool:
-    """Whether the receiver has taken the message."""
-    return outcome.status is not None and 200 <= outcome.status < 300
+def delivered(response: Response) -> bool:
+    """Whether the receiver has accepted the message."""
+    return response.status is not None and 200 <= response.status < 300
 
 
-def gone(outcome: Outcome) -> bool:
-    """Whether the receiver wants no more messages at all."""
-    return outcome.status == _GONE
+def gone(response: Response) -> bool:
+    """Whether the receiver has asked for no further messages (410)."""
+    return response.status == _GONE
 
 
-def fate_of(outcome: Outcome, after: WebhookDelivery) -> Fate:
-    """What an attempt was, after which a delivery stands so."""
-    if delivered(outcome):
+def outcome_of(response: Response, after: WebhookDelivery) -> AttemptOutcome:
+    """The outcome of an attempt; `after` is the delivery after it."""
+    if delivered(response):
         return "delivered"
-    if gone(outcome):
+    if gone(response):
         return "gone"
     if after.status == "failed":
         return "given_up"
-    return "refused" if outcome.refused else "failed"
+    return "refused" if response.refused else "failed"
 
 
-def tell(fate: Fate, outcome: Outcome, after: WebhookDelivery) -> None:
-    """One line for an attempt that failed. It holds ids and the reason: an address may have a secret in its query."""
-    reason = outcome.error if outcome.status is None else f"its address answered {outcome.status}"
+def log_attempt(outcome: AttemptOutcome, response: Response, after: WebhookDelivery) -> None:
+    """Log a failed attempt in one line, with ids and reason only: an address may contain a secret in its query."""
+    reason = response.error if response.status is None else f"its address answered {response.status}"
     found = {"webhook": after.webhook, "message": after.id, "reason": reason, "tries": after.tries}
-    if fate == "given_up":
+    if outcome == "given_up":
         log.warning("webhook delivery given up", **found)
-    elif fate == "gone":
+    elif outcome == "gone":
         log.warning("webhook disabled: its address answered 410", **found)
-    elif fate != "delivered":
+    elif outcome != "delivered":
         log.info("webhook attempt failed", next_attempt_at=str(after.next_attempt_at), **found)
 
 
-PAUSES: Final = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 28_800.0, 28_800.0)
-"""Seconds between one attempt and the next: eight attempts within a day."""
+RETRY_DELAYS: Final = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 28_800.0, 28_800.0)
+"""Seconds between attempts: eight attempts within a day."""
 
-PERSISTENT: Final = timedelta(days=5)
-"""No attempt may fail for longer: a long weekend with nobody at the receiver passes, and what is abandoned ends."""
+DISABLE_AFTER: Final = timedelta(days=5)
+"""Failing for this long disables a webhook: longer than a long weekend, and abandoned webhooks still end."""
 
 LEASE_SECONDS: Final = 4 * TIMEOUT_SECONDS
 _JITTER: Final = 0.1
-_AT_ONCE: Final = 64
-_OF_ONE_WEBHOOK: Final = 8
-"""A webhook that is slow must not keep the others waiting."""
+_CONCURRENT: Final = 64
+_CONCURRENT_PER_WEBHOOK: Final = 8
+"""Limit for each webhook, so that a slow one does not delay the others."""
 
-_STEP_ASIDE: Final = timedelta(seconds=1)
+_POSTPONE: Final = timedelta(seconds=1)
 _KEPT_ATTEMPTS: Final = 20
 _EXPIRE_EVERY_SECONDS: Final = 3600.0
 
-log = structlog.stdlib.get_logger(__name__)
-
 
 class Dispatcher:
-    """Claims, posts, and writes down what came of it.
+    """Claims deliveries, posts them and stores the outcome.
 
     Parameters
     ----------
     pauses
-        Seconds between attempts; after the last one the delivery has failed. Up to a tenth is added by chance.
+        Seconds between attempts; after the last attempt the delivery has failed. Jitter adds up to a tenth.
     """
 
-    def __init__(self, state: State, post: Post, pauses: Sequence[float] = PAUSES) -> None:
+    def __init__(self, state: State, post: Post, pauses: Sequence[float] = RETRY_DELAYS) -> None:
         self._webhooks = state.webhooks
-        self._figures = state.figures
+        self._counters = state.counters
         self._post = post
         self._pauses = tuple(pauses)
-        self._flying: set[asyncio.Task[None]] = set()
-        self._flying_of: Counter[str] = Counter()
+        self._running: set[asyncio.Task[None]] = set()
+        self._running_of: Counter[str] = Counter()
 
     async def round(self) -> int:
-        """Try everything that is due now, to the end. Returns how many attempts were begun."""
+        """Attempt everything that is due now, and wait for the results. Returns the number of attempts."""
         tasks = await self._begin()
         await asyncio.gather(*tasks)
         return len(tasks)
 
-    async def run_for_ever(self, seconds: float = 1.0) -> None:
-        """Look for what is due every second, through outages."""
+    async def run_until_cancelled(self, seconds: float = 1.0) -> None:
+        """Look for due deliveries every `seconds`, also during and after outages of Redis or the store."""
         expired = time.monotonic()
         try:
             while True:
@@ -117,32 +115,32 @@ class Dispatcher:
                 except (StateUnavailable, StoreUnavailable, StoreFull, RedisError) as error:
                     log.warning("webhooks wait for Redis or the store", reason=str(error))
                 except Exception:
-                    log.exception("webhooks failed; they go on")
+                    log.exception("webhook dispatcher failed; it continues")
                 await asyncio.sleep(seconds)
         finally:
-            await ended(*self._flying)
+            await ended(*self._running)
 
     async def _begin(self) -> list[asyncio.Task[None]]:
-        room = _AT_ONCE - len(self._flying)
+        room = _CONCURRENT - len(self._running)
         if room <= 0:
             return []
         tasks: list[asyncio.Task[None]] = []
         for claim in await self._webhooks.deliveries.claim(room, int(LEASE_SECONDS * 1000)):
-            if self._flying_of[claim.webhook] >= _OF_ONE_WEBHOOK:
-                await self._webhooks.deliveries.release(claim, await self._webhooks.now() + _STEP_ASIDE)
+            if self._running_of[claim.webhook] >= _CONCURRENT_PER_WEBHOOK:
+                await self._webhooks.deliveries.release(claim, await self._webhooks.now() + _POSTPONE)
                 continue
             task = asyncio.create_task(self._try(claim), name="webhook delivery")
-            self._flying.add(task)
-            self._flying_of[claim.webhook] += 1
-            task.add_done_callback(lambda task, webhook=claim.webhook: self._landed(task, webhook))
+            self._running.add(task)
+            self._running_of[claim.webhook] += 1
+            task.add_done_callback(lambda task, webhook=claim.webhook: self._finished(task, webhook))
             tasks.append(task)
         return tasks
 
-    def _landed(self, task: "asyncio.Task[None]", webhook: str) -> None:
-        self._flying.discard(task)
-        self._flying_of[webhook] -= 1
-        if not self._flying_of[webhook]:
-            del self._flying_of[webhook]
+    def _finished(self, task: "asyncio.Task[None]", webhook: str) -> None:
+        self._running.discard(task)
+        self._running_of[webhook] -= 1
+        if not self._running_of[webhook]:
+            del self._running_of[webhook]
 
     async def _try(self, claim: Claim) -> None:
         try:
@@ -167,38 +165,38 @@ class Dispatcher:
             await self._webhooks.park(claim)
             return
         moment = await self._webhooks.now()
-        outcome = await self._send(webhook, delivery, moment)
+        response = await self._send(webhook, delivery, moment)
         if not await deliveries.holds(claim):
-            return  # It took longer than its lease, or a replay has come: someone else goes on with it.
-        if gone(outcome):
+            return  # The lease expired or a replay started: another process continues the delivery.
+        if gone(response):
             await self._webhooks.disable(webhook.id, "gone")
-        after = self._after(delivery, outcome, moment, await self._webhooks.now())
+        after = self._after(delivery, response, moment, await self._webhooks.now())
         await deliveries.complete(claim, after)
-        fate = fate_of(outcome, after)
-        tell(fate, outcome, after)
-        await self._count(fate)
-        await self._judge(webhook, fate, moment)
+        outcome = outcome_of(response, after)
+        log_attempt(outcome, response, after)
+        await self._count(outcome)
+        await self._judge(webhook, outcome, moment)
 
-    async def _count(self, fate: Fate) -> None:
+    async def _count(self, outcome: AttemptOutcome) -> None:
         try:
-            await self._figures.add({field_of("webhook_attempts", fate): 1})
-        except StateUnavailable as error:  # What came of the attempt is written, and that is what matters.
+            await self._counters.add({field_of("webhook_attempts", outcome): 1})
+        except StateUnavailable as error:  # The outcome itself is stored; only the metric is lost.
             log.warning("webhook attempt not counted", reason=str(error))
 
-    async def _judge(self, webhook: StoredWebhook, fate: Fate, moment: datetime) -> None:
-        """Note since when a webhook fails, and disable it once that is too long."""
+    async def _judge(self, webhook: StoredWebhook, outcome: AttemptOutcome, moment: datetime) -> None:
+        """Record since when a webhook fails, and disable it after `DISABLE_AFTER`."""
         since = webhook.failing_since
-        if fate == "delivered":
+        if outcome == "delivered":
             if since is not None:
                 await self._webhooks.note_failing(webhook.id, None)
-        elif fate != "gone" and since is None:
+        elif outcome != "gone" and since is None:
             await self._webhooks.note_failing(webhook.id, moment)
-        # At the end of a delivery: it alone has then failed over all its attempts, however rare messages are.
-        elif fate == "given_up" and since is not None and moment - since >= PERSISTENT:
+        # Checked at the end of a delivery: all of its attempts have failed, even if messages are rare.
+        elif outcome == "given_up" and since is not None and moment - since >= DISABLE_AFTER:
             await self._webhooks.disable(webhook.id, "failing")
             log.warning("webhook disabled: no attempt has succeeded for days", webhook=webhook.id, since=str(since))
 
-    async def _send(self, webhook: StoredWebhook, delivery: WebhookDelivery, moment: datetime) -> Outcome:
+    async def _send(self, webhook: StoredWebhook, delivery: WebhookDelivery, moment: datetime) -> Response:
         body = delivery.message.model_dump_json().encode()
         timestamp = int(moment.timestamp())
         headers = {
@@ -208,16 +206,18 @@ class Dispatcher:
         }
         return await self._post.send(webhook.url, headers, body)
 
-    def _after(self, delivery: WebhookDelivery, outcome: Outcome, began: datetime, moment: datetime) -> WebhookDelivery:
-        """The delivery with one more attempt."""
-        taken = delivered(outcome)
+    def _after(
+        self, delivery: WebhookDelivery, response: Response, began: datetime, moment: datetime
+    ) -> WebhookDelivery:
+        """The delivery after one more attempt."""
+        taken = delivered(response)
         tries = delivery.tries + 1
-        error = outcome.error
+        error = response.error
         if not taken and error is None:
-            error = "only an answer of 200 to 299 counts" + ("; redirects are not followed" if _moved(outcome) else "")
-        attempt = DeliveryAttempt(at=began, status=outcome.status, error=error)
-        again = not taken and not gone(outcome) and tries <= len(self._pauses)
-        pause = self._pause(tries, outcome) if again else 0.0
+            error = "expected a status of 200 to 299" + ("; redirects are not followed" if _moved(response) else "")
+        attempt = DeliveryAttempt(at=began, status=response.status, error=error)
+        again = not taken and not gone(response) and tries <= len(self._pauses)
+        pause = self._pause(tries, response) if again else 0.0
         return delivery.model_copy(
             update={
                 "status": "succeeded" if taken else "pending" if again else "failed",
@@ -227,11 +227,11 @@ class Dispatcher:
             }
         )
 
-    def _pause(self, tries: int, outcome: Outcome) -> float:
-        """Seconds until the next attempt. `Retry-After` makes it longer, not shorter: attempts are soon used up."""
-        asked = min(outcome.retry_after or 0.0, max(self._pauses))
+    def _pause(self, tries: int, response: Response) -> float:
+        """Seconds until the next attempt. `Retry-After` can only lengthen it: the number of attempts is limited."""
+        asked = min(response.retry_after or 0.0, max(self._pauses))
         return max(self._pauses[tries - 1], asked) * random.uniform(1.0, 1.0 + _JITTER)
 
 
-def _moved(outcome: Outcome) -> bool:
-    return outcome.status is not None and 300 <= outcome.status < 400
+def _moved(response: Response) -> bool:
+    return response.status is not None and 300 <= response.status < 400

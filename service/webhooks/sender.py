@@ -1,4 +1,4 @@
-"""Posts one message to an address that comes from outside: only where that may lead, only for so long."""
+"""Posts one message to an address from untrusted input: to permitted addresses only, within a time limit."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ from service.network.egress import Egress, GuardedNetwork, Refused, Resolve, Res
 
 
 def signatures(secrets: Iterable[str], id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature`: one signature for each secret. A receiver takes any that it can verify."""
+    """The value of `webhook-signature`: one signature per secret; a receiver accepts any that it can verify."""
     return " ".join(signature(secret, id, timestamp, body) for secret in secrets)
 
 
@@ -31,7 +31,7 @@ def signature(secret: str, id: str, timestamp: int, body: bytes) -> str:
     secret
         `whsec_` and the base64 of the key.
     timestamp
-        Unix seconds of this attempt; receivers refuse old ones.
+        Unix seconds of this attempt; receivers reject old timestamps.
     """
     key = base64.b64decode(secret.removeprefix(KEY_PREFIX))
     signed = f"{id}.{timestamp}.".encode() + body
@@ -39,39 +39,39 @@ def signature(secret: str, id: str, timestamp: int, body: bytes) -> str:
 
 
 _MOST_DIGITS: Final = 9
-"""Of seconds: nobody waits for longer, and an answer must not choose how large a number is made of it."""
+"""Of seconds. No longer pause is useful, and a response must not decide the size of a number that is parsed."""
 
 
-def seconds_of(value: str, now: datetime) -> float | None:
-    """The pause that is asked for, 0 where it is over; None where the text is nothing of the kind."""
+def retry_after_seconds(value: str, now: datetime) -> float | None:
+    """The pause that `Retry-After` requests, in seconds; 0 if it is over, None if the value is invalid."""
     text = value.strip()
     if text.isascii() and text.isdigit():
         return float(text) if len(text) <= _MOST_DIGITS else None
     try:
         moment = parsedate_to_datetime(text)
-        # A date without a zone is in GMT, as all dates of HTTP.
+        # A date without a time zone is GMT, as all dates in HTTP.
         return max((moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds(), 0.0)
     except (ValueError, OverflowError):
         return None
 
 
 TIMEOUT_SECONDS: Final = 15.0
-"""For everything: the name, the connection, TLS, the request, the answer."""
+"""For the whole attempt: name resolution, connection, TLS, request, response."""
 
 _READ_AT_MOST: Final = 4096
 _CONNECTIONS: Final = 64
 _MAY_ASK: Final = (429, 503)
 
 
-class Outcome(NamedTuple):
-    """What came of an attempt: a status, or the reason why there is none.
+class Response(NamedTuple):
+    """The result of an attempt: a status, or the reason why there is none.
 
     Attributes
     ----------
     refused
-        It was not sent: it may not lead where it would have.
+        Whether the message was not sent because its address is not permitted or cannot be resolved.
     retry_after
-        Seconds that an answer of 429 or 503 asks to wait.
+        Seconds that a response of 429 or 503 asks to wait.
     """
 
     status: int | None
@@ -81,14 +81,14 @@ class Outcome(NamedTuple):
 
 
 class Post:
-    """Sends messages. No redirect is followed, no proxy is asked, no connection is used twice.
+    """Sends messages without following redirects, without a proxy, on a new connection each time.
 
     Parameters
     ----------
     look_up
-        Resolves names; the system's resolver where absent.
+        Resolves host names; by default the system's resolver.
     ssl_context
-        What servers are trusted; the system's authorities where absent.
+        Trusted authorities; by default the system's.
     """
 
     def __init__(
@@ -114,9 +114,9 @@ class Post:
     async def __aexit__(self, *_: object) -> None:
         await self._pool.aclose()
 
-    async def send(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
-        """Post JSON. Never raises for what the other side does."""
-        # Written here: httpcore2 leaves out the brackets of an IPv6 address.
+    async def send(self, url: str, headers: dict[str, str], body: bytes) -> Response:
+        """Post JSON. No behaviour of the receiver raises an exception."""
+        # Set here: httpcore2 omits the brackets of an IPv6 address.
         host = urlsplit(url).netloc
         sent = {
             "Host": host,
@@ -136,27 +136,27 @@ class Post:
                 pause = _pause(response)
                 await _skim(response)
         except Refused as error:
-            return Outcome(None, f"refused: {error}", refused=True)
+            return Response(None, f"refused: {error}", refused=True)
         except TimeoutError:
-            return Outcome(status, None if status else f"no answer within {self._timeout:g} s", retry_after=pause)
+            return Response(status, None if status else f"no answer within {self._timeout:g} s", retry_after=pause)
         except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError) as error:
             reason = None if status else f"{type(error).__name__}: {str(error)[:200]}"
-            return Outcome(status, reason, retry_after=pause)
-        return Outcome(status, None, retry_after=pause)
+            return Response(status, reason, retry_after=pause)
+        return Response(status, None, retry_after=pause)
 
 
 def _pause(response: httpcore2.Response) -> float | None:
-    """What the answer asks for, where its status is one that may."""
+    """The requested pause, if the status allows one (429, 503)."""
     if response.status not in _MAY_ASK:
         return None
     for name, value in response.headers:
         if name.lower() == b"retry-after":
-            return seconds_of(value.decode("latin-1"), datetime.now(UTC))
+            return retry_after_seconds(value.decode("latin-1"), datetime.now(UTC))
     return None
 
 
 async def _skim(response: httpcore2.Response) -> None:
-    """Read the beginning of an answer, so that a server which writes a short one is not cut off."""
+    """Read the beginning of the body, so that a server that writes a short one can finish."""
     read = 0
     async for chunk in response.aiter_stream():
         read += len(chunk)

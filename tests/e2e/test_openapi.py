@@ -71,7 +71,7 @@ EXPLAINED = [
     Explained(
         "POST /v1/(label-sets|recommendations|teachers|distillations)",
         ACCEPTANCE,
-        "one entry a label|one row a label|must all have one dimension|not in the set|a positive sum|has no direction"
+        "one entry a label|one row a label|must have the same dimension|not in the set|a positive sum|has no direction"
         "|labels must be distinct|must not be empty",
         "the members of a label set must agree with each other, after Unicode normalisation",
     ),
@@ -96,7 +96,7 @@ EXPLAINED = [
     Explained(
         "POST /v1/teachers",
         ACCEPTANCE,
-        r"modality is '.*' but source.preprocessing is for|labels are needed",
+        r"modality is '.*' but source.preprocessing is for|labels are missing",
         "the source and the rest must agree",
     ),
     Explained(

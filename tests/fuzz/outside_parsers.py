@@ -17,9 +17,9 @@ from preceptor.core.events import EventDecoder, _event, status_of
 from preceptor.errors import UnexpectedAnswerError
 from service.actions.webhooks import _refusal
 from service.core.api_keys import Scope
-from service.network.egress import Egress, is_public, unprotected
+from service.network.egress import Egress, insecure_url, is_public
 from service.oidc.fetch import LARGEST
-from service.oidc.jwt import ALGORITHMS, BadToken, KeySet, named_key, proven_claims
+from service.oidc.jwt import ALGORITHMS, BadToken, KeySet, unverified_header, verified_claims
 from service.oidc.scopes import Grants
 from tests.integration.oidc.issuer import b64, public_jwk
 
@@ -103,13 +103,13 @@ def _checked(files: Files, folder: Path) -> Reached:
     text = files[SOURCE].decode("latin1")
     stage = "not read"
     try:
-        kid, algorithm = named_key(text)
+        kid, algorithm = unverified_header(text)
         stage = "named a key"
         key = _keys().find(kid, algorithm)
         if key is None:
             return Reached("refused", stage)
         stage = "signature checked"
-        claims = proven_claims(text, key, algorithm, issuer=_ISSUER, audiences=[_AUDIENCE], leeway=5.0)
+        claims = verified_claims(text, key, algorithm, issuer=_ISSUER, audiences=[_AUDIENCE], leeway=5.0)
     except BadToken as error:
         _short(str(error))
         return Reached("refused", stage)
@@ -281,7 +281,7 @@ _EGRESS: Final = Egress.of("hooks.internal, 10.9.0.0/16")
 def _address(files: Files, folder: Path) -> Reached:
     """An address that is taken never is, in any spelling, one of this machine or of its network."""
     text = files[SOURCE].decode("utf-8", "replace")
-    unprotected(text)
+    insecure_url(text)
     try:
         body = WebhookBody.model_validate({"url": text})
     except ValidationError:

@@ -53,6 +53,9 @@ class Blueprint(Protocol):
         Its own default.
     light
         Whether it trains in seconds: the gate then affords more folds and choices.
+    draws
+        Whether a step may draw from torch's global generator, as dropout does. Students that do not can be trained
+        side by side.
     """
 
     @property
@@ -63,6 +66,8 @@ class Blueprint(Protocol):
     def learning_rate(self) -> float: ...
     @property
     def light(self) -> bool: ...
+    @property
+    def draws(self) -> bool: ...
 
     def encode(self, source: ItemSource) -> Encoded:
         """Items as its inputs."""

@@ -2,8 +2,12 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, Literal
+
+import numpy as np
 
 from .evaluation.statistics import stratified_folds
 from .inputs import Float32, Int64
@@ -13,6 +17,7 @@ from .schedule import Plan, plan_for
 from .teaching.gate import WEIGHTS, GateDecision, choose_weight
 from .teaching.gate_by_names import decide_by_names
 from .training.checkpoints import as_tensor, from_tensor
+from .training.lockstep import Row
 
 _GATE_STEPS: Final = 120
 _HEAVY_FOLDS: Final = 3
@@ -86,28 +91,99 @@ def choose(bench: Bench, plan: Plan) -> GateDecision:
     if not stratified_folds(bench.labels, FOLDS, seed):
         return decide_by_names(bench.teachers, bench.rows, bench.labels, seed)
     light, shorter = bench.blueprint.light, _shorter(bench, plan)
-    terms: dict[str, Term] = {}
+    weights, folds = (WEIGHTS, FOLDS) if light else (_HEAVY_WEIGHTS, _HEAVY_FOLDS)
     bench.progress.begin("choosing the weight of the teachers", arm="gate", epochs=False)
-
-    def fit(kept: Int64, left_out: Int64, weight: float) -> Float32:
-        fold = hashlib.sha256(kept.tobytes()).hexdigest()[:16]
-        if weight > 0 and fold not in terms:
-            terms[fold] = bench.term(bench.rows[kept])
-        term = terms[fold] if weight > 0 else None
-        rows, held = bench.rows[kept], bench.rows[left_out]
-        return bench.left_out(f"gate/{fold}/{weight:g}", rows, held, term, weight, shorter)
-
     whole = bench.term(bench.rows)
+    left_out = _LeftOut(bench, shorter, stratified_folds(bench.labels, folds, seed), weights, whole)
     decision = choose_weight(
         bench.labels,
-        fit,
+        left_out.logits,
         spoken=whole.left_out if isinstance(whole, SpeakingTerm) else (),
-        weights=WEIGHTS if light else _HEAVY_WEIGHTS,
-        folds=FOLDS if light else _HEAVY_FOLDS,
-        seed=bench.recipe.training.seed,
+        weights=weights,
+        folds=folds,
+        seed=seed,
     )
+    left_out.skip_untried()
     if not decision.in_full:
         return decision
     names = ", ".join(bench.teachers[number].name for number in sorted(decision.in_full))
     told = f"; heard in full, for telling more than the student alone even where less sure: {names}"
     return replace(decision, reason=decision.reason + told)
+
+
+class _LeftOut:
+    """The gate's students and what they answer for the fold that each did not see.
+
+    All folds are trained without a teacher, and then with every weight: in lockstep or side by side where the student
+    allows it.
+
+    Parameters
+    ----------
+    parts
+        The folds, as positions in the rows of the bench.
+    whole
+        The term of all rows: those of the folds are of its kind.
+    """
+
+    def __init__(self, bench: Bench, plan: Plan, parts: list[Int64], weights: Sequence[float], whole: Term) -> None:
+        self._bench, self._plan, self._parts, self._weights = bench, plan, parts, weights
+        self._together = bench.together(plan, [whole], len(parts) * len(weights))
+        self._terms: dict[str, Term] = {}
+        self._found: dict[tuple[str, float], Float32] = {}
+        self._untried = len(parts) * (1 + len(weights))
+
+    def logits(self, kept: Int64, left_out: Int64, weight: float) -> Float32:
+        """Logits on the rows left out, shape (h, S); see `gate.FitAndPredict`."""
+        fold = _digest(kept)
+        if (fold, weight) not in self._found:
+            # One after another only those are trained that are asked for: the gate may be content with one fold.
+            single = not self._together and self._bench.abreast == 1
+            self._train((0.0,) if weight == 0 else self._weights, [left_out] if single else self._parts)
+        return self._found[fold, weight]
+
+    def skip_untried(self) -> None:
+        """Tell of the students that need no training after all."""
+        self._bench.progress.skip(self._untried * self._plan.steps)
+
+    def _train(self, weights: Sequence[float], parts: list[Int64]) -> None:
+        bench, everything = self._bench, np.arange(len(self._bench.rows), dtype=np.int64)
+        kept = [np.setdiff1d(everything, held) for held in parts]
+        folds = [_digest(positions) for positions in kept]
+        taught = any(weight > 0 for weight in weights)
+        rows = [
+            Row(
+                bench.rows[positions],
+                self._term(fold, bench.rows[positions]) if taught else None,
+                self._plan.seed,
+            )
+            for fold, positions in zip(folds, kept, strict=True)
+        ]
+        names = [[_name(fold, weight) for weight in weights] for fold in folds]
+        held = [bench.rows[part] for part in parts]
+        if self._together:
+            answers = bench.left_out_together(names, rows, held, weights, self._plan)
+        else:
+            runs = [
+                partial(bench.left_out, name, row.rows, items, row.term if weight > 0 else None, weight, self._plan)
+                for titles, row, items in zip(names, rows, held, strict=True)
+                for name, weight in zip(titles, weights, strict=True)
+            ]
+            each = bench.at_once(runs)
+            answers = [each[first : first + len(weights)] for first in range(0, len(each), len(weights))]
+        for fold, several in zip(folds, answers, strict=True):
+            for weight, logits in zip(weights, several, strict=True):
+                self._found[fold, weight] = logits
+        self._untried -= len(folds) * len(weights)
+
+    def _term(self, fold: str, rows: Int64) -> Term:
+        if fold not in self._terms:
+            self._terms[fold] = self._bench.term(rows)
+        return self._terms[fold]
+
+
+def _digest(kept: Int64) -> str:
+    return hashlib.sha256(kept.tobytes()).hexdigest()[:16]
+
+
+def _name(fold: str, weight: float) -> str:
+    return f"gate/{fold}/{weight:g}"

@@ -2,11 +2,12 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from .controls import LABEL_SMOOTHING, RANDOM_WEIGHTS, SMOOTHING, random_teacher
 from .evaluation.statistics import paired_gain
 from .export.artifacts import Delivered, export
 from .inputs import Recipe, TeacherSignal, TrainingData, check
-from .progress import Progress
+from .losses import Term
+from .progress import Progress, RunWatch
 from .provenance import repeating_request, settings_of
 from .result import Control, OnEvent, Outcome, ShouldStop
 from .runs import Bench, prepare
@@ -29,8 +31,14 @@ from .students import Blueprint, Surroundings, blueprint_of
 from .teaching.gate import GateDecision
 from .training.checkpoints import Checkpoint, Ledger, fingerprint
 from .training.devices import machine_for, mixed_precision
+from .training.lockstep import Row
 from .training.multi_process import Gang
 from .training.trainer import Trained, Trainer, train
+
+_MOST_WEIGHTS: Final = 1 << 25
+"""Of all students that are trained side by side; with gradients and two moments, half a gigabyte."""
+WITH: Final = "with teacher"
+WITHOUT: Final = "without teacher"
 
 
 def distill(
@@ -102,7 +110,9 @@ def distill(
         ledger = Ledger(checkpoint, fingerprint(request, data, teachers, device))
         progress = Progress(on_event, should_stop)
         with _trainer(request, blueprint, torch.device(device), processes) as trainer:
-            bench = prepare(request, data, teachers, blueprint, torch.device(device), progress, ledger, trainer)
+            on = torch.device(device)
+            abreast = _abreast(request, blueprint, on, processes)
+            bench = prepare(request, data, teachers, blueprint, on, progress, ledger, trainer, abreast)
             return _Job(bench, folder, on_event, started).outcome()
 
 
@@ -117,6 +127,16 @@ def _trainer(request: Recipe, blueprint: Blueprint, device: torch.device, proces
     mixed_precision(precision, device)  # Refuses what the device cannot do before anything is started.
     with closing(Gang(processes, device, precision, threads)) as gang:
         yield gang.train
+
+
+def _abreast(request: Recipe, blueprint: Blueprint, device: torch.device, processes: int) -> int:
+    """How many runs may be trained side by side: one a thread, where memory and the student allow it."""
+    plain = request.training.precision in ("auto", "fp32") and device.type == "cpu"
+    if blueprint.light or blueprint.draws or processes > 1 or not plain:
+        return 1
+    with torch.random.fork_rng():
+        weights = sum(parameter.numel() for parameter in blueprint.build().parameters())
+    return max(1, min(torch.get_num_threads(), _MOST_WEIGHTS // weights))
 
 
 def _given(weight: float) -> GateDecision:
@@ -194,12 +214,13 @@ class _Job:
 
     def _arms(self, plan: Plan, seeds: list[int], gate: GateDecision, compared: bool) -> tuple[_Arm, _Arm | None]:
         if gate.weight > 0:
-            taught = self._arm(plan, seeds, gate.weight, "with teacher", in_full=gate.in_full)
-            return taught, self._arm(plan, seeds, 0.0, "without teacher") if compared else None
+            names = {gate.weight: WITH, 0.0: WITHOUT} if compared else {gate.weight: WITH}
+            taught, *plain = self._train(plan, seeds, names, in_full=gate.in_full)
+            return taught, plain[0] if plain else None
         # Nothing to compare: the arm with the teacher's weight at 0 is the arm without.
         if compared:
             self._bench.progress.skip(len(seeds) * plan.steps)
-        plain = self._arm(plan, seeds, 0.0, "without teacher")
+        (plain,) = self._train(plan, seeds, {0.0: WITHOUT})
         return plain, plain if compared else None
 
     def _controls(self, plan: Plan, seeds: list[int], weight: float, taught: _Arm) -> dict[str, Control]:
@@ -211,26 +232,86 @@ class _Job:
         smoothed = replace(plan, smoothing=SMOOTHING)
         untaught = replace(bench, teachers=random_teachers(bench))
         arms = {
-            LABEL_SMOOTHING: self._arm(smoothed, seeds, 0.0, LABEL_SMOOTHING),
-            RANDOM_WEIGHTS: self._arm(plan, seeds, weight, RANDOM_WEIGHTS, untaught),
+            LABEL_SMOOTHING: self._train(smoothed, seeds, {0.0: LABEL_SMOOTHING}),
+            RANDOM_WEIGHTS: self._train(plan, seeds, {weight: RANDOM_WEIGHTS}, untaught),
         }
         found: dict[str, Control] = {}
-        for name, arm in arms.items():
+        for name, (arm,) in arms.items():
             gain = paired_gain(taught.right, arm.right, seed=bench.recipe.training.seed)
             found[name] = Control(arm.accuracy, Gain(mean=gain.mean, low=gain.low, high=gain.high))
         return found
 
-    def _arm(
+    def _train(
         self,
         plan: Plan,
         seeds: list[int],
-        weight: float,
-        name: str,
+        names: dict[float, str],
         other: Bench | None = None,
         in_full: frozenset[int] = frozenset(),
-    ) -> _Arm:
+    ) -> list[_Arm]:
+        """An arm for each weight, in lockstep where the student allows it."""
         bench = other or self._bench
-        term = bench.term(bench.rows, in_full) if weight > 0 else None
+        term = bench.term(bench.rows, in_full) if any(weight > 0 for weight in names) else None
+        if bench.together(plan, [term], len(seeds) * len(names)):
+            return self._in_lockstep(bench, plan, seeds, names, term)
+        if bench.abreast > 1:
+            return self._abreast(bench, plan, seeds, names, term)
+        return [
+            self._arm(bench, plan, seeds, weight, name, term if weight > 0 else None) for weight, name in names.items()
+        ]
+
+    def _abreast(
+        self, bench: Bench, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
+    ) -> list[_Arm]:
+        arms, progress = list(names.values()), bench.progress
+        progress.begin(f"{' and '.join(arms)}, {len(seeds)} seeds", arm=arms[0], epochs=False)
+        runs = [
+            partial(
+                bench.run,
+                f"{name}/{seed}",
+                term if weight > 0 else None,
+                weight,
+                replace(plan, seed=seed),
+                keep=number == 0,
+                watch=RunWatch(progress, name if number == 0 else None),
+            )
+            for weight, name in names.items()
+            for number, seed in enumerate(seeds)
+        ]
+        done = bench.at_once(runs)
+        return [
+            self._as_arm(name, seeds, done[column * len(seeds) : (column + 1) * len(seeds)])
+            for column, name in enumerate(arms)
+        ]
+
+    def _as_arm(self, name: str, seeds: list[int], runs: Sequence[tuple[Trained | None, NDArray[np.bool_]]]) -> _Arm:
+        """The arm of runs that were trained at once, and its events."""
+        for seed, (_, correct) in zip(seeds, runs, strict=True):
+            self._on_event("run", {"arm": name, "seed": seed, "accuracy": float(correct.mean())})
+        first = runs[0][0]
+        assert first is not None
+        self._curves[name] = first.history
+        return _Arm(first, np.stack([correct for _, correct in runs]))
+
+    def _in_lockstep(
+        self, bench: Bench, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
+    ) -> list[_Arm]:
+        arms = list(names.values())
+        bench.progress.begin(f"{' and '.join(arms)}, {len(seeds)} seeds together", arm=arms[0], epochs=False)
+
+        def on_epoch(row: int, column: int, metrics: EpochMetrics) -> None:
+            bench.progress.epoch_of(arms[column], metrics)
+
+        grid = bench.run_together(
+            [[f"{name}/{seed}" for name in arms] for seed in seeds],
+            [Row(bench.rows, term, seed) for seed in seeds],
+            list(names),
+            plan,
+            on_epoch=on_epoch,
+        )
+        return [self._as_arm(name, seeds, [row[column] for row in grid]) for column, name in enumerate(arms)]
+
+    def _arm(self, bench: Bench, plan: Plan, seeds: list[int], weight: float, name: str, term: Term | None) -> _Arm:
         first: Trained | None = None
         right: list[NDArray[np.bool_]] = []
         for number, seed in enumerate(seeds):

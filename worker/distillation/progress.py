@@ -1,5 +1,6 @@
 """Tells the outside how far a distillation is, and hears from it when to stop."""
 
+import threading
 import time
 from typing import Final
 
@@ -27,11 +28,17 @@ class Progress:
         self._message = ""
         self._arm = ""
         self._reports_epochs = False
+        self._given_up = False
+        self._lock = threading.RLock()
 
     def check(self) -> None:
         """Raise `TrainingStopped` where the job must end."""
-        if self._should_stop():
+        if self._given_up or self._should_stop():
             raise TrainingStopped("stopped")
+
+    def give_up(self) -> None:
+        """One of several runs failed: the others stop before their next step."""
+        self._given_up = True
 
     def begin(self, message: str, *, arm: str, epochs: bool) -> None:
         """A run begins; `epochs` says whether its epochs are of interest outside."""
@@ -56,19 +63,26 @@ class Progress:
 
     def skip(self, steps: int) -> None:
         """Steps that will not be needed after all."""
-        self._total = max(self._done, self._total - steps)
+        with self._lock:
+            self._total = max(self._done, self._total - steps)
 
     def step(self) -> None:
         """A step begins."""
         self.check()
-        self._done += 1
-        if time.perf_counter() - self._told >= _EVERY_SECONDS:
-            self._tell()
+        with self._lock:
+            self._done += 1
+            if time.perf_counter() - self._told >= _EVERY_SECONDS:
+                self._tell()
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """An epoch is done."""
         if self._reports_epochs:
-            self._on_event("epoch", {"arm": self._arm, **metrics.model_dump(mode="json")})
+            self.epoch_of(self._arm, metrics)
+
+    def epoch_of(self, arm: str, metrics: EpochMetrics) -> None:
+        """An epoch of an arm is done, where several are trained at once."""
+        with self._lock:
+            self._on_event("epoch", {"arm": arm, **metrics.model_dump(mode="json")})
 
     def _tell(self) -> None:
         self._told = time.perf_counter()
@@ -81,3 +95,29 @@ class Progress:
             "progress",
             {"fraction": round(fraction, 4), "message": self._message, "remaining_seconds": remaining},
         )
+
+
+class RunWatch:
+    """The watch of one of several runs at once.
+
+    Parameters
+    ----------
+    arm
+        Whose epochs are of interest outside; None where they are not.
+    """
+
+    def __init__(self, progress: Progress, arm: str | None) -> None:
+        self._progress, self._arm = progress, arm
+
+    def step(self) -> None:
+        """See `Watch`."""
+        self._progress.step()
+
+    def skip(self, steps: int) -> None:
+        """See `Watch`."""
+        self._progress.skip(steps)
+
+    def epoch(self, metrics: EpochMetrics) -> None:
+        """See `Watch`."""
+        if self._arm is not None:
+            self._progress.epoch_of(self._arm, metrics)

@@ -1,8 +1,8 @@
 """What all runs of a job share, and one run on it: with which items, which teachers' term, which seed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -23,9 +23,12 @@ from .progress import Progress
 from .schedule import Plan
 from .students import Blueprint
 from .training.checkpoints import Ledger, as_tensor, from_tensor
+from .training.lockstep import OnEpoch, Row, fits, train_together
+from .training.side_by_side import side_by_side
 from .training.step import Material
-from .training.trainer import Measures, Trained, Trainer, train
+from .training.trainer import Measures, Trained, Trainer, Watch, train
 
+T = TypeVar("T")
 HELD_OUT: Final = 0.25
 """Share of the labelled items that is measured on where no test items are given."""
 FOLDS: Final = 5
@@ -72,6 +75,8 @@ class Bench:
         The labelled items that may be trained on; those that an early stop watches.
     exam
         What is measured on.
+    abreast
+        How many runs may be trained side by side.
     train
         `trainer.train`, here or elsewhere.
     """
@@ -89,6 +94,7 @@ class Bench:
     train: Trainer
     progress: Progress
     ledger: Ledger
+    abreast: int = 1
 
     @property
     def labels(self) -> Int64:
@@ -120,6 +126,12 @@ class Bench:
             agreement = Agreement.over(self.transfer, told)
         return Measures(self.exam, watched, agreement)
 
+    def at_once(self, runs: Sequence[Callable[[], T]]) -> list[T]:
+        """Call several trainings, side by side where that is possible."""
+        if self.abreast == 1 or len(runs) == 1:
+            return [run() for run in runs]
+        return side_by_side(runs, min(self.abreast, len(runs)), self.progress.give_up)
+
     def left_out(self, name: str, rows: Int64, held: Int64, term: Term | None, weight: float, plan: Plan) -> Float32:
         """Train on `rows` and answer for `held`: logits, shape (h, S)."""
         known = self.ledger.finished(name)
@@ -140,8 +152,82 @@ class Bench:
             self.progress.skip(plan.steps)
         return known["logits"].numpy()
 
+    def together(self, plan: Plan, terms: Sequence[Term | None], students: int) -> bool:
+        """Whether so many students can be trained in lockstep."""
+        return self.recipe.training.precision in ("auto", "fp32") and fits(self.blueprint, plan, terms, students)
+
+    def left_out_together(
+        self, names: list[list[str]], rows: list[Row], held: list[Int64], weights: Sequence[float], plan: Plan
+    ) -> list[list[Float32]]:
+        """`left_out` for each of several rows and weights at once; so are `names` and the logits."""
+        if not self._known(names):
+            grid = train_together(
+                self.blueprint,
+                self.material(self.rows),
+                rows,
+                weights,
+                plan,
+                watch=self.progress,
+                ledger=self.ledger,
+                name=_joint(names),
+            )
+            for titles, students, items in zip(names, grid, held, strict=True):
+                for name, trained in zip(titles, students, strict=True):
+                    answers = predict(trained.model, self.labelled, items)
+                    self.ledger.finish(name, {"logits": torch.from_numpy(answers)})
+        else:
+            self.progress.skip(plan.steps * sum(map(len, names)))
+        return [[self._finished(name)["logits"].numpy() for name in titles] for titles in names]
+
+    def run_together(
+        self, names: list[list[str]], rows: list[Row], weights: Sequence[float], plan: Plan, *, on_epoch: OnEpoch
+    ) -> list[list[tuple[Trained | None, NDArray[np.bool_]]]]:
+        """`run` for each of several rows and weights at once; the students of the first row are kept."""
+        if not self._known(names):
+            measures = {
+                (0, column): self.measures(rows[0].term if weight > 0 else None, reported=True)
+                for column, weight in enumerate(weights)
+            }
+            grid = train_together(
+                self.blueprint,
+                self.material(self.rows),
+                rows,
+                weights,
+                plan,
+                watch=self.progress,
+                measures=measures,
+                on_epoch=on_epoch,
+                ledger=self.ledger,
+                name=_joint(names),
+            )
+            for number, (titles, students) in enumerate(zip(names, grid, strict=True)):
+                for name, trained in zip(titles, students, strict=True):
+                    self._finish(name, trained, self.exam.right(trained.model), keep=number == 0)
+        else:
+            self.progress.skip(plan.steps * sum(map(len, names)))
+        found: list[list[tuple[Trained | None, NDArray[np.bool_]]]] = []
+        for number, titles in enumerate(names):
+            known = [self._finished(name) for name in titles]
+            found.append([(self._rebuilt(one) if number == 0 else None, one["right"].numpy()) for one in known])
+        return found
+
+    def _known(self, names: list[list[str]]) -> bool:
+        return all(self.ledger.finished(name) is not None for titles in names for name in titles)
+
+    def _finished(self, name: str) -> dict[str, Tensor]:
+        known = self.ledger.finished(name)
+        assert known is not None
+        return known
+
+    def _finish(self, name: str, trained: Trained, right: NDArray[np.bool_], *, keep: bool) -> None:
+        left: dict[str, Tensor] = {"right": torch.from_numpy(right)}
+        if keep:
+            left["history"] = as_tensor([entry.model_dump() for entry in trained.history])
+            left |= {f"model.{key}": tensor for key, tensor in trained.model.state_dict().items()}
+        self.ledger.finish(name, left)
+
     def run(
-        self, name: str, term: Term | None, weight: float, plan: Plan, *, keep: bool
+        self, name: str, term: Term | None, weight: float, plan: Plan, *, keep: bool, watch: Watch | None = None
     ) -> tuple[Trained | None, NDArray[np.bool_]]:
         """One whole training on all rows.
 
@@ -149,6 +235,8 @@ class Bench:
         ----------
         keep
             Whether the student itself is wanted, with its history.
+        watch
+            Told of steps and epochs; `progress` by default.
 
         Returns
         -------
@@ -166,17 +254,13 @@ class Bench:
             term,
             weight,
             plan,
-            watch=self.progress,
+            watch=watch or self.progress,
             measures=self.measures(term, reported=keep),
             ledger=self.ledger,
             name=name,
         )
         right = self.exam.right(trained.model)
-        left: dict[str, Tensor] = {"right": torch.from_numpy(right)}
-        if keep:
-            left["history"] = as_tensor([entry.model_dump() for entry in trained.history])
-            left |= {f"model.{key}": tensor for key, tensor in trained.model.state_dict().items()}
-        self.ledger.finish(name, left)
+        self._finish(name, trained, right, keep=keep)
         return (trained if keep else None), right
 
     def _rebuilt(self, known: dict[str, Tensor]) -> Trained:
@@ -185,6 +269,11 @@ class Bench:
         model.load_state_dict({key.removeprefix("model."): t for key, t in known.items() if key.startswith("model.")})
         model.eval()
         return Trained(model, [EpochMetrics.model_validate(entry) for entry in from_tensor(known["history"])])
+
+
+def _joint(names: list[list[str]]) -> str:
+    """The name of the state of several runs."""
+    return "+".join(name for titles in names for name in titles)
 
 
 def prepare(
@@ -196,6 +285,7 @@ def prepare(
     progress: Progress,
     ledger: Ledger,
     trainer: Trainer = train,
+    abreast: int = 1,
 ) -> Bench:
     """Encode all items once, and hold test items out where none were given."""
     progress.say("reading the data")
@@ -226,6 +316,7 @@ def prepare(
         trainer,
         progress,
         ledger,
+        abreast,
     )
 
 

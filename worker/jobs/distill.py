@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ from worker.ranking.estimators.registry import ESTIMATORS
 from worker.teachers.errors import TeacherUnusable
 
 from .context import JobContext, Stopped
-from .label_encoders import Encoders
+from .label_encoders import CheckedEncoder, Encoders
 from .mlflow import Tracked
 from .probe_use import warnings_of_test
 from .teacher_access import (
@@ -128,6 +128,10 @@ async def _keep(state: State, id: str, outcome: Outcome, folder: Path) -> list[S
     return kept
 
 
+_TELL_EVERY: Final = 2.0
+"""Seconds between two events of one teacher's answers: whoever waits sees that the job moves."""
+
+
 @dataclass(frozen=True)
 class _Inputs:
     """All that the thread needs, loaded before it starts."""
@@ -203,7 +207,7 @@ class Distiller:
     ) -> tuple[Outcome, CacheUse, float]:
         started = time.perf_counter()
         outputs = OutputsOf(context, self._kept)
-        space = LabelSpace(self._encoders.get(None), ContextCache(context, "cost"))
+        space = LabelSpace(CheckedEncoder(self._encoders.get(None), context.check), ContextCache(context, "cost"))
         signals = [
             self._signal(context, inputs, teacher, outputs, space, number)
             for number, teacher in enumerate(inputs.teachers)
@@ -253,14 +257,23 @@ class Distiller:
         space: LabelSpace,
         number: int,
     ) -> TeacherSignal:
-        context.progress(0.0, f"asking {teacher.name} ({number + 1} of {len(inputs.teachers)})")
+        asking = f"asking {teacher.name} ({number + 1} of {len(inputs.teachers)})"
+        context.progress(0.0, asking)
+        told = time.perf_counter()
+
+        def on_batch(done: int) -> None:
+            nonlocal told
+            if time.perf_counter() - told >= _TELL_EVERY:
+                told = time.perf_counter()
+                context.progress(0.0, f"{asking}, {done} items answered")
+
         folder, on_data, on_transfer = inputs.folders[teacher.id]
         body = inputs.body
         try:
-            labelled, _ = outputs.over(teacher, folder, on_data, body.data, inputs.data)
+            labelled, _ = outputs.over(teacher, folder, on_data, body.data, inputs.data, on_batch)
             spoken = None
             if inputs.transfer is not None:
-                spoken, _ = outputs.over(teacher, folder, on_transfer, str(body.transfer), inputs.transfer)
+                spoken, _ = outputs.over(teacher, folder, on_transfer, str(body.transfer), inputs.transfer, on_batch)
         except TeacherUnusable as error:
             context.teacher_failures.append("unusable")
             raise JobFailed(f"{teacher.name} ({teacher.id}) cannot teach this student: {error.detail}") from error

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from service.core.errors import JobFailed, PreceptorError
-from worker.label_encoder import LabelEncoder, load_encoder
+from worker.label_encoder import Check, StoppableEncoder, UnknownLabels, load_encoder, unchecked
 from worker.label_space import Float32
 
 _REMEMBERED: Final = 100_000
@@ -15,15 +15,18 @@ _REMEMBERED: Final = 100_000
 
 
 class RememberingEncoder:
-    """An encoder that encodes no text twice. May be used by several threads.
+    """An encoder that keeps the vectors of the texts it has encoded. Several threads may use it at the same time.
+
+    No lock is held while vectors are computed: a long list delays no other job, and two jobs that bring the same new
+    text at the same time both encode it.
 
     Parameters
     ----------
     encoder
-        Does the work, for one thread at a time.
+        Does the work.
     """
 
-    def __init__(self, encoder: LabelEncoder) -> None:
+    def __init__(self, encoder: StoppableEncoder) -> None:
         self._encoder = encoder
         self._known: dict[str, Float32] = {}
         self._lock = threading.Lock()
@@ -38,20 +41,59 @@ class RememberingEncoder:
         """See `LabelEncoder`."""
         return self._encoder.dim
 
-    def encode(self, labels: Sequence[str]) -> Float32:
+    def encode(self, labels: Sequence[str], check: Check = unchecked) -> Float32:
         """See `LabelEncoder`."""
         if not labels:
             return self._encoder.encode(labels)
         with self._lock:
-            rows = {text: self._known.get(text) for text in labels}
-            fresh = [text for text, row in rows.items() if row is None]
-            if fresh:
-                made = dict(zip(fresh, self._encoder.encode(fresh), strict=True))
-                rows.update(made)
-                if len(self._known) + len(made) > _REMEMBERED:
-                    self._known.clear()
-                self._known.update(made)
-        return np.stack([row for text in labels if (row := rows[text]) is not None])
+            rows = {text: row for text in labels if (row := self._known.get(text)) is not None}
+        fresh = [text for text in dict.fromkeys(labels) if text not in rows]
+        if fresh:
+            rows |= self._encoded(fresh, labels, check)
+        return np.stack([rows[text] for text in labels])
+
+    def _encoded(self, fresh: list[str], labels: Sequence[str], check: Check) -> dict[str, Float32]:
+        try:
+            made = dict(zip(fresh, self._encoder.encode(fresh, check), strict=True))
+        except UnknownLabels as error:
+            unknown = {fresh[position] for position in error.positions}
+            positions = [position for position, text in enumerate(labels) if text in unknown]
+            raise UnknownLabels(positions, labels, error.encoder) from None
+        with self._lock:
+            if len(self._known) + len(made) > _REMEMBERED:
+                self._known.clear()
+            self._known.update(made)
+        return made
+
+
+class CheckedEncoder:
+    """A shared encoder in the hands of one job: it stops when the job does.
+
+    Parameters
+    ----------
+    encoder
+        Shared with other jobs.
+    check
+        Raises where the job must end.
+    """
+
+    def __init__(self, encoder: StoppableEncoder, check: Check) -> None:
+        self._encoder = encoder
+        self._check = check
+
+    @property
+    def identity(self) -> str:
+        """See `LabelEncoder`."""
+        return self._encoder.identity
+
+    @property
+    def dim(self) -> int:
+        """See `LabelEncoder`."""
+        return self._encoder.dim
+
+    def encode(self, labels: Sequence[str]) -> Float32:
+        """See `LabelEncoder`."""
+        return self._encoder.encode(labels, self._check)
 
 
 class Encoders:
@@ -65,11 +107,12 @@ class Encoders:
 
     def __init__(self, default: str) -> None:
         self._default = default
-        self._loaded: dict[str, LabelEncoder] = {}
+        self._loaded: dict[str, StoppableEncoder] = {}
+        self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str | None) -> LabelEncoder:
-        """The encoder of this name.
+    def get(self, name: str | None) -> StoppableEncoder:
+        """The encoder of this name. One that is being loaded delays only those who ask for the same.
 
         Raises
         ------
@@ -78,6 +121,10 @@ class Encoders:
         """
         wanted = name or self._default
         with self._lock:
+            if wanted in self._loaded:
+                return self._loaded[wanted]
+            loading = self._loading.setdefault(wanted, threading.Lock())
+        with loading:
             if wanted not in self._loaded:
                 try:
                     self._loaded[wanted] = RememberingEncoder(load_encoder(wanted))

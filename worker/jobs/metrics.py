@@ -65,7 +65,7 @@ class WorkerFigures:
         amounts, self._pending = self._pending, {}
         try:
             if amounts:
-                await self._state.figures.add(amounts)
+                await self._state.counters.add(amounts)
         except StateUnavailable:
             for field, amount in amounts.items():
                 self._pending[field] = self._pending.get(field, 0) + amount
@@ -77,7 +77,7 @@ class WorkerFigures:
             version=version("preceptor-server"),
             contract=CONTRACT,
         )
-        await self._state.figures.report(self._name, report)
+        await self._state.counters.report(self._name, report)
 
     def _timings(self, kind: JobKind, timings: Timings) -> None:
         self._seconds(kind, timings.total)

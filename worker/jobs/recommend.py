@@ -1,6 +1,7 @@
 """Runs a recommendation: load the contenders, rank them, explain."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from service.core.storage.probe_file import ProbeData
 from service.core.student_labels import student_of_probe
 from worker.label_space import LabelSpace
 from worker.ranking.blend import Auto, labelled_blend
-from worker.ranking.certainty import SURE, certainties
+from worker.ranking.certainty import BETTER_THAN_RANDOM_LEVEL, certainties
 from worker.ranking.estimators.base import MissingEvidence
 from worker.ranking.estimators.registry import ESTIMATORS
 from worker.ranking.scoring import (
@@ -39,16 +40,18 @@ from worker.ranking.scoring import (
 )
 from worker.ranking.team import choose_team, class_losses
 from worker.teachers.errors import TeacherUnusable
+from worker.teachers.fingerprint import probe_warnings
 
 from .candidates import Lineup, line_up, nobody_ranked
 from .context import JobContext
-from .label_encoders import Encoders
+from .label_encoders import CheckedEncoder, Encoders
 from .probe_use import nameless, seen_before, unused
 from .teacher_access import ContextCache, LoadedTeachers, OutputsOf, outputs_input, probe_data, student_targets
 from .zoo_index import Roster
 
 NEAR: Final = 0.55
 """Ground cost up to which a teacher class counts as near (docs/research/label_encoder.md)."""
+_MOST_CONCERNS: Final = 20
 
 
 class Recommender:
@@ -84,7 +87,7 @@ class Recommender:
         method = _method(body, data, student)
         pairs = {(pair.teacher, pair.student): pair.cost for pair in body.pairs or []}
         encoder = await context.compute(self._encoders.get, body.encoder)
-        space = LabelSpace(encoder, ContextCache(context, "cost"), pairs)
+        space = LabelSpace(CheckedEncoder(encoder, context.check), ContextCache(context, "cost"), pairs)
         # Before any teacher is asked: names that mean nothing to the encoder are the student's fault alone, and a fault
         # only where nothing but names speaks.
         run_on = None if method == "label_transport" else data
@@ -120,6 +123,8 @@ class Recommender:
     ) -> RecommendationResult:
         started, embedded = time.perf_counter(), space.encoding_seconds
         outputs = OutputsOf(context, self._kept)
+        concerns: list[str] = []
+        classes = None if data is None or data.labels is None else len(np.unique(data.labels))
 
         def outputs_of(contender: Contender) -> ProbeOutputs:
             found = inputs[str(contender.id)]
@@ -128,6 +133,10 @@ class Recommender:
             assert data is not None
             teacher = lineup.teachers[str(contender.id)]
             given, hit = outputs.over(teacher, *found, str(body.probe), data)
+            concerns.extend(
+                f"{contender.name}: {concern}"
+                for concern in probe_warnings(given.logits, teacher.labels or [], classes)
+            )
             return ProbeOutputs(given.probabilities(body.temperature), given.logits, given.features, hit)
 
         estimator, targets = None, None
@@ -182,8 +191,9 @@ class Recommender:
             failed,
             higher_is_better=estimator is not None and estimator.higher_is_better,
             targets=targets,
-            weights=estimator.asked([row.members for row in scored]) if isinstance(estimator, Auto) else None,
+            weights=estimator.used_weights([row.members for row in scored]) if isinstance(estimator, Auto) else None,
             sure=sure,
+            concerns=concerns,
             timings=Timings(
                 stages={
                     "embed": round(space.encoding_seconds, 6),
@@ -211,6 +221,7 @@ def _answer(
     targets: NDArray[np.int64] | None = None,
     weights: dict[str, float] | None = None,
     sure: list[Certainty] | None = None,
+    concerns: Sequence[str] = (),
 ) -> RecommendationResult:
     """The ranked and explained answer; adds the stage `explain`."""
     started = time.perf_counter()
@@ -251,12 +262,15 @@ def _answer(
                 "no name in the zoo is near any class of the student: send a labelled probe, or add teachers"
             )
     else:
-        nothing = max(row.better_than_random for row in sure) < SURE
+        nothing = max(row.better_than_random for row in sure) < BETTER_THAN_RANDOM_LEVEL
         if nothing:
             warnings.append(
                 "on this probe no teacher is clearly better than one that answers at random: add teachers, send more "
                 "labelled items, or train without a teacher"
             )
+    warnings.extend(concerns[:_MOST_CONCERNS])
+    if len(concerns) > _MOST_CONCERNS:
+        warnings.append(f"{len(concerns) - _MOST_CONCERNS} more teachers have conspicuous outputs on this probe")
     timings.stages["explain"] = round(time.perf_counter() - started, 6)
     return RecommendationResult(
         method=method,

@@ -32,7 +32,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 def with_copies(task: Task) -> Task:
-    """A task whose copies stay while it runs. See `Scratch`."""
+    """A task whose copies stay while it runs. See `LocalCache`."""
     looked = time.monotonic()
 
     async def run(context: JobContext, request: dict[str, Any]) -> BaseModel:

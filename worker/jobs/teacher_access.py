@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from service.core.state import State
 from service.core.storage import object_keys
 from service.core.storage.probe_file import ProbeData, open_probe
 from worker.teachers.child_limits import fork_server
+from worker.teachers.digest import REVISION
 from worker.teachers.errors import TeacherUnusable
 from worker.teachers.interface import LoadedTeacher
 from worker.teachers.loading import load_teacher
@@ -156,9 +157,20 @@ class OutputsOf:
         self.seconds = 0.0
 
     def over(
-        self, teacher: Teacher, folder: Path, predictions: Path | None, probe: str, data: ProbeData
+        self,
+        teacher: Teacher,
+        folder: Path,
+        predictions: Path | None,
+        probe: str,
+        data: ProbeData,
+        on_batch: Callable[[int], None] | None = None,
     ) -> tuple[TeacherOutputs, bool]:
         """The teacher's outputs on every item of a probe, and whether they came from the cache.
+
+        Parameters
+        ----------
+        on_batch
+            Called with the number of items done so far, where the teacher is run.
 
         Raises
         ------
@@ -168,12 +180,18 @@ class OutputsOf:
         """
         started = time.perf_counter()
         try:
-            return self._over(teacher, folder, predictions, probe, data)
+            return self._over(teacher, folder, predictions, probe, data, on_batch)
         finally:
             self.seconds += time.perf_counter() - started
 
     def _over(
-        self, teacher: Teacher, folder: Path, predictions: Path | None, probe: str, data: ProbeData
+        self,
+        teacher: Teacher,
+        folder: Path,
+        predictions: Path | None,
+        probe: str,
+        data: ProbeData,
+        on_batch: Callable[[int], None] | None,
     ) -> tuple[TeacherOutputs, bool]:
         if not SOURCE_KINDS[teacher.source.kind].runs_model:
             if predictions is None:
@@ -185,7 +203,7 @@ class OutputsOf:
             return TeacherOutputs(np.log(np.maximum(known, np.finfo(np.float32).tiny))), False
         if teacher.modality != data.modality:
             raise TeacherUnusable(f"it takes {teacher.modality}, and the probe holds {data.modality}")
-        key = [teacher.digest or teacher.id, probe]
+        key = [teacher.digest or teacher.id, str(REVISION), probe]
         cached = self._cache.get(key)
         if cached is not None:
             try:
@@ -200,7 +218,11 @@ class OutputsOf:
         try:
             with self._kept.using(teacher, folder) as loaded:
                 outputs = run_teacher(
-                    loaded, data.batches(size), batch_size=size, should_stop=self._context.should_stop
+                    loaded,
+                    data.batches(size),
+                    batch_size=size,
+                    on_batch=on_batch,
+                    should_stop=self._context.should_stop,
                 )
         except RunStopped:
             self._context.check()

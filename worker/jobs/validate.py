@@ -5,7 +5,7 @@ from typing import Any
 
 from preceptor.contract.base import now
 from preceptor.contract.labels import LabelSetBody
-from preceptor.contract.teachers import TeacherStatus
+from preceptor.contract.teachers import TeacherFingerprint, TeacherStatus
 from preceptor.contract.validations import ValidationBody, ValidationResult
 from service.core import label_sets
 from service.core.errors import JobFailed, NotFound
@@ -54,6 +54,11 @@ async def validate(context: JobContext, request: dict[str, Any], settings: Setti
                 "label_set": label_set,
                 "parameters": verdict.parameters,
                 "digest": verdict.digest,
+                "output": verdict.output,
+                "warnings": verdict.warnings,
+                "fingerprint": None
+                if verdict.fingerprint is None
+                else TeacherFingerprint.model_validate(verdict.fingerprint),
                 "updated_at": now(),
             }
         )

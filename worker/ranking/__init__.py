@@ -1,4 +1,4 @@
-"""How good a teacher is for a student: estimators, ranking, explanation.
+"""Ranking of teachers for a student: estimators, blend, uncertainty, explanation.
 
-Knows ``worker.transport`` and ``worker.teachers``; never ``worker.distillation``.
+Depends on ``worker.transport`` and ``worker.teachers``; never on ``worker.distillation``.
 """

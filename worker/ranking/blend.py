@@ -1,4 +1,4 @@
-"""What `auto` ranks by: a blend of estimators whose weights were fitted on a benchmark, and ship with its table."""
+"""The method `auto`: a blend of estimators. Its weights were fitted on a benchmark and are shipped as a table."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from .estimators.base import Estimator, MissingEvidence, Need, Score
 from .estimators.evidence import Evidence
 from .estimators.registry import ESTIMATORS
-from .uncertainty import DUST
+from .uncertainty import SCORE_TOLERANCE
 
 _WEIGHTS: Final = "auto_weights.json"
 CONTROL: Final = "transport_map"
-"""The member that is held against its random-teacher control: it asks most directly what the teacher knows."""
-FEW: Final = 3
-"""Up to so many labelled items a class, in the mean, labels are few."""
-LEAST_SPREAD: Final = 0.01
-"""Smallest deviation that scores are standardised by, as a share of the typical one.
+"""The member that is compared with its random-teacher control: the most direct measure of a teacher's information."""
+FEW_LABELS: Final = 3
+"""Up to this mean number of labelled items a class, a probe counts as having few labels."""
+MIN_SPREAD: Final = 0.01
+"""Smallest deviation used for standardisation, as a share of the typical one.
 
-Where all teachers score alike, the zoo's own deviation is rounding, or noise of the probe; standardised by it, it would
-speak as loud as a real difference.
+If all teachers score alike, the zoo's own deviation is rounding or noise of the probe. Standardised by it, that noise
+would have the weight of a real difference.
 """
 
 
@@ -32,15 +32,15 @@ class Auto:
 
     .. math:: A_t = \\sum_e w_e \\, (s_{te} - \\bar s_e) / \\sigma_e
 
-    with the sign of an estimator for which smaller is better turned. A zoo of one has no deviation: then the typical
-    one of the benchmark stands in for sigma. Elsewhere sigma is at least a hundredth of it.
+    with the opposite sign for estimators for which smaller is better. A zoo of one teacher has no deviation; the
+    typical one of the benchmark is used for sigma instead. Otherwise sigma is at least a hundredth of it.
 
     Parameters
     ----------
     weights
-        By estimator.
+        Weight of each estimator.
     scales
-        Typical deviation of each over a zoo.
+        Typical deviation of each estimator over a zoo.
     """
 
     higher_is_better: Final = True
@@ -51,15 +51,15 @@ class Auto:
 
     @property
     def members(self) -> list[Estimator]:
-        """The estimators, heaviest first."""
+        """The estimators, in order of decreasing weight."""
         return [ESTIMATORS[name] for name in sorted(self.weights, key=lambda name: -self.weights[name])]
 
     def missing(self, evidence: Evidence) -> frozenset[Need]:
-        """What any member lacks, but for names: without them the members that need them are left out."""
+        """The missing needs of all members except names: without names, the members that need them are omitted."""
         return frozenset[Need]().union(*(member.missing(evidence) for member in self.members)) - {Need.NAMES}
 
-    def ask(self, evidence: Evidence) -> dict[str, Score]:
-        """What every member says of one teacher; where names say nothing, every member that does not need them.
+    def member_scores(self, evidence: Evidence) -> dict[str, Score]:
+        """Scores of one teacher by every member; without usable names, by every member that does not need them.
 
         Raises
         ------
@@ -69,8 +69,8 @@ class Auto:
             raise MissingEvidence("auto", missing)
         return {member.name: member.score(evidence) for member in self.members if not member.missing(evidence)}
 
-    def asked(self, rows: Sequence[Mapping[str, Score]]) -> dict[str, float]:
-        """Weights of the members that scored any teacher, with the sum of all weights."""
+    def used_weights(self, rows: Sequence[Mapping[str, Score]]) -> dict[str, float]:
+        """Weights of the members that scored any teacher, rescaled to the sum of all weights."""
         used = {name: weight for name, weight in self.weights.items() if any(name in row for row in rows)}
         scale = sum(self.weights.values()) / max(sum(used.values()), np.finfo(np.float64).tiny)
         return self.weights if len(used) == len(self.weights) else {n: round(w * scale, 4) for n, w in used.items()}
@@ -78,29 +78,29 @@ class Auto:
     def blend(self, rows: Sequence[Mapping[str, Score]]) -> list[Score]:
         """The blended score of every teacher of a zoo.
 
-        A member that did not score a teacher, since it needs names, counts for it as the mean of those it scored. One
-        that scored nobody leaves its weight to the others.
+        A member that did not score a teacher, because it needs names, contributes the mean of the teachers that it
+        scored. The weight of a member that scored no teacher is distributed over the others.
 
         Parameters
         ----------
         rows
-            From `ask`, one a teacher, all over the same probe.
+            From `member_scores`, one for each teacher, all on the same probe.
 
         Returns
         -------
         list of Score
-            With influences, mean and deviation of the zoo held fixed.
+            With influences, for fixed mean and deviation of the zoo.
         """
         total = np.zeros(len(rows))
         influences = [np.zeros(_items(row)) for row in rows]
-        weights = self.asked(rows)
+        weights = self.used_weights(rows)
         for member in (member for member in self.members if member.name in weights):
             given = np.array([member.name in row for row in rows])
             values = np.array([row[member.name].value for row in rows if member.name in row])
             spread = float(values.std())
             share = weights[member.name] * (1.0 if member.higher_is_better else -1.0)
             typical = self._scales[member.name]
-            share /= max(spread, LEAST_SPREAD * typical) if spread > DUST * typical else typical
+            share /= max(spread, MIN_SPREAD * typical) if spread > SCORE_TOLERANCE * typical else typical
             total[given] += share * (values - values.mean())
             for influence, row in zip(influences, rows, strict=True):
                 own = row[member.name].influence if member.name in row else None
@@ -114,14 +114,14 @@ def _items(row: Mapping[str, Score]) -> int:
 
 
 def labelled_blend(targets: NDArray[np.int64]) -> Auto:
-    """The blend for a labelled probe: with few labels a class names count for more.
+    """The blend for a labelled probe; with few labels a class, names have more weight.
 
     Parameters
     ----------
     targets
         Student class of every item, shape (N,).
     """
-    return _blend("few labels" if len(targets) <= FEW * len(np.unique(targets)) else "labelled")
+    return _blend("few labels" if len(targets) <= FEW_LABELS * len(np.unique(targets)) else "labelled")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""How sure a ranking on a probe is, and whether anything in it is better than chance."""
+"""Confidence in a ranking on a probe, and whether any teacher in it is better than chance."""
 
 from typing import Final
 
@@ -15,10 +15,10 @@ from .uncertainty import assess, probability_better, resample_weights, resampled
 
 _RESAMPLES: Final = 1000
 _CONTROLS: Final = 60
-"""Random-teacher controls for each teacher."""
+"""Number of random-teacher controls for each teacher."""
 
-SURE: Final = 0.95
-"""A teacher that beats its random control less surely than this has shown nothing on the probe."""
+BETTER_THAN_RANDOM_LEVEL: Final = 0.95
+"""Probability of beating the random-teacher control below which a teacher has shown no information on the probe."""
 
 
 def certainties(
@@ -29,18 +29,18 @@ def certainties(
     Parameters
     ----------
     scored
-        T teachers, with score and evidence, from one probe.
+        T teachers with score and evidence, on one probe.
     targets
         Student class of every item, shape (N,); items are resampled within their class.
     estimator
-        What they were scored by. Of a blend, one member is held against the random control.
+        The estimator of the scores. Of a blend, one member is compared with its random-teacher control.
     seed
-        Of resamples and controls: the same request gets the same answer.
+        Seed of resamples and controls; the same request gets the same result.
 
     Returns
     -------
     list of Certainty or None
-        None where the probe has a single item or the scores do not depend on items.
+        None if the probe has a single item or the scores do not depend on items.
     """
     scores = [row.score for row in scored if row.score is not None and row.score.influence is not None]
     if len(targets) < 2 or len(scores) < len(scored):

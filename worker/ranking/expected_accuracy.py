@@ -1,7 +1,7 @@
-"""One number that any two rankings can be compared by: the accuracy to expect of a teacher on the student's classes.
+"""Expected accuracy: a number by which the rows of any two rankings can be compared.
 
-An estimator's score has a unit of its own, and that of `auto` depends on the other teachers. This number depends on the
-teacher, the probe and the class prior alone.
+An estimator's score has its own unit, and that of `auto` depends on the other teachers. The expected accuracy depends
+only on the teacher, the probe and the class prior.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from .estimators.evidence import Evidence
 from .estimators.transport_map import TransportMap, held_out_scores
 
 _FOLDS: Final = 100
-"""At most so many folds; a class of more items gives several to each."""
+"""Maximum number of folds; classes with more items have several items in each fold."""
 _Z: Final = 1.6448536269514722
 """Standard normal quantile of a 90 % interval."""
 
@@ -26,9 +26,9 @@ class ExpectedAccuracy:
     Attributes
     ----------
     points
-        Share of new items whose class is read off the teacher's answers right.
+        Share of new items that are classified correctly from the teacher's predictions.
     low, high
-        Ends of the interval: what another probe of as many items might say of it.
+        Interval of the values that other probes of the same size may give.
     """
 
     points: float
@@ -37,32 +37,33 @@ class ExpectedAccuracy:
 
 
 def expected_accuracy(evidence: Evidence, prior: NDArray[np.floating] | None = None) -> ExpectedAccuracy | None:
-    """Accuracy of the transport map from a teacher's answers to the student's classes, on items it was not fitted to.
+    """Accuracy of the transport map from a teacher's predictions to the student's classes, on held-out items.
 
-    The map is the one of the estimator `transport_map`: linear from the teacher's log-predictions, started from the
-    names' plan where there is one. Every item is judged by a map that was fitted without its fold. A fold holds one
-    item of each class: left out alone, an item's own class would be the rarer one, and a map of few items would hold
-    that against it. The settings of the map are those of all items, which flatters by a point or two on small probes. A
-    teacher from which nothing can be read is worth what naming the most frequent class is.
+    The map is that of the estimator `transport_map`: linear in the teacher's log-predictions, with the names' plan as
+    the starting point, if there is one. Each item is classified by a map fitted without the item's fold. A fold has one
+    item of each class: with a single item held out, the item's class would be less frequent in the fit, and a map of
+    few items would be biased against it. The settings of the map are selected on all items, which is optimistic by one
+    or two points on small probes. For a teacher without information, the result is the accuracy of predicting the most
+    frequent class.
 
     Parameters
     ----------
     evidence
         With predictions and labels.
     prior
-        How often each class comes in the student's data, shape (S,); as often as in the probe where absent.
+        Class frequencies in the student's data, shape (S,); by default those of the probe.
 
     Returns
     -------
     ExpectedAccuracy or None
-        None without labels of two classes.
+        None if there are no labels of two classes.
     """
     if TransportMap().missing(evidence) or evidence.labels is None:
         return None
     labels = evidence.labels
     counts = np.bincount(labels, minlength=evidence.student_classes)
     scores = held_out_scores(evidence, folds_of(labels))
-    # Answers that rounding alone sets apart share the item.
+    # Classes whose scores differ only by rounding share the item.
     best = scores >= scores.max(axis=0) - 1e-9
     right = best[labels, np.arange(len(labels))] / best.sum(axis=0)
     shares = counts / len(labels)
@@ -87,7 +88,7 @@ def folds_of(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _wilson(share: float, n: float) -> tuple[float, float]:
-    """90 % interval of a share of n trials (Wilson, JASA 22, 1927): it has a width also at 0 and 1."""
+    """90 % interval of a share in n trials (Wilson, JASA 22, 1927); its width is positive also at 0 and 1."""
     squared = _Z**2 / n
     centre = (share + squared / 2) / (1 + squared)
     half = _Z / (1 + squared) * np.sqrt(share * (1 - share) / n + squared / (4 * n))

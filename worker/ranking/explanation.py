@@ -1,4 +1,4 @@
-"""Why a teacher got its cost: per student class, which teacher classes its mass comes from."""
+"""Explanation of a teacher's cost: for each student class, the teacher classes that its mass comes from."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from preceptor.contract.recommendations import ClassPlan, TransportSource
 
-_NOTHING: Final = 1e-9
-"""A share of the plan below this is rounding, not mass."""
+_NO_MASS: Final = 1e-9
+"""Shares of the plan below this are rounding errors."""
 
 
 def explain(
@@ -21,7 +21,7 @@ def explain(
     sources: int,
     near: float,
 ) -> list[ClassPlan]:
-    """Read a transport plan class by class.
+    """Describe a transport plan class by class.
 
     Parameters
     ----------
@@ -30,22 +30,22 @@ def explain(
     cost
         Ground cost, shape (K, S).
     sources
-        How many teacher classes to name for each student class, the largest mass first.
+        Number of teacher classes listed for each student class, in order of decreasing mass.
     near
-        A student class is covered where some teacher class is within this ground cost of it.
+        A student class is covered if the ground cost to some teacher class is at most this.
     """
     rows: list[ClassPlan] = []
     nearest = cost.min(axis=0)
     for column, label in enumerate(student_labels):
         masses = plan[:, column]
         mass = float(masses.sum())
-        # Mass first, then cost: among equal masses the nearer class is the better reason.
+        # By mass, then by cost: among equal masses the nearer class explains more.
         order = np.lexsort((cost[:, column], -masses))[:sources]
         rows.append(
             ClassPlan(
                 label=label,
                 mass=_rounded(mass),
-                cost=_rounded(float(masses @ cost[:, column]) / mass if mass > _NOTHING else float(nearest[column])),
+                cost=_rounded(float(masses @ cost[:, column]) / mass if mass > _NO_MASS else float(nearest[column])),
                 covered=bool(nearest[column] <= near),
                 sources=[
                     TransportSource(
@@ -54,7 +54,7 @@ def explain(
                         cost=_rounded(float(cost[row, column])),
                     )
                     for row in (int(number) for number in order)
-                    if masses[row] > _NOTHING
+                    if masses[row] > _NO_MASS
                 ],
             )
         )

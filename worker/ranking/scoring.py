@@ -18,14 +18,14 @@ from .estimators.base import Estimator, Score
 from .estimators.evidence import Evidence
 from .expected_accuracy import ExpectedAccuracy, expected_accuracy
 from .explanation import explain
-from .uncertainty import DUST
+from .uncertainty import SCORE_TOLERANCE
 
 Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A label set that takes part: a registered teacher, or a bare candidate (`id` None)."""
+    """A label set that is ranked: that of a registered teacher, or a candidate without a model (`id` None)."""
 
     id: str | None
     name: str
@@ -39,9 +39,9 @@ class Scored:
     Attributes
     ----------
     gaps
-        Where the ground cost is unknown, since the label encoder knows no word of a label, shape (K, S); on a probe.
+        Pairs without a known ground cost, because the label encoder has no word of a label, shape (K, S); on a probe.
     expected
-        Accuracy to expect of it; on a probe.
+        Its expected accuracy; on a probe.
     """
 
     contender: Contender
@@ -58,27 +58,27 @@ class Scored:
 
     @property
     def value(self) -> float:
-        """What is ranked by."""
+        """The value that the ranking is by."""
         return self.cost if self.score is None else self.score.value
 
     @property
     def constant(self) -> bool:
-        """Whether the teacher says the same of every item of the probe."""
+        """Whether the teacher's prediction is the same for every item of the probe."""
         return self.evidence is not None and self.evidence.constant
 
 
 @dataclass(frozen=True)
 class ProbeOutputs:
-    """What a teacher says of a probe.
+    """A teacher's outputs on a probe.
 
     Attributes
     ----------
     probabilities, logits
         Shape (N, K), float32.
     features
-        Shape (N, D), float32, where the model shows them.
+        Shape (N, D), float32, if the model exposes them.
     cached
-        Whether a cache gave them.
+        Whether they came from a cache.
     """
 
     probabilities: Float32
@@ -88,7 +88,7 @@ class ProbeOutputs:
 
 
 def score_labels(contender: Contender, student: LabelSetBody, space: LabelSpace, mode: Mode) -> Scored:
-    """Label transport: OT between the priors, or its teacher-relaxed limit (`coverage`)."""
+    """Label transport: OT between the priors (`balanced`), or with a free teacher side (`coverage`)."""
     started = time.perf_counter()
     cost, hit = space.cost(contender.labels, student)
     b = np.asarray(student.normalised_prior())
@@ -107,22 +107,22 @@ def score_probe(
     targets: NDArray[np.int64],
     estimator: Estimator | Auto,
 ) -> Scored:
-    """Score a teacher on labelled items. The plan is that of prediction transport, which labels force: J.
+    """Score a teacher on labelled items. The plan is that of prediction transport, J, which the labels determine.
 
-    Names that the encoder does not know are far from all others. Where it knows none of a side, estimators do without.
+    Labels without a vector are far from all others. If one side has no label with a vector, names are not used.
 
     Parameters
     ----------
     targets
         Student class of every item, shape (N,).
     estimator
-        A blend is only asked here, and `blend` scores when all teachers were asked. It reads log-predictions of every
-        teacher, also of those that show features: so its weights were measured.
+        Of a blend, only the members' scores are computed here; `blend` combines them once all teachers are scored. A
+        blend uses the log-predictions of every teacher, also of those that expose features: its weights were fitted so.
 
     Raises
     ------
     MissingEvidence
-        The teacher does not show what the estimator needs.
+        The teacher does not provide what the estimator needs.
     """
     started = time.perf_counter()
     known, hit = space.known_cost(contender.labels, student)
@@ -138,7 +138,7 @@ def score_probe(
         teacher=contender.id or contender.name,
     )
     if isinstance(estimator, Auto):
-        score, members = None, estimator.ask(evidence)
+        score, members = None, estimator.member_scores(evidence)
     else:
         score, members = estimator.estimate(evidence), dict[str, Score]()
     prior = None if student.prior is None else np.asarray(student.normalised_prior())
@@ -162,7 +162,7 @@ def score_probe(
 
 
 def blend(scored: list[Scored], auto: Auto) -> None:
-    """Give every teacher its blended score; none that says the same of every item scores above one that does not."""
+    """Set the blended score of every teacher. A teacher with constant predictions is at most equal to any other."""
     scores = auto.blend([row.members for row in scored])
     lowest = min((score.value for row, score in zip(scored, scores, strict=True) if not row.constant), default=None)
     for row, score in zip(scored, scores, strict=True):
@@ -174,17 +174,17 @@ def blend(scored: list[Scored], auto: Auto) -> None:
 def best_first(scored: list[Scored], *, higher_is_better: bool) -> list[int]:
     """The order of the ranking, as positions in `scored`.
 
-    Teachers that say the same of every item come last: whatever an estimator makes of them, they tell nothing apart.
-    Scores on a probe that differ by `DUST` at most are ties. Their teachers are ordered by what still differs: the
-    transport cost, then the name, so that the answer repeats.
+    Teachers with constant predictions come last: whatever their score, their predictions contain no information.
+    Scores on a probe that differ by at most `SCORE_TOLERANCE` are ties. Tied teachers are ordered by transport cost,
+    then by name, so that the result is reproducible.
     """
     sign = -1 if higher_is_better else 1
 
-    def settled(number: int) -> tuple[float, str, str]:
+    def tie_break(number: int) -> tuple[float, str, str]:
         row = scored[number]
         return round(row.cost, 6), row.contender.name, row.contender.id or ""
 
-    order = sorted(range(len(scored)), key=lambda n: (scored[n].constant, sign * scored[n].value, *settled(n)))
+    order = sorted(range(len(scored)), key=lambda n: (scored[n].constant, sign * scored[n].value, *tie_break(n)))
     tied: list[list[int]] = []
     for number in order:
         row = scored[number]
@@ -193,12 +193,12 @@ def best_first(scored: list[Scored], *, higher_is_better: bool) -> list[int]:
             leader is not None
             and row.score is not None
             and row.constant == leader.constant
-            and abs(row.value - leader.value) <= DUST
+            and abs(row.value - leader.value) <= SCORE_TOLERANCE
         ):
             tied[-1].append(number)
         else:
             tied.append([number])
-    return [number for group in tied for number in sorted(group, key=settled)]
+    return [number for group in tied for number in sorted(group, key=tie_break)]
 
 
 def ranked(
@@ -212,7 +212,7 @@ def ranked(
     sources: int,
     near: float,
 ) -> list[RankedTeacher]:
-    """The best `top_k`, explained, in the order of `best_first`."""
+    """The best `top_k` teachers with their explanations, in the order of `best_first`."""
     rows: list[RankedTeacher] = []
     for position, number in enumerate(best_first(scored, higher_is_better=higher_is_better)[:top_k], 1):
         row = scored[number]
@@ -251,5 +251,5 @@ def uncovered_by_all(rows: list[RankedTeacher], student: LabelSetBody) -> list[s
 
 
 def skipped(contender: Contender, reason: str) -> SkippedTeacher:
-    """The row of a teacher that could not take part."""
+    """The row of a teacher that was not ranked."""
     return SkippedTeacher(teacher=contender.id, name=contender.name, reason=reason)

@@ -1,4 +1,4 @@
-"""A team: after the first teacher, whoever serves best the classes that those before serve badly."""
+"""A team: after the first teacher, the teachers that most improve the classes served worst so far."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from .scoring import Scored
 Matrix = NDArray[np.float64]
 
 LARGEST: Final = 5
-_WORTH: Final = 0.02
-"""A teacher joins when it lowers the team's loss by at least this share."""
+_MIN_IMPROVEMENT: Final = 0.02
+"""A teacher joins if it lowers the team's loss by at least this share."""
 _NAMES_EPS: Final = 0.05
-"""Difference of mean ground cost that makes a teacher e times as trustworthy for a class."""
+"""Difference of mean ground cost that changes a teacher's weight for a class by a factor of e."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Member:
     Attributes
     ----------
     number
-        Its place among the teachers that were given.
+        Its position among the given teachers.
     loss
-        The team's mean loss over the classes once it has joined.
+        The team's mean loss over the classes after it has joined.
     weights
-        How far it is trusted for every class, shape (S,); over the team they sum to 1 for each class.
+        Its weight for every class, shape (S,); the weights of a team sum to 1 for each class.
     """
 
     number: int
@@ -39,16 +39,16 @@ class Member:
 
 
 def class_losses(scored: Sequence[Scored], targets: NDArray[np.int64] | None, classes: int) -> tuple[Matrix, float]:
-    """What is lost on every student class with every teacher, shape (T, S), and the loss that divides trust by e.
+    """Loss on every student class with every teacher, shape (T, S), and the loss that changes weights by a factor of e.
 
-    After a blend: minus the mean log-likelihood of the class's items under the transport map, in nats. Else the mean
-    ground cost at which the class is reached in the teacher's plan.
+    After a blend: minus the mean log-likelihood of the class's items under the transport map, in nats. Otherwise the
+    mean ground cost of the mass that the class receives in the teacher's plan.
     """
     losses = np.empty((len(scored), classes))
     for row, one in zip(losses, scored, strict=True):
-        said = one.members.get(CONTROL)
-        if said is not None and said.influence is not None and targets is not None:
-            items = -(said.value + said.influence)
+        control = one.members.get(CONTROL)
+        if control is not None and control.influence is not None and targets is not None:
+            items = -(control.value + control.influence)
             sums = np.bincount(targets, items, minlength=classes)
             counts = np.bincount(targets, minlength=classes)
             row[:] = np.where(counts > 0, sums / np.maximum(counts, 1), items.mean())
@@ -62,7 +62,7 @@ def class_losses(scored: Sequence[Scored], targets: NDArray[np.int64] | None, cl
 def choose_team(losses: Matrix, prior: NDArray[np.floating], first: int, unit: float) -> list[Member]:
     r"""Greedily lower :math:`\sum_c b_c \min_{t \in team} \ell_{tc}` (facility location).
 
-    The gain is submodular, so that the greedy team reaches at least 1 - 1/e of the best possible gain (Nemhauser,
+    The gain is submodular, so the greedy team reaches at least 1 - 1/e of the largest possible gain (Nemhauser,
     Wolsey, Fisher, Math. Programming 14, 1978).
 
     Parameters
@@ -72,14 +72,14 @@ def choose_team(losses: Matrix, prior: NDArray[np.floating], first: int, unit: f
     prior
         b, shape (S,), sum 1.
     first
-        Who leads: the first of the ranking.
+        The leader: position of the first teacher of the ranking.
     unit
-        Loss that divides trust by e.
+        Loss that changes a weight by a factor of e.
 
     Returns
     -------
     list of Member
-        At most `LARGEST`, the leader first.
+        At most `LARGEST` members, the leader first.
     """
     chosen = [first]
     totals = [float(losses[first] @ prior)]
@@ -88,11 +88,11 @@ def choose_team(losses: Matrix, prior: NDArray[np.floating], first: int, unit: f
         with_each = np.minimum(best, losses) @ prior
         with_each[chosen] = np.inf
         candidate = int(with_each.argmin())
-        if totals[-1] - with_each[candidate] < _WORTH * max(totals[-1], 1e-12):
+        if totals[-1] - with_each[candidate] < _MIN_IMPROVEMENT * max(totals[-1], 1e-12):
             break
         chosen.append(candidate)
         totals.append(float(with_each[candidate]))
         best = np.minimum(best, losses[candidate])
-    trust = np.exp(-(losses[chosen] - losses[chosen].min(axis=0)) / unit)
-    trust /= trust.sum(axis=0)
-    return [Member(number, total, row) for number, total, row in zip(chosen, totals, trust, strict=True)]
+    weights = np.exp(-(losses[chosen] - losses[chosen].min(axis=0)) / unit)
+    weights /= weights.sum(axis=0)
+    return [Member(number, total, row) for number, total, row in zip(chosen, totals, weights, strict=True)]

@@ -1,12 +1,12 @@
-"""How sure a ranking is: bootstrap over probe items, from first-order influences instead of re-estimation.
+"""Uncertainty of a ranking: bootstrap over probe items, by first-order influences instead of re-estimation.
 
-Every estimator hands back, with its score, what each probe item contributes to it (``Score.influence``). A
-resample of the probe then costs one dot product: a thousand resamples of a whole shortlist are one small matrix
-product, the same resamples serve every teacher (all comparisons are paired), and a blend of estimators can be
-resampled jointly. Re-estimating would also be biased for scores that fit something to the probe: a resample holds
-the same item twice, which flatters LEEP, LogME and k-NN.
+Every estimator returns, with its score, the contribution of each probe item (``Score.influence``). A resample of the
+probe then costs one dot product: a thousand resamples of a whole shortlist are one small matrix product, the same
+resamples serve every teacher (all comparisons are paired), and a blend of estimators can be resampled jointly.
+Re-estimation would also be biased for scores that are fitted to the probe: a resample contains duplicate items, which
+inflates LEEP, LogME and k-NN.
 
-Pure numpy; knows nothing of teachers.
+Pure numpy; independent of teachers.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from worker.ranking.estimators.base import Score
 
-DUST: Final = 1e-6
-"""Scores are reported to six digits: a smaller difference is rounding, and decides nothing."""
+SCORE_TOLERANCE: Final = 1e-6
+"""Scores are reported with six digits. Smaller differences are rounding and have no effect."""
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -31,10 +31,10 @@ Indices = NDArray[np.int64]
 def resample_weights(strata: Indices, resamples: int, rng: np.random.Generator) -> Matrix:
     """Weights of the rescaled stratified bootstrap.
 
-    In a stratum of n items, n - 1 are drawn with replacement and each draw weighs n / (n - 1). The plain bootstrap
-    draws n and understates the variance by (n - 1) / n: a fifth of it at five labels a class, half of it at two.
-    Strata of one item have no spread of their own; they are pooled into one stratum, and a last lone item joins
-    the largest stratum.
+    In a stratum of n items, n - 1 are drawn with replacement and each draw has weight n / (n - 1). The plain bootstrap
+    draws n and underestimates the variance by the factor (n - 1) / n: a fifth is lost at five labels a class, half at
+    two. Strata of one item have no variance; they are pooled into one stratum, and a single remaining item joins the
+    largest stratum.
 
     Source: Rao and Wu, "Resampling inference with complex survey data", JASA 83, 1988.
 
@@ -87,13 +87,13 @@ def resampled_scores(values: Vector, influences: Matrix, weights: Matrix) -> Mat
     values : float64 array (T,)
     influences : float64 array (T, N)
     weights : float64 array (R, N)
-        From `resample_weights`; the same for all teachers and estimators that are to be compared.
+        From `resample_weights`; the same for all teachers and estimators that are compared.
 
     Returns
     -------
     float64 array (T, R)
     """
-    # Weights have mean 1 in every row, so that the ones come off once for each teacher instead of from every weight.
+    # Weights have mean 1 in every row, so the 1 is subtracted once for each teacher instead of from every weight.
     shares = influences / weights.shape[1]
     return (values - shares.sum(axis=1))[:, None] + shares @ weights.T
 
@@ -102,15 +102,15 @@ def intervals(samples: Matrix, level: float = 0.9) -> Matrix:
     """Percentile interval (T, 2) of resampled scores (T, R).
 
     Percentile and not BCa: the resampled scores are linear in the weights, so there is no bias to correct, and the
-    acceleration would have to come from strata of a few items, where it is noise.
+    acceleration would be estimated from strata of a few items, where it is noise.
     """
     if not 0 < level < 1:
-        raise ValueError(f"the level of an interval lies between 0 and 1, got {level}")
+        raise ValueError(f"the level of an interval must lie between 0 and 1, got {level}")
     return np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=-1).T
 
 
 def probability_best(samples: Matrix, higher_is_better: bool) -> Vector:
-    """Share of the resamples in which each teacher is the best; scores that differ by `DUST` at most share the win.
+    """Share of the resamples in which each teacher is the best; scores within `SCORE_TOLERANCE` share the win.
 
     Returns
     -------
@@ -118,18 +118,17 @@ def probability_best(samples: Matrix, higher_is_better: bool) -> Vector:
         With sum 1.
     """
     oriented = samples if higher_is_better else -samples
-    wins = oriented >= oriented.max(axis=0) - DUST
+    wins = oriented >= oriented.max(axis=0) - SCORE_TOLERANCE
     return (wins / wins.sum(axis=0)).mean(axis=1)
 
 
 def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: float = 0.9) -> Indices:
-    """Group of every teacher: 0 for those that cannot be told from the best, and so on.
+    """Tie group of every teacher: 0 for those that cannot be separated from the best, and so on.
 
-    The best teacher without a group leads a new one; every other teacher without a group whose paired difference
-    to the leader has an interval that contains 0, or comes within `DUST` of it, joins it. Each interval
-    holds for its own pair, not for all pairs at once. A teacher with a wide interval can tie with a leader while one
+    The best teacher without a group leads a new one. Every other teacher without a group joins it if the interval of
+    its paired difference to the leader contains 0 or comes within `SCORE_TOLERANCE` of it. Each interval is valid for
+    its own pair, not for all pairs at once. A teacher with a wide interval can tie with a leader although a teacher
     ranked above it does not.
-
     Parameters
     ----------
     values : float64 array (T,)
@@ -137,7 +136,7 @@ def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: f
         From the same resamples for all teachers.
     higher_is_better : bool
     level : float
-        Of the intervals, 0 to 1.
+        Level of the intervals, 0 to 1.
 
     Returns
     -------
@@ -151,7 +150,7 @@ def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: f
             continue
         open_ = np.flatnonzero(groups < 0)
         bounds = intervals(samples[open_] - samples[leader], level)
-        groups[open_[(bounds[:, 0] <= DUST) & (bounds[:, 1] >= -DUST)]] = group
+        groups[open_[(bounds[:, 0] <= SCORE_TOLERANCE) & (bounds[:, 1] >= -SCORE_TOLERANCE)]] = group
         group += 1
     return groups
 
@@ -159,16 +158,16 @@ def tie_groups(values: Vector, samples: Matrix, higher_is_better: bool, level: f
 def probability_better(samples: Matrix, null: Matrix, higher_is_better: bool) -> Vector:
     """Probability that a teacher's score beats the score of its random-teacher control.
 
-    Over all pairs of a resample and a control: ``P(score > control) + P(score = control) / 2``, equal within `DUST`.
-    About a half for a teacher that knows nothing, whatever the score's own bias, because the control has the same
-    marginals and the same number of classes.
+    Over all pairs of a resample and a control: ``P(score > control) + P(score = control) / 2``, equal up to
+    `SCORE_TOLERANCE`. About one half for a teacher without information, also if the score is biased, because the
+    control has the same marginals and the same number of classes.
 
     Parameters
     ----------
     samples : float64 array (T, R)
         Resampled scores.
     null : float64 array (T, M)
-        Scores with the teacher's outputs dealt to the wrong items, from `Estimator.null_values`.
+        Scores with the teacher's outputs permuted over the items, from `Estimator.null_values`.
     higher_is_better : bool
 
     Returns
@@ -179,26 +178,26 @@ def probability_better(samples: Matrix, null: Matrix, higher_is_better: bool) ->
     result = np.empty(len(samples))
     for t, (scores, controls) in enumerate(zip(sign * samples, sign * null, strict=True)):
         ordered = np.sort(controls)
-        below = np.searchsorted(ordered, scores - DUST, side="left")
-        not_above = np.searchsorted(ordered, scores + DUST, side="right")
+        below = np.searchsorted(ordered, scores - SCORE_TOLERANCE, side="left")
+        not_above = np.searchsorted(ordered, scores + SCORE_TOLERANCE, side="right")
         result[t] = (below + not_above).mean() / (2 * len(ordered))
     return result
 
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """What the bootstrap says of T teachers under one estimator.
+    """Bootstrap results of T teachers under one estimator.
 
     Attributes
     ----------
     low, high : float64 array (T,)
         Ends of the interval of each score.
     best : float64 array (T,)
-        Probability to be the best of the T.
+        Probability of being the best of the T.
     group : int64 array (T,)
-        Tie group, 0 first.
+        Tie group, from 0.
     better_than_random : float64 array (T,), optional
-        Probability to beat the random-teacher control; ``None`` when no controls were given.
+        Probability of beating the random-teacher control; ``None`` without controls.
     samples : float64 array (T, R)
         The resampled scores, for blends.
     """
@@ -225,17 +224,17 @@ def assess(
     Parameters
     ----------
     scores : sequence of Score
-        One a teacher, all from the same estimator and probe.
+        One score for each teacher, all from the same estimator and probe.
     weights : float64 array (R, N)
         From `resample_weights`.
     higher_is_better : bool
-        As the estimator says.
+        Direction of the estimator.
     null : float64 array (T, M), optional
         Random-teacher controls.
     last : bool array (T,), optional
-        Teachers that stand behind all others whatever their scores: never the best, and tied with none of the others.
+        Teachers that come after all others whatever their scores: never the best, and tied with none of the others.
     level : float
-        Of all intervals, 0 to 1.
+        Level of all intervals, 0 to 1.
 
     Returns
     -------
@@ -244,13 +243,13 @@ def assess(
     Raises
     ------
     ValueError
-        If there is no score, a score does not depend on the probe, or the sizes disagree.
+        If there is no score, a score does not depend on the probe, or the sizes do not match.
     """
     influences = [score.influence for score in scores if score.influence is not None]
     if not scores or len(influences) < len(scores):
-        raise ValueError("only scores that depend on probe items can be resampled; leave the others out")
+        raise ValueError("only scores that depend on probe items can be resampled; omit the others")
     if any(len(influence) != weights.shape[1] for influence in influences):
-        raise ValueError(f"scores and weights must come from one probe, here of {weights.shape[1]} items")
+        raise ValueError(f"scores and weights must be of the same probe, which has {weights.shape[1]} items")
     values = np.array([score.value for score in scores], dtype=np.float64)
     samples = resampled_scores(values, np.stack(influences), weights)
     bounds = intervals(samples, level)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from service.sandbox.child_process import cause_of_death
+from service.sandbox.child_process import exit_cause
 from service.sandbox.fork_server import ForkServer
 
 LARGEST_WRITTEN: Final = 2**20
@@ -43,6 +43,6 @@ def memory_for(folder: Path) -> int:
 def epitaph(code: int, doing: str = "loaded") -> str:
     """What to tell of a child that has ended by itself."""
     return (
-        f"the model ended the process that {doing} it ({cause_of_death(code)}; out of memory?); register a smaller "
+        f"the model ended the process that {doing} it ({exit_cause(code)}; out of memory?); register a smaller "
         "model, or export it again"
     )

@@ -7,8 +7,8 @@ from typing import Final
 
 from preceptor.contract.teachers import Source
 
-# Raise this when preparing inputs or reading outputs changes what a teacher answers.
-_REVISION: Final = 2
+REVISION: Final = 2
+"""Raise this when preparing inputs or reading outputs changes what a teacher answers."""
 _CHUNK: Final = 2**20
 
 
@@ -44,7 +44,7 @@ def teacher_digest(source: Source, files: Mapping[str, str]) -> str:
     str
         SHA-256 in hexadecimal.
     """
-    digest = hashlib.sha256(f"preceptor-teacher-{_REVISION}\n{source.model_dump_json()}\n".encode())
+    digest = hashlib.sha256(f"preceptor-teacher-{REVISION}\n{source.model_dump_json()}\n".encode())
     for name in sorted(files):
         digest.update(f"{name} {files[name]}\n".encode())
     return digest.hexdigest()

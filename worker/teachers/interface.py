@@ -1,12 +1,13 @@
 """What a loaded teacher is, so that no caller needs to know which source it came from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from preceptor.contract.teachers import Modality
+from preceptor.contract.teachers import Modality, OutputKind
 
 Float32 = NDArray[np.float32]
 
@@ -119,3 +120,45 @@ class LoadedTeacher(Protocol):
     def close(self) -> None:
         """Release the model's memory. The teacher cannot be used afterwards."""
         ...
+
+
+@runtime_checkable
+class ShowsInputs(Protocol):
+    """A loaded teacher whose prepared inputs can be looked at: any that runs in this process."""
+
+    def prepared(self, batch: Batch) -> Mapping[str, NDArray[Any]]:
+        """What reaches the model, by name, batch first."""
+        ...
+
+
+@runtime_checkable
+class RawOutputs(Protocol):
+    """A loaded teacher that was exported with its head: what its outputs are must be found out.
+
+    Attributes
+    ----------
+    kind
+        What its outputs are taken for; may be set.
+    output_name
+        The file's name of the output.
+    activation
+        The softmax or sigmoid that the graph ends in, or None.
+    """
+
+    kind: OutputKind
+
+    @property
+    def output_name(self) -> str: ...
+    @property
+    def activation(self) -> "Named | None": ...
+
+    def raw(self, batch: Batch) -> Float32:
+        """The outputs as the model returns them, shape (B, K), float32."""
+        ...
+
+
+class Named(Protocol):
+    """Something with a name."""
+
+    @property
+    def name(self) -> str: ...

@@ -67,8 +67,7 @@ def _check_rows(numbers: NDArray[np.float64]) -> None:
     wrong = np.flatnonzero(np.abs(sums - 1) > _TOLERANCE)
     if wrong.size:
         raise TeacherUnusable(
-            f"the probabilities of item {wrong[0]} sum to {sums[wrong[0]]:.6g}, not 1; if these are logits, say "
-            f"values 'logits'"
+            f"the probabilities of item {wrong[0]} sum to {sums[wrong[0]]:.6g}, not 1; divide each row by its sum"
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from preceptor.contract.labels import MAX_LABELS
 from preceptor.contract.teachers import Modality, Teacher
 from service.core.errors import InvalidProbe, PreceptorError
-from service.sandbox.channel import Broken, Line
+from service.sandbox.channel import Channel, ChannelBroken
 from service.sandbox.fork_server import ForkServer
 from service.sandbox.limits import limit, limit_time
 
@@ -62,17 +62,17 @@ def to_outputs(head: dict[str, Any], parts: list[bytearray]) -> Outputs:
 
     Raises
     ------
-    Broken
+    ChannelBroken
         Shapes and bytes do not fit each other.
     """
     shapes = head.get("shapes")
     if not isinstance(shapes, list) or len(shapes) != len(parts) or len(parts) not in (1, 2):
-        raise Broken("it does not say what it sends")
+        raise ChannelBroken("it does not say what it sends")
     arrays: list[np.ndarray] = []
     for shape, data in zip(shapes, parts, strict=True):
         fits = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and n >= 0 for n in shape)
         if not fits or 4 * shape[0] * shape[1] != len(data):
-            raise Broken("sizes and bytes differ")
+            raise ChannelBroken("sizes and bytes differ")
         arrays.append(np.frombuffer(data, dtype="<f4").reshape(shape).astype(np.float32))
     return Outputs(arrays[0], arrays[1] if len(arrays) > 1 else None)
 
@@ -130,7 +130,7 @@ class TeacherApart:
         self._batch_seconds = batch_seconds
         try:
             self._process = processes.start(_MODULE, folder, imports=[SOURCES[teacher.source.kind]])
-        except Broken as error:
+        except ChannelBroken as error:
             raise TeacherUnusable(f"{error} for the model; try later") from error
         try:
             head = self._ask(
@@ -162,7 +162,7 @@ class TeacherApart:
         answer = self._ask(*of_batch(batch), self._batch_seconds, items=length(batch))
         try:
             outputs = to_outputs(*answer)
-        except Broken as error:
+        except ChannelBroken as error:
             raise TeacherUnusable(f"the model's process gave an answer that makes no sense ({error})") from error
         self.classes = self.classes or outputs.logits.shape[-1]
         return outputs
@@ -177,15 +177,15 @@ class TeacherApart:
         """What the child says to a batch of `items`, or, where that is None, to the request to load its model."""
         until = time.monotonic() + seconds
         try:
-            self._process.line.send(head, parts, until=until)
-            told, answer = self._process.line.receive(largest_outputs(items or 0), until=until)
+            self._process.channel.send(head, parts, until=until)
+            told, answer = self._process.channel.receive(largest_outputs(items or 0), until=until)
         except TimeoutError:
             self._process.end()
             what = "load" if items is None else f"answer {items} items"
             raise TeacherUnusable(
                 f"the model did not {what} within {seconds:g} seconds; register a smaller model"
             ) from None
-        except Broken as error:
+        except ChannelBroken as error:
             code = self._process.ended(_GRACE)
             self._process.end()
             if code is None:
@@ -211,9 +211,9 @@ def _printable(value: object) -> str:
     return "".join(letter for letter in str(value)[:_LONGEST] if letter.isprintable())
 
 
-def answer(line: Line) -> None:
+def answer(line: Channel) -> None:
     """The child: loads one teacher, then answers batch after batch until the line is closed."""
-    with suppress(Broken):
+    with suppress(ChannelBroken):
         request, _ = line.receive(0)
         on_gpu = _on_gpu(request["teacher"]["source"]["kind"], request["device"])
         limit(None if on_gpu else request["memory"], written=child_limits.LARGEST_WRITTEN)

@@ -5,25 +5,27 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from preceptor.contract.source_kinds import SOURCE_KINDS
-from preceptor.contract.teachers import HubSource, Teacher, TeacherStatus
+from preceptor.contract.teachers import HubSource, OutputKind, Teacher, TeacherStatus
 from service.sandbox.child_process import end, start
 from service.sandbox.limits import limit, limit_time
 
 from . import child_limits
 from .digest import file_digests, teacher_digest
 from .errors import TeacherUnusable, reason_of
-from .interface import LoadedTeacher, Outputs, part
+from .fingerprint import fingerprint, preprocessing_warnings, sample_warnings
+from .interface import Items, LoadedTeacher, Outputs, RawOutputs, ShowsInputs, length, part
 from .labels import agreed_labels, checked_labels
 from .loading import load_teacher
+from .output_values import Finding, are_probabilities, recognise
 from .outputs import run_teacher
-from .samples import sample
+from .samples import sample, varied_sample
 
 # Parsers written in C++ and Rust read these files, so a hostile one is read by a process that may die. They run in such
 # a process in every job, too. Tokenizers do not: `tokenizer_check` bounds what they can do.
@@ -49,6 +51,12 @@ class Verdict:
         Of files and preprocessing; part of every cache key.
     features
         Width of the feature vectors that the teacher shows; None where it shows none.
+    output
+        What its outputs were taken for.
+    warnings
+        What may be wrong with it.
+    fingerprint
+        Its inputs and outputs on a sample, as the contract's `TeacherFingerprint`.
     """
 
     status: TeacherStatus
@@ -58,6 +66,9 @@ class Verdict:
     parameters: int | None = None
     digest: str | None = None
     features: int | None = None
+    output: OutputKind | None = None
+    warnings: list[str] = field(default_factory=list[str])
+    fingerprint: dict[str, Any] | None = None
 
     @classmethod
     def rejected(cls, reason: str) -> Self:
@@ -147,10 +158,18 @@ def _judge(teacher: Teacher, folder: Path, device: str, threads: int | None) -> 
                 "the model's files name no classes; give `labels`, or write id2label into config.json"
             )
         if loaded.classes is not None:
-            _check_width(loaded.classes, given)
+            _check_width(loaded.classes, given, loaded)
         labels = checked_labels(given)
-        outputs = _run_sample(loaded, teacher)
+        size = getattr(loaded, "picture_size", None)
+        few, varied = sample(teacher, size), varied_sample(teacher, size)
+        finding = _find_kind(loaded, teacher, few, varied, labels)
+        outputs = _run_sample(loaded, few)
         _check_width(outputs.logits.shape[1], labels)
+        logits = run_teacher(loaded, [varied]).logits
+        found = fingerprint(
+            loaded.prepared(varied) if isinstance(loaded, ShowsInputs) else None, logits, teacher.modality
+        )
+        warnings = [*([finding.warning] if finding.warning else []), *preprocessing_warnings(_preprocessing(teacher))]
         return Verdict(
             TeacherStatus.READY,
             None,
@@ -159,14 +178,44 @@ def _judge(teacher: Teacher, folder: Path, device: str, threads: int | None) -> 
             loaded.parameters,
             teacher_digest(teacher.source, file_digests(folder)),
             None if outputs.features is None else outputs.features.shape[1],
+            finding.kind,
+            [*warnings, *sample_warnings(found, logits, teacher.modality)],
+            found.model_dump(mode="json"),
         )
     finally:
         loaded.close()
 
 
-def _run_sample(loaded: LoadedTeacher, teacher: Teacher) -> Outputs:
+def _preprocessing(teacher: Teacher) -> object:
+    return getattr(teacher.source, "preprocessing", None)
+
+
+def _find_kind(loaded: LoadedTeacher, teacher: Teacher, few: Items, varied: Items, labels: list[str]) -> Finding:
+    """What the outputs are. A source without a choice returns logits, unless every row sums to 1."""
+    if not isinstance(loaded, RawOutputs):
+        values = run_teacher(loaded, [varied]).logits
+        if are_probabilities(values):
+            return Finding("logits", "every row of the outputs sums to 1, but the source returns logits by definition")
+        return Finding("logits")
+    loaded.raw(few)
+    values = loaded.raw(varied)
+    finite = values[np.isfinite(values).all(axis=1)]
+    _check_width(values.shape[1], labels, loaded)
+    if len(values) != length(varied) or len(finite) != len(values):
+        return Finding(loaded.kind)  # The run below gives the reason.
+    finding = recognise(
+        values,
+        getattr(teacher.source, "output", "logits"),
+        labels=len(labels),
+        name=loaded.output_name,
+        activation=loaded.activation.name if loaded.activation is not None else "",
+    )
+    loaded.kind = finding.kind
+    return finding
+
+
+def _run_sample(loaded: LoadedTeacher, items: Items) -> Outputs:
     """Run the sample at once and item by item: a teacher must answer any batch, and answer it alike."""
-    items = sample(teacher)
     together = run_teacher(loaded, [items])
     alone = run_teacher(loaded, [part(items, 0, 1)])
     scale = max(1.0, float(np.abs(together.logits[:1]).max(initial=0.0)))
@@ -180,7 +229,14 @@ def _run_sample(loaded: LoadedTeacher, teacher: Teacher) -> Outputs:
     return Outputs(together.logits, together.features)
 
 
-def _check_width(width: int, labels: list[str]) -> None:
+def _check_width(width: int, labels: list[str], loaded: LoadedTeacher | None = None) -> None:
+    if width == 1 and len(labels) == 2 and isinstance(loaded, RawOutputs):
+        return  # A binary score.
+    if width == 1 and len(labels) != 2:
+        raise TeacherUnusable(
+            f"the model has one output, a binary score, but there are {len(labels)} labels; give two labels: first the "
+            f"class for 0, then the class for 1"
+        )
     if width != len(labels):
         raise TeacherUnusable(
             f"the model has {width} outputs but there are {len(labels)} labels; give one label for each output, "

@@ -1,6 +1,6 @@
 """Optimal transport between label spaces: pure functions on tensors.
 
-May be called by ``worker.ranking`` and ``worker.distillation``; knows nothing of teachers, HTTP or Redis.
+Used by ``worker.ranking`` and ``worker.distillation``; independent of teachers, HTTP and Redis.
 """
 
 from worker.transport.exact import (

@@ -1,7 +1,7 @@
 """Lower bounds on the transport cost of every teacher of a zoo, from one product with the vocabulary.
 
-Cosine cost between unit vectors is half a squared Euclidean distance, which the centroid bound uses.
-All bounds hold for any priors; a pass over the zoo reads each label reference once.
+The cosine cost of unit vectors is half a squared Euclidean distance, which the centroid bound uses. All bounds hold for
+any priors; a pass over the zoo reads each label reference once.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ _NEVER_LEAST = np.float32(-1e30)
 
 @dataclass(frozen=True, slots=True)
 class VocabularyCost:
-    """What a query needs to know of each vocabulary row, side by side in one array.
+    """Costs of each vocabulary row for a query, in one array.
 
     Attributes
     ----------
     table : ndarray, shape (V, width), float32
         Columns 0..S-1: the ground cost to each student label, max(0, 1 - cosine). Column S: product with the
-        student's mean embedding. Column S + 1: the least cost. The rest is padding. Bounds, solver and brute
-        force all read this one array.
+        student's mean embedding. Column S + 1: the smallest cost. The rest is padding. Bounds, solver and brute force
+        all read this array.
     labels : int
         S.
     """
@@ -64,11 +64,11 @@ class FirstBounds:
     Attributes
     ----------
     coverage : ndarray
-        Teacher side free, sum_c b_c min_k C_kc: a bound, and the coverage cost itself.
+        Teacher side free, sum_c b_c min_k C_kc: a bound, and equal to the coverage cost.
     nearest : ndarray
         Student side free, sum_k a_k min_c C_kc.
     centroid : ndarray
-        From means and spreads alone.
+        From means and variances only.
     """
 
     coverage: Doubles
@@ -91,8 +91,8 @@ def first_bounds(
     .. math::
         OT \ge 1 - \langle m_a, m_b\rangle - \sqrt{(1 - |m_a|^2)(1 - |m_b|^2)}
 
-    since the cost is 1 - <x, y> on unit vectors, and the trace of a coupling's covariance is at most the product
-    of the standard deviations (Cauchy-Schwarz): Gelbrich's bound (1990) with only the traces known.
+    since the cost is 1 - <x, y> on unit vectors, and the trace of a coupling's covariance is at most the product of the
+    standard deviations (Cauchy-Schwarz): Gelbrich's bound (1990) if only the traces are known.
 
     Parameters
     ----------
@@ -115,8 +115,8 @@ def first_bounds(
 def potential_bound(zoo: Zoo, positions: Positions, costs: VocabularyCost, prior: Doubles, g: Doubles) -> Doubles:
     r"""Bound from any student potential g, (M,): :math:`\sum_k a_k \min_c (C_{kc} - g_c) + \sum_c b_c g_c`.
 
-    Weak duality: the inner minimum is the largest f that is feasible with g. A good g of one teacher is a good
-    g of every teacher whose labels lie alike.
+    Weak duality: the inner minimum is the largest f that is feasible with g. A g that is good for one teacher is good
+    for every teacher with similar labels.
     """
     single = g.astype(np.float32)
     if _fused.available():
@@ -130,7 +130,7 @@ def potential_bound(zoo: Zoo, positions: Positions, costs: VocabularyCost, prior
 
 @dataclass(frozen=True, slots=True)
 class _References:
-    """Label references of some teachers, laid out one teacher after the other, for numpy's segment sums."""
+    """Label references of some teachers, concatenated in order of the teachers, for numpy's segment sums."""
 
     weights: Doubles
     members: NDArray[np.int32]

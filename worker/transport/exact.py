@@ -1,8 +1,8 @@
-"""Exact transport of small problems, by POT's network simplex called with little overhead.
+"""Exact transport of small problems, by POT's network simplex with little overhead.
 
-``ot.emd2`` spends some 100 to 300 us per call on checks and backends; the simplex itself takes some 10 us on
-the sizes of label sets. The raw entry point is private to POT, so it is wrapped here and nowhere else,
-and the public function is used where the private one has moved.
+``ot.emd2`` spends about 100 to 300 us per call on checks and backends; the simplex itself takes about 10 us for the
+sizes of label sets. The raw entry point is private to POT, so only this module calls it; if it has moved, the public
+function is used.
 """
 
 import importlib
@@ -38,7 +38,7 @@ class ExactPlan:
 
 
 def _find_simplex() -> Callable[[Array, Array, Array], tuple[Array, float, Array, Array, int]]:
-    """The raw simplex of this POT, or its public function with the same results."""
+    """The raw simplex of the installed POT, or its public function with the same results."""
     ot: Any = importlib.import_module("ot")
     try:
         raw: Any = importlib.import_module("ot.lp.emd_wrap").emd_c
@@ -75,7 +75,7 @@ def _cost(cost: ArrayLike) -> Array:
     if cost.ndim != 2 or cost.size == 0:
         raise ValueError(f"cost must be a non-empty (K, S) matrix, got {cost.shape}")
     if not np.isfinite(cost).all():
-        raise ValueError("cost holds a value that is not finite")
+        raise ValueError("cost contains a value that is not finite")
     return cost
 
 
@@ -87,7 +87,7 @@ def _solve(a: Array, b: Array, cost: Array) -> tuple[Array, float, Array, Array]
 
 
 def solve_small(a: Array, b: Array, cost: Array) -> tuple[float, Array, Array]:
-    """Value and dual potentials of clean inputs, without checks: the search's inner call.
+    """Value and dual potentials for valid inputs, without checks: the inner call of the search.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def exact_transport(a: ArrayLike, b: ArrayLike, cost: ArrayLike) -> ExactPlan:
     ValueError
         Shapes that do not match, negative or all-zero weights, a non-finite cost.
     RuntimeError
-        The simplex gave up (it says with which code).
+        The simplex failed; the message has its code.
     """
     cost = _cost(cost)
     a, b = _marginal(a, "a", cost.shape[0]), _marginal(b, "b", cost.shape[1])
@@ -130,7 +130,7 @@ def exact_transport(a: ArrayLike, b: ArrayLike, cost: ArrayLike) -> ExactPlan:
     small, value, f_part, g_part = _solve(a[rows], b[columns], part)
     plan = np.zeros_like(cost)
     plan[np.ix_(rows, columns)] = small
-    # Labels without mass take the largest potential that stays feasible (the c-transform).
+    # Labels without mass have the largest feasible potential (the c-transform).
     g = (cost[rows] - f_part[:, None]).min(axis=0)
     g[columns] = g_part
     f = (cost - g).min(axis=1)
@@ -139,7 +139,7 @@ def exact_transport(a: ArrayLike, b: ArrayLike, cost: ArrayLike) -> ExactPlan:
 
 
 def exact_cost(a: ArrayLike, b: ArrayLike, cost: ArrayLike) -> float:
-    """The value of :func:`exact_transport` alone; same arguments, same errors."""
+    """The value of :func:`exact_transport` only; same arguments, same errors."""
     cost = _cost(cost)
     a, b = _marginal(a, "a", cost.shape[0]), _marginal(b, "b", cost.shape[1])
     if not (a.all() and b.all()):
@@ -149,11 +149,11 @@ def exact_cost(a: ArrayLike, b: ArrayLike, cost: ArrayLike) -> float:
 
 
 def coverage_transport(b: ArrayLike, cost: ArrayLike) -> ExactPlan:
-    r"""Transport with a free teacher side: each student class goes to its nearest teacher classes.
+    r"""Transport with a free teacher side: each student class is matched with its nearest teacher classes.
 
     .. math:: \min_{P^\top 1 = b} \langle P, C\rangle = \sum_c b_c \min_k C_{kc}
 
-    It is the limit of the KL-relaxed problem as the relaxation goes to 0. Ties share the mass equally.
+    The limit of the KL-relaxed problem as the relaxation tends to 0. Ties share the mass equally.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def coverage_transport(b: ArrayLike, cost: ArrayLike) -> ExactPlan:
     Returns
     -------
     ExactPlan
-        ``f`` is zero (a free side has no price), ``g`` is the column minimum of the cost.
+        ``f`` is zero (a free side has no potential), ``g`` is the column minimum of the cost.
 
     Raises
     ------
@@ -179,6 +179,6 @@ def coverage_transport(b: ArrayLike, cost: ArrayLike) -> ExactPlan:
 
 
 def coverage_cost(b: ArrayLike, cost: ArrayLike) -> float:
-    """The value of :func:`coverage_transport` alone; same arguments, same errors."""
+    """The value of :func:`coverage_transport` only; same arguments, same errors."""
     cost = _cost(cost)
     return float(cost.min(axis=0) @ _marginal(b, "b", cost.shape[1]))

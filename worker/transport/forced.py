@@ -1,7 +1,7 @@
-"""The forced plan: with one-hot student targets there is nothing to optimise.
+"""The forced plan: with one-hot student targets only one coupling exists.
 
-When the student's side puts all its mass on the true label, every coupling is the same one. The cost
-of item i is then a plain expectation, exact, with no eps and no iteration.
+If the student's side has all its mass on the true label, every coupling is the same. The cost of item i is then a plain
+expectation: exact, without eps and iterations.
 """
 
 import torch
@@ -72,6 +72,6 @@ def forced_cost(predictions: Tensor, labels: Tensor, cost: Tensor) -> Tensor:
         raise ValueError(f"cost has shape {tuple(cost.shape)}, expected ({predictions.shape[-1]}, S)")
     labels = _checked(predictions, labels, cost.shape[1])
     dtype = torch.promote_types(predictions.dtype, torch.float32)
-    # One small product, then one gathered number per item: an (N, K) gather of C would move K/S times more.
+    # One small product, then one gathered number per item: an (N, K) gather of C would move K/S times as much data.
     costs = predictions.detach().to(dtype) @ cost.to(device=predictions.device, dtype=dtype)
     return costs.gather(1, labels.unsqueeze(1)).squeeze(1)

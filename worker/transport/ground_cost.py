@@ -1,7 +1,7 @@
-"""Ground costs: how far apart a teacher's label and a student's label are.
+"""Ground costs: distances between teacher labels and student labels.
 
-One scale for all teachers. A cost matrix is never rescaled per teacher, since that would hide how
-near a label set is as a whole.
+One scale for all teachers. A cost matrix is not rescaled per teacher, because that would hide how near a label set is
+as a whole.
 """
 
 import torch
@@ -13,7 +13,7 @@ def _unit_rows(rows: Tensor, side: str) -> Tensor:
         raise ValueError(f"{side} embeddings must be a non-empty (labels, d) matrix, got {tuple(rows.shape)}")
     rows = rows.detach().to(torch.float64)
     if not torch.isfinite(rows).all():
-        raise ValueError(f"{side} embeddings hold a value that is not finite")
+        raise ValueError(f"{side} embeddings contain a value that is not finite")
     norms = rows.square().sum(dim=1, keepdim=True).sqrt()
     if (norms <= 1e-12).any():
         row = int(norms.squeeze(1).argmin())
@@ -58,7 +58,7 @@ def blend_cost(text_cost: Tensor, prototype_cost: Tensor, alpha: float) -> Tenso
     ----------
     text_cost, prototype_cost : Tensor, shape (K, S)
     alpha : float in [0, 1]
-        1 is text alone, 0 is prototypes alone.
+        1 is names only, 0 is prototypes only.
 
     Returns
     -------

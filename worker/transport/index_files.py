@@ -1,14 +1,14 @@
-"""Files of the label index: append-only data, and a log whose records alone say what is valid.
+"""Files of the label index: append-only data, and a log whose records define the valid part.
 
-A crash can leave bytes that no record speaks of; they are cut off at the next write. A record is valid when
-its checksum is right and all before it are.
+A crash can leave bytes that no record refers to; the next write truncates them. A record is valid if its checksum is
+correct and all records before it are valid.
 
 ==================  ==================================================================
 file                content
 ==================  ==================================================================
 ``vocabulary.f32``  unit label embeddings, one row of ``dim`` float32 per distinct one
 ``digests.bin``     16 bytes per row: digest of the embedding, by which rows are shared
-``labels.jsonl``    the text with which each row first came, one JSON string per line
+``labels.jsonl``    text of each row when it was first added, one JSON string per line
 ``members.i32``     vocabulary rows of each teacher's labels, in label order
 ``weights.f32``     each teacher's prior, aligned with its members
 ``teachers.log``    records: teacher added, teacher removed
@@ -40,7 +40,7 @@ _FOLDER = re.compile(r"g[0-9]{1,9}")
 
 
 class DamagedIndexError(ValueError):
-    """A file of the index is not what its log or its head says; only building it anew helps."""
+    """A file of the index contradicts its log or its head; the index must be rebuilt."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path} {problem}; delete the folder of the index and add its teachers again")
@@ -54,9 +54,9 @@ class Record:
     ----------
     teacher : str
     added : bool
-        False when the teacher was removed; the other fields are then as they were before the change.
+        False if the teacher was removed; the other fields then have their previous values.
     start, count : int
-        Where the teacher's members and weights lie.
+        Position of the teacher's members and weights.
     rows, text_bytes : int
         Vocabulary rows, and bytes of their texts, that must exist for the record to be read.
     concentration : float
@@ -95,7 +95,7 @@ class Record:
 
 
 def decode(log: bytes) -> Iterator[tuple[Record, int]]:
-    """Valid records of a log in order, each with the offset of its end; stops at the first broken one."""
+    """Valid records of a log in order, each with the offset of its end; stops at the first invalid one."""
     offset = 0
     while offset + _HEAD.size <= len(log):
         crc, kind, name_length, count, start, rows, text, concentration, signature = _HEAD.unpack_from(log, offset)
@@ -111,7 +111,7 @@ def decode(log: bytes) -> Iterator[tuple[Record, int]]:
 
 
 def append(path: Path, offset: int, data: bytes) -> None:
-    """Write ``data`` at ``offset``, cut what lay beyond, and wait until the disk has it."""
+    """Write ``data`` at ``offset``, truncate everything after it, and wait until it is on disk."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         os.ftruncate(descriptor, offset)
@@ -126,7 +126,7 @@ def append(path: Path, offset: int, data: bytes) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Replace a small file in one step: readers see the old bytes or the new ones, also after a crash."""
+    """Replace a small file atomically: readers see the old or the new bytes, also after a crash."""
     fresh = path.with_name(path.name + ".new")
     append(fresh, 0, data)
     fresh.rename(path)
@@ -134,7 +134,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames and new files in a folder survive a crash."""
+    """Make renames and new files in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -143,7 +143,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_sizes(folder: Path, dim: int, rows: int, text_bytes: int, members: int) -> None:
-    """Raise :class:`DamagedIndexError` where a data file is shorter than the log's records need."""
+    """Raise :class:`DamagedIndexError` if a data file is shorter than the log's records require."""
     needed = (rows * dim * 4, rows * DIGEST, text_bytes, members * 4, members * 4)
     for name, size in zip(DATA_FILES, needed, strict=True):
         path = folder / name
@@ -153,7 +153,7 @@ def check_sizes(folder: Path, dim: int, rows: int, text_bytes: int, members: int
 
 
 def mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A file as a read-only array that the system pages in as it is read."""
+    """A file as a read-only array, which the system pages in on access."""
     if 0 in shape:
         return np.empty(shape, dtype=dtype)
     # As a plain array: indexing a memmap object costs microseconds more each time.
@@ -169,20 +169,20 @@ def locked(path: Path) -> Generator[None]:
 
 
 def write_current(path: Path, folder: str, changes: int, encoder_id: str, dim: int) -> None:
-    """Make ``folder`` the current one, in one step."""
+    """Make ``folder`` the current one, atomically."""
     current = {"format": FORMAT, "folder": folder, "changes": changes, "encoder_id": encoder_id, "dim": dim}
     replace_file(path / "CURRENT", json.dumps(current).encode())
 
 
 def read_current(path: Path) -> dict[str, Any]:
-    """What :func:`write_current` wrote.
+    """Read the head that :func:`write_current` wrote.
 
     Raises
     ------
     DamagedIndexError
-        It is not that.
+        The head is damaged.
     ValueError
-        Another format.
+        The head is of another format.
     """
     try:
         current = json.loads((path / "CURRENT").read_bytes())
@@ -192,9 +192,9 @@ def read_current(path: Path) -> dict[str, Any]:
         wanted = {"folder": str, "changes": int, "encoder_id": str, "dim": int}
         if not all(isinstance(current[name], kind) for name, kind in wanted.items()):
             raise TypeError("a field of another type")
-        # Compaction removes the folder that is named here.
+        # Compaction removes the folder named here.
         if not _FOLDER.fullmatch(current["folder"]):
-            raise TypeError("a folder that is none of the index")
+            raise TypeError("a folder that is not one of the index")
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as problem:
         raise DamagedIndexError(path / "CURRENT", f"is not the head of an index ({problem})") from problem
     return current

@@ -1,4 +1,4 @@
-"""What a handle has read of an index of label embeddings, and the view of it that a query searches."""
+"""State of an index of label embeddings as read by a handle, and the view of it that a query searches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from worker.transport.index_files import LOG_FILE, DamagedIndexError, Record
 
 @dataclass(frozen=True, eq=False)
 class Zoo:
-    """What a query reads: one consistent, unchanging view of the index.
+    """The data of a query: one consistent, immutable view of the index.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Zoo:
     families : ndarray, shape (M,), int64
         Teachers with the same number have the same labels and priors.
     generation : int
-        Number of changes since the index was made.
+        Number of changes since the index was created.
     """
 
     teachers: tuple[str, ...]
@@ -59,18 +59,18 @@ class Zoo:
 
 @dataclass(slots=True)
 class IndexState:
-    """What one handle has read of the current folder.
+    """State of the current folder as read by one handle.
 
     Attributes
     ----------
     dim : int
         d, length of an embedding.
     changes : int
-        Number of changes since the index was made; the folder's log begins after as many as it starts with.
+        Number of changes since the index was created, including those before the folder's log.
     records : dict
         By teacher, in the order of the log.
     log_end, rows, text_bytes, members : int
-        How much of each file the records speak of: bytes, vocabulary rows, bytes, members.
+        Size of each file according to the records: bytes, vocabulary rows, bytes, members.
     """
 
     folder: Path
@@ -83,7 +83,7 @@ class IndexState:
     members: int = 0
 
     def read_more(self) -> None:
-        """Read what the log has gained.
+        """Read new records of the log.
 
         Raises
         ------
@@ -111,7 +111,7 @@ class IndexState:
         self.log_end = end
 
     def view(self) -> Zoo:
-        """The index as it was last read.
+        """The view of the index as last read.
 
         Raises
         ------
@@ -121,8 +121,8 @@ class IndexState:
         numbers: dict[bytes, int] = {}
         members = index_files.mapped(self.folder / "members.i32", np.int32, (self.members,))
         if self.members and not (int(members.min()) >= 0 and int(members.max()) < self.rows):
-            # The compiled passes would read outside the vocabulary.
-            raise DamagedIndexError(self.folder / "members.i32", f"speaks of rows beyond the {self.rows} there are")
+            # The compiled loops would read outside the vocabulary.
+            raise DamagedIndexError(self.folder / "members.i32", f"refers to rows above the {self.rows} that exist")
         return Zoo(
             teachers=tuple(record.teacher for record in records),
             starts=np.array([record.start for record in records], dtype=np.int64),

@@ -1,7 +1,7 @@
-"""The zoo's label embeddings in one memory-mapped vocabulary, updated as teachers come and go.
+"""The label embeddings of a zoo in one memory-mapped vocabulary, updated when teachers are added and removed.
 
-Any number of processes may read while one writes: data files are only appended to, a reader sees what the
-log's valid records speak of, and compaction builds a new folder before one rename makes it current.
+Any number of processes may read while one writes: data files are only appended to, readers see the data that the log's
+valid records refer to, and compaction builds a new folder before an atomic rename makes it current.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from worker.transport import index_files
 from worker.transport.index_files import DATA_FILES, DIGEST, LOG_FILE, DamagedIndexError, Record
 from worker.transport.index_state import IndexState, Zoo
 
-# Compaction copies everything alive, so it waits until as much is dead as is alive.
+# Compaction copies all live data, so it runs only when there is as much dead data as live data.
 _DEAD_SHARE = 0.5
 _SMALLEST_COMPACTION = 65_536
 
@@ -29,8 +29,8 @@ _SMALLEST_COMPACTION = 65_536
 class LabelIndex:
     """One vocabulary of label embeddings and, per teacher, the list of its rows.
 
-    Make it with :meth:`open`. Every method may be called from any thread; writers of several processes take
-    turns by a file lock. All labels of an index come from one encoder.
+    Create it with :meth:`open`. Every method is safe for threads; writers of several processes are serialised by a
+    file lock. All labels of an index come from one encoder.
     """
 
     def __init__(self, path: Path, encoder_id: str, dim: int) -> None:
@@ -44,13 +44,13 @@ class LabelIndex:
 
     @classmethod
     def open(cls, path: str | Path, encoder_id: str, dim: int) -> "LabelIndex":
-        """Open an index, or make an empty one.
+        """Open an index, or create an empty one.
 
         Parameters
         ----------
         path : path of a folder
         encoder_id : str
-            Names the encoder of all embeddings. An index never mixes two.
+            Identity of the encoder of all embeddings. An index never mixes encoders.
         dim : int
             d, length of an embedding.
 
@@ -59,7 +59,7 @@ class LabelIndex:
         ValueError
             The folder holds an index of another encoder or dimension.
         DamagedIndexError
-            A file of the index is broken or shorter than its log says. Delete the folder and add the teachers again.
+            A file of the index is damaged or too short for its log. Delete the folder and add the teachers again.
         """
         if dim < 1:
             raise ValueError(f"dim must be at least 1, got {dim}")
@@ -75,13 +75,13 @@ class LabelIndex:
         if current["encoder_id"] != encoder_id or current["dim"] != dim:
             raise ValueError(
                 f"{path} indexes embeddings of encoder {current['encoder_id']!r} with {current['dim']} dimensions, "
-                f"not {encoder_id!r} with {dim}; use another folder, or build it anew"
+                f"not {encoder_id!r} with {dim}; use another folder, or rebuild the index"
             )
         return cls(path, encoder_id, dim)
 
     @property
     def generation(self) -> int:
-        """Number of changes this handle has seen; it grows with every teacher added or removed."""
+        """Number of changes that this handle has read; increases with every teacher added or removed."""
         with self._guard:
             return self._state.changes
 
@@ -94,7 +94,7 @@ class LabelIndex:
             return teacher_id in self._state.records
 
     def refresh(self) -> bool:
-        """Notice what other handles and processes have written; True when something changed."""
+        """Read the changes of other handles and processes; True if there were any."""
         with self._guard:
             state = self._state
             before = state.changes
@@ -109,7 +109,7 @@ class LabelIndex:
             return changed
 
     def zoo(self) -> Zoo:
-        """The present view, after a :meth:`refresh`; the same object as long as nothing changes."""
+        """The current view, after a :meth:`refresh`; the same object until something changes."""
         with self._guard:
             self.refresh()
             if self._zoo is None:
@@ -139,9 +139,9 @@ class LabelIndex:
         self.add_many([(teacher_id, labels, embeddings, prior)])
 
     def add_many(self, teachers: Sequence[tuple[str, Sequence[str], ArrayLike, ArrayLike | None]]) -> None:
-        """Add many teachers with one wait for the disk; each is (id, labels, embeddings, prior) of :meth:`add`.
+        """Add many teachers with one wait for the disk; each is (id, labels, embeddings, prior), as in :meth:`add`.
 
-        After a crash a leading part of them is in the index.
+        After a crash, a leading part of them is in the index.
         """
         checked = [self._checked(*teacher) for teacher in teachers]
         with self._writing() as state:
@@ -188,7 +188,7 @@ class LabelIndex:
             self._commit(state, b"".join(log))
 
     def remove(self, teacher_id: str) -> bool:
-        """Remove a teacher; False when it was not there."""
+        """Remove a teacher; False if it was not in the index."""
         with self._writing() as state:
             record = state.records.get(teacher_id)
             if record is None:
@@ -197,7 +197,7 @@ class LabelIndex:
             return True
 
     def labels(self) -> list[str]:
-        """Text of each vocabulary row, as it first came.
+        """Text of each vocabulary row when it was first added.
 
         Raises
         ------
@@ -209,13 +209,13 @@ class LabelIndex:
         try:
             texts: list[object] = [json.loads(line) for line in data.splitlines()]
         except (ValueError, RecursionError) as problem:
-            raise DamagedIndexError(path, f"holds a line that cannot be read ({problem})") from problem
+            raise DamagedIndexError(path, f"contains a line that cannot be read ({problem})") from problem
         if not all(isinstance(text, str) for text in texts):
-            raise DamagedIndexError(path, "holds a line that is no text")
+            raise DamagedIndexError(path, "contains a line that is not a string")
         return cast("list[str]", texts)
 
     def compact(self) -> None:
-        """Rewrite the index without what removed teachers left behind. Readers go on undisturbed."""
+        """Rewrite the index without the data of removed teachers. Readers are not affected."""
         with self._writing() as state:
             self._compact(state)
 
@@ -313,7 +313,7 @@ class LabelIndex:
             index_files.append(folder / name, 0, data)
         index_files.sync_folder(folder)
         changes = state.changes + 1
-        # Reading the new log counts its records as changes again, so the base is that much lower.
+        # Reading the new log counts its records as changes, so the base is reduced by their number.
         index_files.write_current(self.path, folder.name, changes - len(state.records), self.encoder_id, self.dim)
         old = state.folder
         self._state = self._read_all()

@@ -1,8 +1,8 @@
-"""Entropic transport in the log domain: slow, and right for any eps, any range of cost.
+"""Entropic transport in the log domain: slow, and correct for any eps and any range of cost.
 
-Here live the soft transforms, a damped Newton method on the student's potentials and log-domain Sinkhorn.
-Items come here when kernel scaling would need too many iterations or its arithmetic fails.
-Everything is float64 and works on blocks of (B, K, S).
+Contains the soft transforms, a damped Newton method on the student's potentials and log-domain Sinkhorn. Used for items
+for which kernel scaling would need too many iterations or its arithmetic fails. All computations are in float64, on
+blocks of (B, K, S).
 """
 
 import math
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 _BLOCK_ELEMENTS = 2_000_000
-# torch.linalg carries no types.
+# torch.linalg has no types.
 _linalg: Any = torch.linalg
 
 
 @dataclass(slots=True)
 class Response:
-    """What the student's potentials g imply: everything of one item that a step needs.
+    """The plan implied by the student's potentials g: all quantities of one item that a step needs.
 
     Attributes
     ----------
     rows : Tensor, shape (B, K, S)
-        Conditional plans w_kc, each row sums to 1.
+        Conditional plans w_kc; each row sums to 1.
     mass : Tensor, shape (B, K)
         Row masses of the plan; the predictions themselves when balanced.
     f : Tensor, shape (B, K)
@@ -40,7 +40,7 @@ class Response:
 
 
 def block_size(teacher_labels: int, student_labels: int) -> int:
-    """Items per (B, K, S) block, so that a block stays near 16 MB of float64."""
+    """Items per (B, K, S) block; a block then takes about 16 MB of float64."""
     return max(1, _BLOCK_ELEMENTS // (teacher_labels * student_labels))
 
 
@@ -71,7 +71,7 @@ def newton_direction(response: Response, q: Tensor, eps: float, power: float) ->
         H = \frac1\varepsilon \bigl(\mathrm{diag}(P^\top 1) - \lambda \sum_k m_k w_k w_k^\top\bigr),
         \qquad H \,\delta = q - P^\top 1
 
-    H is scaled to unit diagonal; when balanced its null vector (a constant) is filled in.
+    H is scaled to unit diagonal; when balanced, its null vector (a constant) is added.
     """
     column, live = response.column, (q > 0) & (response.column > 0)
     root = torch.where(live, column, torch.ones_like(column)).sqrt()
@@ -145,7 +145,7 @@ def newton_block(
 def log_sinkhorn_block(
     p: Tensor, q: Tensor, cost: Tensor, g: Tensor, *, eps: float, tol: float, power: float, max_iterations: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Plain Sinkhorn in the log domain; returns g, violation and iterations like :func:`newton_block`."""
+    """Plain Sinkhorn in the log domain; returns g, violation and iterations as :func:`newton_block`."""
     g = g.clone()
     violation = torch.full((p.shape[0],), torch.inf, dtype=p.dtype, device=p.device)
     iterations = torch.zeros(p.shape[0], dtype=torch.int64, device=p.device)
@@ -165,7 +165,7 @@ def log_sinkhorn_block(
 
 
 def anneal(cost: Tensor, eps: float) -> list[float]:
-    """Decreasing values of eps from a quarter of the range of the cost down to ``eps``, each a quarter of the last."""
+    """Decreasing values of eps from a quarter of the cost's range to ``eps``, each a quarter of the previous one."""
     start = max(eps, float(cost.amax() - cost.amin()) / 4.0)
     stages = max(0, math.ceil(math.log(start / eps, 4.0))) if start > eps else 0
     return [eps * 4.0**k for k in range(stages, 0, -1)] + [eps]
@@ -174,10 +174,10 @@ def anneal(cost: Tensor, eps: float) -> list[float]:
 def solve_annealed(
     p: Tensor, q: Tensor, cost: Tensor, *, eps: float, tol: float, relaxation: float | None, max_iterations: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Solve from scratch at any eps: decreasing eps, each stage started from the last one's potentials.
+    """Solve from scratch at any eps: decreasing eps, each stage initialised with the potentials of the previous one.
 
-    Each stage is a few Sinkhorn sweeps and damped Newton steps; the last one ends with plain Sinkhorn for what
-    Newton left open, up to ``max_iterations`` in all.
+    Each stage is a few Sinkhorn sweeps and damped Newton steps; the last one ends with plain Sinkhorn for items that
+    Newton did not solve, up to ``max_iterations`` in total.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def solve_annealed(
 def finish_in_log_domain(
     p: Tensor, q: Tensor, cost: Tensor, g: Tensor, *, eps: float, power: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One last full update from g: f (B, K), g (B, S), plans (B, K, S) with exact student marginals, value (B,)."""
+    """A final full update from g: f (B, K), g (B, S), plans (B, K, S) with exact student marginals, value (B,)."""
     log_q = q.log()
     response = respond(p, log_q, cost, g, eps, power)
     renewed = student_update(p, cost, response.f, eps)

@@ -1,11 +1,11 @@
-r"""The distillation loss: entropic transport between a teacher's and a student's predictions, across label sets.
+r"""The distillation loss: entropic transport between teacher and student predictions, across label sets.
 
 The gradient comes from the dual potential (envelope theorem): with KL-regularised transport,
 
 .. math:: \nabla_q OT_\varepsilon(p, q) = g,
 
-so nothing is back-propagated through iterations. It is a custom operator, so that ``torch.compile`` keeps it
-whole and autocast does not lower its arithmetic.
+so nothing is back-propagated through iterations. It is a custom operator, so that ``torch.compile`` does not split it
+and autocast does not lower its precision.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch import Tensor
 from worker.transport.sinkhorn import sinkhorn
 
 _MAX_ITERATIONS = 5_000
-# At 1e-3 a gradient is off by about a percent, here by 2e-5 to 1e-4; see docs/transport.md.
+# At 1e-3 the gradient error is about one percent, here 2e-5 to 1e-4; see docs/transport.md.
 _TOL = 1e-5
 
 
@@ -33,7 +33,7 @@ def _entropic_transport(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Regularised value (N,) and potentials f (N, K), g (N, S); ``relaxation`` is inf when balanced.
 
-    f is left out, (N, 0), unless ``both`` sides take a gradient.
+    f is omitted, (N, 0), unless ``both`` sides need a gradient.
     """
     result = sinkhorn(
         predictions,
@@ -155,7 +155,7 @@ def transport_loss(
     Parameters
     ----------
     student_logits : Tensor, shape (N, S)
-        Any floating dtype; below float32 they are raised to it.
+        Any floating dtype; lower precision is converted to float32.
     teacher_probabilities : Tensor, shape (N, K)
         Rows sum to 1. No gradient flows into them.
     cost : Tensor, shape (K, S)
@@ -191,7 +191,7 @@ def transport_loss(
     values = entropic_value(teacher, targets, cost, eps=eps, tol=tol, teacher_relaxation=teacher_relaxation)
     if debias:
         if teacher_relaxation is not None:
-            raise ValueError("debias is defined for balanced transport: leave teacher_relaxation out")
+            raise ValueError("debias is defined for balanced transport: omit teacher_relaxation")
         if student_cost is None or teacher_cost is None:
             raise ValueError("debias needs student_cost (S, S) and teacher_cost (K, K)")
         own = entropic_value(targets, targets, student_cost, eps=eps, tol=tol)
@@ -206,7 +206,7 @@ def _softmax(logits: Tensor) -> Tensor:
 
 
 def coverage_weights(costs: Sequence[Tensor], temperature: float) -> Tensor:
-    r"""How much each teacher should teach each student class, by how near its nearest label is.
+    r"""Weight of each teacher for each student class, by the distance of its nearest label.
 
     .. math:: W_{mc} = \mathrm{softmax}_m\bigl(-\min_k C^{(m)}_{kc} / \tau\bigr)
 
@@ -253,7 +253,7 @@ def faculty_loss(
     teacher_probabilities : sequence of M Tensors, shapes (N, K_m)
     costs : sequence of M Tensors, shapes (K_m, S)
     weights : Tensor, shape (M,) or (M, N), or None
-        Equal shares by default. With labels y at hand, ``coverage_weights(costs, tau)[:, y]``.
+        Equal weights by default. If labels y are available, ``coverage_weights(costs, tau)[:, y]``.
     eps, tol, teacher_relaxation, reduction
         As in :func:`transport_loss`.
 
@@ -269,7 +269,9 @@ def faculty_loss(
     """
     count = len(teacher_probabilities)
     if count == 0 or len(costs) != count:
-        raise ValueError(f"{count} teachers and {len(costs)} cost matrices: one of each per teacher, at least one")
+        raise ValueError(
+            f"{count} teachers and {len(costs)} cost matrices: expected one of each per teacher, at least one"
+        )
     if weights is None:
         weights = torch.full((count,), 1.0 / count, device=student_logits.device)
     if weights.shape[0] != count or weights.shape[1:] not in ((), student_logits.shape[:1]):

@@ -1,4 +1,4 @@
-"""What a batch of entropic problems is, checked once, so that the solvers can trust their inputs."""
+"""A batch of entropic problems, checked once, so that the solvers can rely on valid inputs."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 _SUM_SLACK = 1e-2
-# The rounding of a float32 sum of a thousand terms shows as a marginal error of some 1e-7.
+# The rounding of a float32 sum of a thousand terms appears as a marginal error of about 1e-7.
 FLOAT32_TOL = 1e-5
 
 
@@ -54,7 +54,7 @@ class EntropicProblem:
     def swapped(self) -> "EntropicProblem":
         """The same balanced problems with the two sides exchanged."""
         if self.relaxation is not None:
-            raise ValueError("a problem relaxed on one side has no mirror image")
+            raise ValueError("a problem relaxed on one side cannot be swapped")
         return EntropicProblem(
             self.targets,
             self.predictions,
@@ -77,7 +77,7 @@ def _distributions(rows: Tensor, name: str, width: int, tol: float) -> Tensor:
     # NaN fails both comparisons, infinity the second.
     if not (bool(rows.amin() >= 0) and slack <= _SUM_SLACK):
         raise ValueError(f"{name}: every row must be a distribution (non-negative, finite, sum 1 within {_SUM_SLACK})")
-    # A sum that is off by less than a hundredth of the tolerance changes nothing, and a division copies all rows.
+    # A sum that is off by less than a hundredth of the tolerance has no effect, and a division copies all rows.
     return rows if slack <= max(0.01 * tol, 4 * torch.finfo(rows.dtype).eps) else rows / sums
 
 
@@ -96,7 +96,7 @@ def entropic_problem(
     Raises
     ------
     ValueError
-        Shapes that do not match, rows that are no distributions, a non-finite cost, eps, tol or rho not positive.
+        Shapes that do not match, rows that are not distributions, a non-finite cost, eps, tol or rho not positive.
     """
     if cost.ndim != 2 or cost.numel() == 0:
         raise ValueError(f"cost must be a non-empty (K, S) matrix, got {tuple(cost.shape)}")
@@ -106,9 +106,9 @@ def entropic_problem(
     if max_iterations < 1:
         raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
     wide = cost.detach().to(torch.float64).contiguous()
-    # A NaN anywhere is both the least and the largest.
+    # A NaN anywhere is both the minimum and the maximum.
     if not (math.isfinite(float(wide.amin())) and math.isfinite(float(wide.amax()))):
-        raise ValueError("cost holds a value that is not finite")
+        raise ValueError("cost contains a value that is not finite")
     predictions = _distributions(predictions, "predictions", cost.shape[0], tol)
     targets = _distributions(targets, "targets", cost.shape[1], tol)
     if predictions.shape[0] != targets.shape[0]:
@@ -117,10 +117,10 @@ def entropic_problem(
         raise ValueError(f"predictions are on {predictions.device}, targets on {targets.device}")
     dtype = torch.promote_types(predictions.dtype, targets.dtype)
     if tol < FLOAT32_TOL and dtype != torch.float64:
-        # Two float32 rows that sum to 1 differ by more than such a tolerance; no iteration can close that.
+        # Two float32 rows that sum to 1 differ by more than this tolerance; iterations cannot reduce it.
         dtype = torch.float64
         predictions, targets = predictions.to(dtype), targets.to(dtype)
-        # Wider copies, ours to change in place.
+        # Copies in float64, which may be changed in place.
         predictions /= predictions.sum(1, True)
         targets /= targets.sum(1, True)
     return EntropicProblem(
@@ -135,5 +135,5 @@ def entropic_problem(
 
 
 def row_products(x: Tensor, y: Tensor) -> Tensor:
-    """Inner product of each pair of rows, (N,); the product matrix is never made."""
+    """Inner product of each pair of rows, (N,), without the product matrix."""
     return torch.bmm(x.unsqueeze(1), y.unsqueeze(2)).flatten()

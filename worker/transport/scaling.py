@@ -1,8 +1,8 @@
-"""Sinkhorn by kernel scaling, many items at once, in plain torch on any device.
+"""Sinkhorn by kernel scaling, for many items at once, in plain torch on any device.
 
-With the Gibbs kernel G = exp(-C/eps) one iteration of all items is two matrix products. Two things
-make it fast: the stopping test costs nothing (it uses the product that the iteration needs anyway),
-and items that have converged leave the batch, because the slowest item needs tens of times the mean.
+With the Gibbs kernel G = exp(-C/eps), one iteration of all items is two matrix products. Two properties make it
+fast: the stopping test is free (it uses the product that the iteration computes anyway), and items that have converged
+leave the batch, because the slowest item needs tens of times the mean number of iterations.
 """
 
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from torch import Tensor
 
 from worker.transport.problem import row_products
 
-# Rows between two compactions cost a few redundant iterations; a compaction costs one copy of the batch.
+# Between two compactions, converged rows cost a few redundant iterations; a compaction costs one copy of the batch.
 _CHECK_EVERY = 4
 
 
 @dataclass(slots=True)
 class Scaled:
-    """Where kernel scaling left each item.
+    """The state of each item after kernel scaling.
 
     Attributes
     ----------
     scaling : Tensor, shape (N, S)
         v = q exp(g / eps), the student side's scaling *before* the last student update.
     violation : Tensor, shape (N,)
-        L1 distance of the student marginal from its target; infinite where arithmetic failed.
+        L1 distance of the student marginal from its target; infinite if arithmetic failed.
     iterations : Tensor, shape (N,), int64
     """
 
@@ -46,10 +46,10 @@ def scale_block(
     slow_after: int,
     slow_rest: float,
 ) -> Scaled:
-    r"""Alternate :math:`u = p \oslash (G v)^\lambda` and :math:`v = q \oslash G^\top u` until each item is done.
+    r"""Alternate :math:`u = p \oslash (G v)^\lambda` and :math:`v = q \oslash G^\top u` until each item has converged.
 
-    Each update is carried further along the line from the one before (Anderson mixing of depth 1 in the
-    potentials), which halves the number of iterations.
+    Each update is extrapolated along the line from the previous one (Anderson mixing of depth 1 in the potentials),
+    which halves the number of iterations.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def scale_block(
         lambda; 1 is balanced.
     max_iterations : int
     slow_after, slow_rest : int, float
-        From iteration ``slow_after`` on, items whose extrapolated remaining iterations exceed ``slow_rest``
-        leave unconverged, for a solver that suits them better.
+        From iteration ``slow_after`` on, items whose extrapolated number of remaining iterations exceeds ``slow_rest``
+        are returned unconverged, for another solver.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def scale_block(
     iterations = torch.zeros(count, dtype=torch.int64, device=start.device)
     running = torch.arange(count, device=start.device)
     p, q, v = predictions, targets, start
-    # Of the sweep before: the plain update, its residual and violation. A violation of 0 forbids to go further.
+    # Of the previous sweep: plain update, residual, violation. A violation of 0 disables extrapolation.
     before, residual, last = torch.zeros_like(v), torch.zeros_like(v), torch.zeros_like(violation)
     checked: Tensor | None = None
     done = 0
@@ -118,10 +118,10 @@ def scale_block(
 
 
 def _further(left: Tensor, residual: Tensor, current: Tensor, last: Tensor) -> Tensor:
-    r"""How far beyond the plain update each item should go, b (N, 1).
+    r"""Extrapolation factor of each item beyond the plain update, b (N, 1).
 
-    With r the residual and d its change, :math:`b = -\langle r, d\rangle / |d|^2` is least squares on the line
-    through the last two; only steps forward, of at most 4, and none where the violation has just grown.
+    With r the residual and d its change, :math:`b = -\langle r, d\rangle / |d|^2` is the least-squares solution on the
+    line through the last two; restricted to 0..4, and 0 if the violation has increased.
     """
     change = left - residual
     square = row_products(change, change)
@@ -130,9 +130,9 @@ def _further(left: Tensor, residual: Tensor, current: Tensor, last: Tensor) -> T
 
 
 def _ahead(now: Tensor, before: Tensor, further: Tensor) -> Tensor:
-    """``now (now / before)^b`` to second order, by quotients of polynomials: within a factor of 14 of ``now``.
+    """``now (now / before)^b`` to second order, by rational functions: within a factor of 14 of ``now``.
 
-    What it returns steers and is never a result.
+    The value is only a starting point of the next sweep, never a result.
     """
     y = 2.0 * further * (now - before) / (now + before + torch.finfo(now.dtype).tiny * 100)
     even = y * y + 12.0
@@ -165,12 +165,12 @@ def finish_block(
     power: float,
     with_plan: bool,
 ) -> Finished:
-    """One last full update from the scaling v, then the transport cost of the resulting plans.
+    """A final full update from the scaling v, then the transport cost of the resulting plans.
 
-    ``priced_kernel`` is G * C, with the cost that the value shall have.
+    ``priced_kernel`` is G * C, with the cost of the value.
 
-    The plan has exact student marginals; its teacher-side violation is no larger than the violation returned,
-    because a Sinkhorn half-step never increases the L1 error.
+    The plan has exact student marginals; its teacher-side violation is at most the returned violation, because a
+    Sinkhorn half-step never increases the L1 error.
     """
     a = scaling @ kernel.T
     u = predictions / _powered(a, power)

@@ -1,7 +1,7 @@
-"""The k nearest teachers of a zoo, exactly, while solving few of them.
+"""The k nearest teachers of a zoo, exactly, with few solved problems.
 
-Bounds first, for all teachers, from one product; then exact solves in the order of the bounds, until the next
-bound passes the k-th best cost. Dual potentials of solved teachers bound the others too.
+Bounds are computed for all teachers from one product; then problems are solved in the order of the bounds, until the
+next bound exceeds the k-th best cost. Dual potentials of solved teachers also bound the others.
 """
 
 import heapq
@@ -20,7 +20,7 @@ from worker.transport.index_state import Zoo
 from worker.transport.label_index import LabelIndex
 
 Mode = Literal["balanced", "coverage"]
-# float32 costs and sums: a bound may come out above the exact cost by rounding alone.
+# float32 costs and sums: rounding alone can put a bound above the exact cost.
 _SLACK = 1e-5
 _FIRST_SOLVES = 16
 
@@ -38,9 +38,9 @@ class TopK:
     solved : int
         Teachers whose exact cost was computed.
     bounded : int
-        Teachers that a bound alone ruled out, or that share labels and prior with a solved one.
+        Teachers excluded by a bound, or with the same labels and prior as a solved one.
     seconds : float
-        Wall time of the query.
+        Wall-clock time of the query.
     """
 
     ids: list[str]
@@ -52,14 +52,14 @@ class TopK:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A student, checked: unit embeddings (S, d) float32 with strictly positive prior (S,) float64."""
+    """A validated student: unit embeddings (S, d) float32 and strictly positive prior (S,) float64."""
 
     student: NDArray[np.float32]
     prior: NDArray[np.float64]
 
 
 def make_query(index: LabelIndex, student_embeddings: ArrayLike, student_prior: ArrayLike | None) -> Query:
-    """Check a student's side; labels without mass are dropped, since they cannot change a cost.
+    """Validate a student; labels without mass are dropped, because they do not affect a cost.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def brute_force(
     mode: Mode = "balanced",
     among: Sequence[str] | None = None,
 ) -> TopK:
-    """The answer of :func:`top_k` by solving every teacher; same arguments. For tests and benchmarks."""
+    """The result of :func:`top_k` by solving every teacher; same arguments. For tests and benchmarks."""
     began = time.perf_counter()
     query = make_query(index, student_embeddings, student_prior)
     zoo = index.zoo()
@@ -144,7 +144,7 @@ def top_k(
     mode: Mode = "balanced",
     among: Sequence[str] | None = None,
 ) -> TopK:
-    """The k teachers whose label sets are nearest to the student's.
+    """The k teachers with the label sets nearest to the student's.
 
     Parameters
     ----------
@@ -155,10 +155,10 @@ def top_k(
         Uniform by default.
     k : int
     mode : {"balanced", "coverage"}
-        ``balanced``: exact transport between the priors. ``coverage``: the teacher's side is free, each student
-        label goes to its nearest teacher label.
+        ``balanced``: exact transport between the priors. ``coverage``: the teacher's side is free, and each student
+        label is matched with its nearest teacher label.
     among : sequence of str, or None
-        Only these teachers.
+        Restricts the search to these teachers.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def top_k(
     Raises
     ------
     ValueError
-        Bad shapes, a zero vector, a bad prior, k below 1, an unknown mode.
+        Invalid shapes, a zero vector, an invalid prior, k below 1, an unknown mode.
     KeyError
         An id in ``among`` that is not in the index.
     """
@@ -215,7 +215,7 @@ def _coverage(
     coverage: NDArray[np.float64],
     k: int,
 ) -> tuple[NDArray[np.float64], int]:
-    """The bound is the cost up to float32 sums: compute the near ones again as brute force does."""
+    """The bound is the cost up to float32 sums: recompute the near ones as brute force does."""
     k = min(k, positions.size)
     limit = np.partition(coverage, k - 1)[k - 1]
     costs = np.full(positions.size, np.inf)
@@ -233,7 +233,7 @@ def _balanced(
     bound: NDArray[np.float64],
     k: int,
 ) -> tuple[NDArray[np.float64], int]:
-    """Exact costs of all teachers that may be among the k best, infinity for the others; how many were solved."""
+    """Exact costs of all teachers that may be among the k best, infinity for the others; and the number solved."""
     costs = np.full(positions.size, np.inf)
     families: dict[int, float] = {}
     best: list[float] = []

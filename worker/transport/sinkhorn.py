@@ -1,7 +1,7 @@
-"""Entropic transport of many items that share one ground cost: the front of the engine.
+"""Entropic transport of many items that share one ground cost: the entry point of the engine.
 
-It decides for the caller what should not concern him: which side is eliminated, in which precision, in which
-blocks, and which solver takes the items that plain Sinkhorn would keep iterating on.
+It chooses which side is eliminated, the precision, the blocks, and the solver for items on which plain Sinkhorn would
+converge slowly.
 """
 
 from dataclasses import dataclass
@@ -21,25 +21,25 @@ class SinkhornResult:
     Attributes
     ----------
     value : Tensor, shape (N,)
-        The transport cost <P, C> of the entropic plan: what a ranking reads. It is at least the exact
-        transport cost, up to the marginal violation.
+        The transport cost <P, C> of the entropic plan, used for rankings. It is at least the exact transport cost, up
+        to the marginal violation.
     dual_value : Tensor, shape (N,)
-        The regularised objective, <P, C> + eps KL(P | p q^T) (+ rho KL(P 1 | p) when relaxed), from below: its
-        dual at (f, g). What a loss differentiates; its gradient with respect to q is g.
+        The regularised objective, <P, C> + eps KL(P | p q^T) (+ rho KL(P 1 | p) when relaxed), from below: its dual at
+        (f, g). Used for losses; its gradient with respect to q is g.
     f : Tensor, shape (N, K)
-        Teacher potentials, P = p q^T exp((f + g - C) / eps). Finite also where p is 0.
+        Teacher potentials, P = p q^T exp((f + g - C) / eps). Finite also if p is 0.
     g : Tensor, shape (N, S)
-        Student potentials, finite also where q is 0. When balanced, (f + t, g - t) is the same solution.
+        Student potentials, finite also if q is 0. When balanced, (f + t, g - t) is the same solution.
     plan : Tensor, shape (K, S), or None
-        Mean of the N plans, when asked for.
+        Mean of the N plans, if requested.
     converged : Tensor, shape (N,), bool
-        Whether the violation reached the tolerance. False is an answer to act on, not to ignore.
+        Whether the violation reached the tolerance. The caller must handle False.
     violation : Tensor, shape (N,)
         L1 distance of the plan's marginal from its target, before the last update.
     iterations : Tensor, shape (N,), int64
-        Full updates, Newton steps included.
+        Full updates, including Newton steps.
     precision : str
-        Arithmetic that took part, coarsest first: ``float32``, ``float64``, ``log``, joined by ``+``.
+        Arithmetic that was used, lowest precision first: ``float32``, ``float64``, ``log``, joined by ``+``.
     """
 
     value: Tensor
@@ -81,30 +81,30 @@ def sinkhorn(
     cost : Tensor, shape (K, S)
         Ground cost, any finite values.
     eps : float
-        Strength of the entropy, in the units of the cost.
+        Entropic regularisation, in units of the cost.
     tol : float
-        L1 violation of the marginal at which an item is done.
+        L1 violation of the marginal at which an item has converged.
     max_iterations : int
-        Per item, Newton steps included.
+        Per item, including Newton steps.
     teacher_relaxation : float or None
-        rho: price of leaving the teacher's marginal, in the units of the cost. None keeps the marginal exact.
+        rho: penalty for deviating from the teacher's marginal, in units of the cost. None keeps the marginal exact.
     aggregate_plan : bool
         Also return the mean plan.
     teacher_potentials : bool
-        False leaves ``f`` out (shape (N, 0)): it is the one output as large as the input, and a ranking or a loss
-        on the student reads it not.
+        False omits ``f`` (shape (N, 0)): it is the only output as large as the input, and neither a ranking nor a loss
+        on the student uses it.
     engine : {"auto", "fused", "torch"}
-        The compiled loop is used where it exists and pays; ``fused`` insists on it, ``torch`` goes without.
+        ``auto`` uses the compiled loops if they exist and are faster; ``fused`` requires them, ``torch`` avoids them.
 
     Returns
     -------
     SinkhornResult
-        In the dtype of the inputs (float32 at least), whatever arithmetic was used inside.
+        In the dtype of the inputs (at least float32), independent of the arithmetic used internally.
 
     Raises
     ------
     ValueError
-        Inputs that are no distributions, shapes that do not match, eps, tol or rho not positive.
+        Inputs that are not distributions, shapes that do not match, eps, tol or rho not positive.
 
     References
     ----------
@@ -140,9 +140,9 @@ def _sinkhorn(
     teacher_potentials: bool,
     engine: Engine,
 ) -> SinkhornResult:
-    # The eliminated side should be the long one; a relaxed teacher side is always the eliminated one.
+    # The longer side should be eliminated; a relaxed teacher side is always the eliminated one.
     mirrored = problem.relaxation is None and problem.cost.shape[0] < problem.cost.shape[1]
-    # The mirror image's g is our f; a relaxed dual value is computed from f.
+    # The g of the swapped problem is our f; a relaxed dual value is computed from f.
     with_f = teacher_potentials or mirrored or problem.relaxation is not None
     solved = solve(problem.swapped() if mirrored else problem, aggregate_plan, engine, with_f=with_f)
     f, g, plan = (solved.g, solved.f, solved.plan.T) if mirrored else (solved.f, solved.g, solved.plan)

@@ -1,11 +1,11 @@
-"""Which solver, in which precision, for which items of a batch of entropic problems.
+"""Choice of solver and precision for the items of a batch of entropic problems.
 
-Every item passes through a cascade and leaves it as soon as it is done:
+Every item passes through these steps and leaves as soon as it has converged:
 
-1. kernel scaling in float32, where the range of the cost and the tolerance allow it, or as a head start;
+1. kernel scaling in float32, if range of the cost and tolerance permit, or as an initialisation;
 2. kernel scaling in float64;
 3. Newton on the student's potentials, for items that would need many more iterations;
-4. the log domain, for whatever no kernel can represent.
+4. the log domain, for items that no kernel can represent.
 """
 
 import math
@@ -22,7 +22,7 @@ from worker.transport.scaling import finish_block, scale_block
 
 Engine = Literal["auto", "fused", "torch"]
 
-# exp(-range / eps) must stay a normal number, with room for the scalings that multiply it.
+# exp(-range / eps) must be a normal number, with a margin for the scalings that multiply it.
 _FLOAT32_REACH = 80.0
 _FLOAT64_REACH = 600.0
 # Rounding of a float32 violation, per square root of the number of terms of its sums.
@@ -30,14 +30,14 @@ _HEAD_START_TOL = 2e-7
 _BLOCK_ELEMENTS = 400_000
 _NEWTON_WIDTH = 512
 _NEWTON_ROUNDS = 60
-# Up to this range of the cost, in units of eps, Sinkhorn needs no start from a larger eps.
+# Up to this range of the cost, in units of eps, Sinkhorn needs no initialisation with a larger eps.
 _EASY_REACH = 40.0
 _STAGE_TOL = 1e-3
 
 
 @dataclass(slots=True)
 class Solutions:
-    """Solutions in the making; the fields mean what they mean in ``SinkhornResult``.
+    """Solutions under construction; the fields have the meaning of those in ``SinkhornResult``.
 
     ``plan`` is a sum, ``dual`` is p . f + q . g, which is the dual value when balanced.
     """
@@ -54,7 +54,7 @@ class Solutions:
 
 @dataclass(frozen=True, slots=True)
 class _Kernels:
-    """A problem's cost without what potentials absorb, and the Gibbs kernels made of it."""
+    """A problem's cost minus the part that the potentials absorb, and the Gibbs kernels computed from it."""
 
     problem: EntropicProblem
     row_shift: Tensor
@@ -67,32 +67,32 @@ class _Kernels:
     @classmethod
     def of(cls, problem: EntropicProblem, compiled: bool) -> "_Kernels":
         cost = problem.cost
-        # A relaxed side may not be shifted: its potential has a price.
+        # A relaxed side may not be shifted: its potential enters the objective.
         row = cost.amin(1) if problem.relaxation is None else cost.new_zeros(cost.shape[0])
         column = (cost - row.unsqueeze(1)).amin(0)
         shifted = cost - row.unsqueeze(1) - column
         return cls(problem, row, column, shifted, float(shifted.amax()) / problem.eps, compiled)
 
     def gibbs(self, dtype: torch.dtype, eps: float | None = None) -> Tensor:
-        """exp(-C / eps) of the shifted cost, made once per precision and eps."""
+        """exp(-C / eps) of the shifted cost, computed once per precision and eps."""
         key = dtype, eps or self.problem.eps
         if key not in self.made:
             self.made[key] = torch.exp(self.shifted / -key[1]).to(dtype).contiguous()
         return self.made[key]
 
     def stages(self) -> list[float]:
-        """Halving eps down to the problem's own: from far above it, Newton needs many short steps."""
+        """Halving eps down to the problem's own: starting far above it, Newton needs many short steps."""
         count = max(0, math.ceil(math.log2(max(self.reach, 1e-9) / _EASY_REACH)))
         return [self.problem.eps * 2.0**halvings for halvings in range(count, -1, -1)]
 
 
 def solve(problem: EntropicProblem, with_plan: bool, engine: Engine, *, with_f: bool = True) -> Solutions:
-    """Solve all items; see the module for how.
+    """Solve all items; see the module docstring.
 
     Raises
     ------
     RuntimeError
-        ``engine="fused"`` where the compiled loops are missing or the items are not on the CPU.
+        ``engine="fused"`` if the compiled loops are missing or the items are not on the CPU.
     """
     p, q = problem.predictions, problem.targets
     possible = _fused.available() and p.device.type == "cpu"
@@ -121,10 +121,10 @@ def _all_items(p: Tensor) -> Tensor:
 
 
 def _by_kernel(kernels: _Kernels, with_plan: bool, solutions: Solutions) -> Tensor:
-    """Steps 1 to 3 of the cascade; returns the items whose arithmetic failed or that were given up early."""
+    """Steps 1 to 3; returns the items whose arithmetic failed or that were not finished."""
     problem = kernels.problem
     count = problem.predictions.shape[0]
-    # The compiled loops keep to their lanes whatever N is; torch needs its products in cache-sized blocks.
+    # The compiled loops use lanes for any N; torch needs its products in cache-sized blocks.
     size = count if kernels.compiled else min(4096, max(64, _BLOCK_ELEMENTS // sum(problem.cost.shape)))
     single = kernels.reach < _FLOAT32_REACH and problem.tol >= FLOAT32_TOL
     dtype = torch.float32 if single else torch.float64
@@ -156,9 +156,9 @@ def _by_kernel(kernels: _Kernels, with_plan: bool, solutions: Solutions) -> Tens
 def _cascade(
     kernels: _Kernels, block: slice, single: bool, solutions: Solutions
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Scalings (B, S), violations (B,) and sums of a block: a decreasing eps in float32, then float64 for the rest.
+    """Scalings (B, S), violations (B,) and sums of a block: decreasing eps in float32, then float64 for the rest.
 
-    The sums G^T u (B, S) come from the compiled loops alone.
+    The sums G^T u (B, S) are returned by the compiled loops only.
     """
     problem = kernels.problem
     p, q = problem.predictions[block], problem.targets[block]
@@ -167,14 +167,14 @@ def _cascade(
     v, violation, sums = q32.clone(), torch.full_like(q32[:, 0], torch.inf), None
     stages = kernels.stages()
     done = 0.0
-    # Where float32 is only a head start it stops here: its own rounding would be all that is left.
+    # If float32 is only an initialisation, it stops here: the remaining violation would be float32 rounding.
     rounding = _HEAD_START_TOL * math.sqrt(p.shape[1])
     early = [eps for eps in stages if kernels.reach * problem.eps / eps < _FLOAT32_REACH]
     for eps in early:
         last = eps == problem.eps
         wanted = (problem.tol if single else max(problem.tol, rounding)) if last else _STAGE_TOL
         v = _carried(v, q32, done, eps) if done else v
-        # Half of the iterations are kept for float64, whatever single precision gets stuck at.
+        # Half of the iterations are reserved for float64, in case float32 stops converging.
         budget = max(1, problem.max_iterations // (2 * len(early)))
         v, violation, sums = _scale(kernels, p32, q32, eps, v, tol=wanted, budget=budget, iterations=iterations)
         solutions.stages.add("float32")
@@ -186,7 +186,7 @@ def _cascade(
     else:
         rest = None
     solutions.stages.add("float64")
-    # Without an index nothing is copied that is float64 already.
+    # Without an index, tensors that are already float64 are not copied.
     p64, q64, v64 = ((side if rest is None else side[rest]).to(torch.float64).contiguous() for side in (p, q, v))
     used = iterations if rest is None else iterations[rest]
     sums64 = None
@@ -213,7 +213,7 @@ def _carried(v: Tensor, q: Tensor, before: float, eps: float) -> Tensor:
     """The start at ``eps`` from the scaling at the eps ``before``: same potentials g, v = q exp(g / eps)."""
     ratio = before / eps
     start = v if ratio == 1.0 else q * (v / q).pow(ratio)
-    # A start whose arithmetic failed, or that lost a label, is none; labels without mass stay without.
+    # An initialisation with failed arithmetic, or with a lost label, is discarded; labels without mass stay at 0.
     lost = (~(start > 0) | torch.isinf(start)) & (q > 0)
     start = torch.where(q > 0, start, torch.zeros_like(q))
     return torch.where(lost.any(1, keepdim=True), q, start).contiguous()
@@ -222,7 +222,7 @@ def _carried(v: Tensor, q: Tensor, before: float, eps: float) -> Tensor:
 def _scale(
     kernels: _Kernels, p: Tensor, q: Tensor, eps: float, start: Tensor, *, tol: float, budget: int, iterations: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """One eps, one precision: Sinkhorn, with Newton for the slow items; scalings, violations and sums of `_cascade`.
+    """One eps, one precision: Sinkhorn, with Newton for slow items; scalings, violations and sums as in `_cascade`.
 
     ``budget`` bounds the iterations of this call, which are added to ``iterations`` (B,).
     """
@@ -287,7 +287,7 @@ def _finish(
     block: slice,
     solutions: Solutions,
 ) -> Tensor:
-    """Potentials and values of a block into ``solutions``; returns which items are sound (B,)."""
+    """Write potentials and values of a block into ``solutions``; returns which items are valid (B,)."""
     problem, with_f = kernels.problem, solutions.f.shape[1] > 0
     if sums is not None:
         f, g, value, dual = fused.finish(
@@ -315,8 +315,8 @@ def _finish(
     solutions.value[block] = value.to(solutions.value.dtype)
     solutions.dual[block] = dual.to(solutions.dual.dtype)
     solutions.violation[block] = violation.to(solutions.violation.dtype)
-    # Newton may have given up with iterations left. A potential that is not finite makes the dual so, even where
-    # its label has no mass (0 times infinity).
+    # Newton may have stopped with iterations left. A potential that is not finite makes the dual value not finite, even
+    # if its label has no mass (0 times infinity).
     over = (violation <= problem.tol) | (solutions.iterations[block] >= problem.max_iterations)
     return over & torch.isfinite(violation + value + dual)
 

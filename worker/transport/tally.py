@@ -1,4 +1,4 @@
-"""How many entropic problems this process has solved, in how many iterations, and how many stopped short."""
+"""Number of entropic problems that this process has solved, of their iterations, and of those not converged."""
 
 import threading
 from typing import Final, NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Tally:
-    """Growing numbers, shared by all threads."""
+    """Cumulative counts, shared by all threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,19 +26,19 @@ class Tally:
         iterations
             Shape (N,), int.
         """
-        # One transfer where the numbers are on a GPU.
+        # A single transfer if the numbers are on a GPU.
         reached, spent = map(int, torch.stack([converged.sum(), iterations.sum()]).cpu().numpy())
         self.count(Solved(converged.shape[0], converged.shape[0] - reached, spent))
 
     def count(self, solved: "Solved") -> None:
-        """Add what was counted elsewhere."""
+        """Add counts from elsewhere."""
         with self._lock:
             self._items += solved.items
             self._unconverged += solved.unconverged
             self._iterations += solved.iterations
 
     def take(self) -> "Solved":
-        """What was counted since the last call."""
+        """The counts since the last call."""
         with self._lock:
             taken = Solved(self._items, self._unconverged, self._iterations)
             self._items = self._unconverged = self._iterations = 0
@@ -46,7 +46,7 @@ class Tally:
 
 
 class Solved(NamedTuple):
-    """Problems, those of them that stopped short of their tolerance, and the iterations of all."""
+    """Number of problems, of those that stopped short of their tolerance, and of all iterations."""
 
     items: int
     unconverged: int
@@ -54,4 +54,4 @@ class Solved(NamedTuple):
 
 
 SOLVED: Final = Tally()
-"""Of every call of `sinkhorn`, also those inside of a training loss."""
+"""Counts every call of `sinkhorn`, including those in a training loss."""

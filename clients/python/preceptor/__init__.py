@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .client import AsyncClient as AsyncClient, Client as Client
+    from .core.class_names import LabelFile as LabelFile
     from .core.teacher_folder import TeacherFolder as TeacherFolder
     from .core.transfer import Transfer as Transfer
     from .errors import (
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
         InvalidRequestError as InvalidRequestError,
         JobCanceledError as JobCanceledError,
         JobFailedError as JobFailedError,
+        LabelFileError as LabelFileError,
+        LocalFileError as LocalFileError,
         MalformedRequestError as MalformedRequestError,
         NotFoundError as NotFoundError,
         PermissionDeniedError as PermissionDeniedError,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
         StoreFullError as StoreFullError,
         TeacherFolderError as TeacherFolderError,
         TeacherRejectedError as TeacherRejectedError,
+        TextFileError as TextFileError,
         TooLargeError as TooLargeError,
         UnavailableError as UnavailableError,
         UnexpectedAnswerError as UnexpectedAnswerError,
@@ -54,6 +58,7 @@ _HOMES: Final = {
     "AsyncValidationJob": "resources.jobs",
     "Client": "client",
     "DistillationJob": "resources.jobs",
+    "LabelFile": "core.class_names",
     "RecommendationJob": "resources.jobs",
     "TeacherFolder": "core.teacher_folder",
     "Transfer": "core.transfer",
@@ -67,6 +72,8 @@ _HOMES: Final = {
             "InvalidRequestError",
             "JobCanceledError",
             "JobFailedError",
+            "LabelFileError",
+            "LocalFileError",
             "MalformedRequestError",
             "NotFoundError",
             "PermissionDeniedError",
@@ -80,6 +87,7 @@ _HOMES: Final = {
             "StoreFullError",
             "TeacherFolderError",
             "TeacherRejectedError",
+            "TextFileError",
             "TooLargeError",
             "UnavailableError",
             "UnexpectedAnswerError",

@@ -109,7 +109,7 @@ class Client:
 
 
 class AsyncClient:
-    """An asynchronous client of one Preceptor service. Close it, or use `async with`.
+    """An asynchronous client of one Preceptor service. Safe to share between tasks; close it, or use `async with`.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Progress on stderr: bars on a terminal, plain lines elsewhere."""
 
 import sys
+from datetime import datetime, timedelta
 from types import TracebackType
 
 from rich.console import Console
@@ -26,9 +27,14 @@ def stderr_console() -> Console:
 
 
 class JobDisplay:
-    """Shows a job's events: call it with each. On a terminal one bar; elsewhere a line a step."""
+    """Shows a job's events: call it with each. On a terminal one bar; elsewhere a line now and then.
+
+    Both say what the job is doing and, where the job estimates it, how long it is likely to take.
+    """
 
     _STEP = 0.1
+    _EVERY = timedelta(seconds=30)
+    """Elsewhere a line is printed at least so often while events come, so that a slow job is seen to move."""
 
     def __init__(self, title: str, console: Console | None = None) -> None:
         self._title = title
@@ -36,6 +42,7 @@ class JobDisplay:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._shown = -1.0
+        self._printed: datetime | None = None
 
     def __enter__(self) -> "JobDisplay":
         if self._console.is_terminal:
@@ -63,7 +70,11 @@ class JobDisplay:
                 self._say(str(event.data.get("status", "")), None)
             case "progress":
                 fraction = event.data.get("fraction")
-                self._say(str(event.data.get("message") or ""), fraction if isinstance(fraction, int | float) else None)
+                message = str(event.data.get("message") or "")
+                remaining = event.data.get("remaining_seconds")
+                if isinstance(remaining, int | float) and remaining > 0:
+                    message = f"{message}, {duration(remaining)} left".removeprefix(", ")
+                self._say(message, fraction if isinstance(fraction, int | float) else None, at=event.at)
             case "epoch":
                 self._say(epoch_line(event.data), None, line=False)
             case "log":
@@ -71,15 +82,21 @@ class JobDisplay:
             case _:
                 pass
 
-    def _say(self, message: str, fraction: float | None, *, line: bool = True) -> None:
+    def _say(self, message: str, fraction: float | None, *, line: bool = True, at: datetime | None = None) -> None:
         message = plain(message)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=message or self._title, completed=fraction)
         elif fraction is None and line:
             self._print(message)
-        elif fraction is not None and (fraction >= self._shown + self._STEP or fraction >= 1 > self._shown):
-            self._shown = fraction
+        elif fraction is not None and (
+            fraction >= self._shown + self._STEP or fraction >= 1 > self._shown or self._silent(at)
+        ):
+            self._shown, self._printed = fraction, at
             self._print(f"{fraction:4.0%} {message}".rstrip())
+
+    def _silent(self, at: datetime | None) -> bool:
+        """Whether nothing was printed for long, by the times of the events."""
+        return at is not None and self._printed is not None and at - self._printed >= self._EVERY
 
     def _print(self, message: str) -> None:
         if self._bar is not None:
@@ -88,10 +105,20 @@ class JobDisplay:
             self._console.print(f"{self._title}: {plain(message)}")
 
 
+def duration(seconds: float) -> str:
+    """A duration that was estimated, in words: no more digits than an estimate has."""
+    if seconds < 55:
+        return f"about {max(5, 5 * round(seconds / 5))} s"
+    minutes = max(1, round(seconds / 60))
+    if minutes < 60:
+        return f"about {minutes} min"
+    return f"about {minutes // 60} h {minutes % 60} min" if minutes % 60 else f"about {minutes // 60} h"
+
+
 def epoch_line(data: dict[str, object]) -> str:
     """One epoch in words."""
     parts = [f"epoch {data.get('epoch', '?')}"]
-    if run := data.get("run"):
+    if run := data.get("arm"):
         parts.insert(0, str(run))
     for name in ("loss", "accuracy"):
         value = data.get(name)

@@ -26,6 +26,26 @@ class TeacherFolderError(PreceptorError):
     """A folder cannot be registered as a teacher; nothing was sent."""
 
 
+class TextFileError(PreceptorError):
+    """A text file cannot be read: it is not text, or in an encoding that is not supported."""
+
+
+class LabelFileError(PreceptorError):
+    """A file does not list class names."""
+
+
+class LocalFileError(PreceptorError, OSError):
+    """A local file or folder cannot be read or written; carries `errno` and `filename` of the OSError behind it."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(cause.errno, cause.strerror)
+        self.errno, self.strerror, self.filename = cause.errno, cause.strerror, cause.filename
+        self._text = f"{cause.filename}: {cause.strerror}" if cause.filename and cause.strerror else str(cause)
+
+    def __str__(self) -> str:
+        return self._text
+
+
 class DigestMismatchError(PreceptorError):
     """A downloaded file does not have the SHA-256 that the service announced."""
 
@@ -67,6 +87,9 @@ class MalformedRequestError(StatusError):
 
 class AuthenticationError(StatusError):
     """401: no key was given, or a wrong one."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}. The key is read from api_key, --api-key or PRECEPTOR_API_KEY"
 
 
 class PermissionDeniedError(StatusError):
@@ -143,13 +166,15 @@ class JobCanceledError(PreceptorError):
 
 
 class WaitTimeoutError(PreceptorError, TimeoutError):
-    """The job has not ended within the time given to `wait`. It goes on; `job` is its last known state."""
+    """The job has not ended, or made no progress, within the time given to `wait`.
 
-    def __init__(self, job: "JobSummary", seconds: float) -> None:
-        self.job = job
-        super().__init__(
-            f"{job.kind} {job.id} is {job.status.value} after {seconds:g} s; it goes on: wait again, or cancel"
-        )
+    It goes on; `job` is its last known state. `idle` says whether it was the time without progress that ran out.
+    """
+
+    def __init__(self, job: "JobSummary", seconds: float, *, idle: bool = False) -> None:
+        self.job, self.idle = job, idle
+        passed = f" and has made no progress for {seconds:g} s" if idle else f" after {seconds:g} s"
+        super().__init__(f"{job.kind} {job.id} is {job.status.value}{passed}; it goes on: wait again, or cancel")
 
 
 class TeacherRejectedError(PreceptorError):

@@ -27,21 +27,9 @@ class EventLog:
         self._client = client
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
-        self._flights: dict[tuple[str, str | None, int], asyncio.Task[list[JobEvent]]] = {}
 
     async def after(self, id: str, last: str | None, count: int = BATCH) -> list[JobEvent]:
-        """Up to `count` events behind the event `last` (from the start where None).
-
-        Listeners that ask for the same at the same time, as all do when an event comes, share one answer.
-        """
-        key = (id, last, count)
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = asyncio.create_task(self._read(id, last, count))
-            flight.add_done_callback(lambda _: self._flights.pop(key, None))
-        return await asyncio.shield(flight)
-
-    async def _read(self, id: str, last: str | None, count: int) -> list[JobEvent]:
+        """Up to `count` events behind the event `last` (from the start where None)."""
         with translated():
             rows = cast(
                 "list[tuple[str, dict[str, str]]]",
@@ -51,6 +39,14 @@ class EventLog:
                 ),
             )
         return [_event(event_id, fields) for event_id, fields in rows]
+
+    async def newest(self, id: str) -> str | None:
+        """Id of the last event; None where the log is empty."""
+        with translated():
+            rows = cast(
+                "list[tuple[str, dict[str, str]]]", await cast(Any, self._client.xrevrange(keys.events(id), count=1))
+            )
+        return rows[0][0] if rows else None
 
     async def wake_ups(self, id: str) -> AsyncIterator[None]:
         """Yields at once, then whenever something happened to the job, and every few seconds."""

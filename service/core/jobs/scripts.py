@@ -41,7 +41,7 @@ local function not_of_caller()
   if caller then redis.call('SREM', 'CALLERS' .. caller, id) end
 end
 local function count(name, label)
-  redis.call('HINCRBY', 'FIGURES', name .. '|' .. redis.call('HGET', job, 'kind') .. '|' .. label, 1)
+  redis.call('HINCRBY', 'COUNTERS', name .. '|' .. redis.call('HGET', job, 'kind') .. '|' .. label, 1)
 end
 -- Fair queueing by start times (Goyal, Vin, Cheng, SIGCOMM 1996), a job being one unit of work: a caller's jobs take
 -- turns one apart, the first of them no earlier than the turn that was last served.
@@ -93,7 +93,7 @@ local function wait_again(delay, reason)
   emit('status', cjson.encode({status = 'queued'}))
 end
 """.replace("CALLERS", keys.CALLERS)
-    .replace("FIGURES", keys.FIGURES)
+    .replace("COUNTERS", keys.COUNTERS)
     .replace("CONTRACT", str(CONTRACT))
 )
 

@@ -1,4 +1,4 @@
-"""Redis: the client, the embedded server, the names of all keys, counters and the blob cache.
+"""Redis: the client, the embedded server, the names of all keys, the counters and the blob cache.
 
-The only place where a Redis key is spelled (`keys`). Knows nothing of jobs, teachers or HTTP.
+Redis keys are spelled only here (`keys`). Independent of jobs, teachers and HTTP.
 """

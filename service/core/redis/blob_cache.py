@@ -1,4 +1,4 @@
-"""The Redis cache of cost matrices and teacher outputs. Evictable, never the only copy; a failure is a miss."""
+"""The Redis cache of cost matrices and teacher outputs: evictable, never the only copy. A failure counts as a miss."""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ CacheKind = Literal["cost", "outputs"]
 
 
 def cache_digest(parts: Iterable[str | bytes]) -> str:
-    """One digest over everything that a cached value depends on."""
+    """A digest of everything that a cached value depends on."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -28,7 +28,7 @@ class Cache:
     Parameters
     ----------
     client
-        A client that does not decode.
+        A client that does not decode responses.
     ttl
         Seconds.
     max_bytes
@@ -48,7 +48,7 @@ class Cache:
             return None
 
     async def put(self, kind: CacheKind, digest: str, value: bytes) -> bool:
-        """Store a value; False where it is too large or Redis refused."""
+        """Store a value; False if it is too large or Redis rejects it."""
         if len(value) > self._max_bytes:
             return False
         try:

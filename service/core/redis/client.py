@@ -1,4 +1,4 @@
-"""Connections to Redis, and the translation of its failures."""
+"""Connections to Redis, and the conversion of its errors."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from ..errors import StateUnavailable
-from ..failure_log import tell_cause
+from ..failure_log import log_cause
 
 _CONNECTIONS: Final = 64
 RedisClient = redis_async.Redis
@@ -33,9 +33,9 @@ def connect(url: str, *, decode: bool) -> RedisClient:
     url
         `redis://`, `rediss://` or `unix://`.
     decode
-        Whether answers are text; the caches need bytes.
+        Whether responses are text; the caches need bytes.
     """
-    # Blocking: whoever comes when all connections are in use waits for one, as a thousand listeners do at each event.
+    # Blocking: if all connections are in use, a caller waits for one, as a thousand listeners do at each event.
     pool = redis_async.BlockingConnectionPool.from_url(  # pyright: ignore[reportUnknownMemberType]
         url,
         decode_responses=decode,
@@ -52,36 +52,36 @@ def connect(url: str, *, decode: bool) -> RedisClient:
 
 @contextmanager
 def translated() -> Generator[None]:
-    """Turn a failure of Redis into `StateUnavailable`, which a caller may retry."""
+    """Convert errors of Redis into `StateUnavailable`, which a caller may retry."""
     try:
         yield
     except (RedisError, OSError) as error:
-        tell_cause("Redis", error)
+        log_cause("Redis", error)
         detail, seconds = _meaning(error)
         raise StateUnavailable(detail, headers={"Retry-After": str(seconds)}) from error
 
 
 def _meaning(error: Exception) -> tuple[str, int]:
-    """What a caller is told, and after how many seconds to come again."""
+    """The detail for the caller, and the seconds until a retry."""
     if isinstance(error, OutOfMemoryError):
         return (
-            "Redis is out of memory and refused the write. Nothing was accepted. Raise its maxmemory, or wait "
+            "Redis is out of memory and rejected the write. Nothing was accepted. Raise its maxmemory, or wait "
             "until running jobs have ended",
             10,
         )
     if isinstance(error, ReadOnlyError):
-        return "Redis is a replica and takes no writes. Nothing was accepted. Connect to the primary server", 10
+        return "Redis is a replica and rejects writes. Nothing was accepted. Connect to the primary server", 10
     if isinstance(error, AuthenticationError | NoPermissionError) or _begins(error, "NOAUTH", "WRONGPASS", "NOPERM"):
         return (
-            "Redis refuses Preceptor's user or password, or does not allow it enough. Nothing was accepted. The "
-            "operator finds the reason in the service's log",
+            "Redis rejects Preceptor's user or password, or its permissions are not sufficient. Nothing was accepted. "
+            "The service's log states the reason",
             10,
         )
     if _begins(error, "MISCONF") and "No space left" in str(error):
         return "The disk of Redis has no room left, and it takes no writes. Nothing was accepted. Free or add space", 10
     if _begins(error, "MISCONF"):
-        return "Redis cannot write to its disk and takes no writes. Nothing was accepted. Mend its disk", 10
-    return "Redis does not answer. Nothing was accepted; the same request can be sent again in some seconds", 2
+        return "Redis cannot write to its disk and rejects writes. Nothing was accepted. Repair or free its disk", 10
+    return "Redis does not answer. Nothing was accepted; send the same request again in a few seconds", 2
 
 
 def _begins(error: Exception, *words: str) -> bool:

@@ -1,8 +1,8 @@
-"""What the deployment has done so far, added up in Redis: workers have no port that Prometheus could ask.
+"""Counters of the whole deployment, kept in Redis: workers have no port that Prometheus could scrape.
 
-One hash holds every counter; a field is the counter's name and its label values. The scripts that change a job count
-what happens to jobs, in the same step. Workers add what they have measured. All of it is lost with Redis, and starts
-from zero: Prometheus takes that for a restart. Labels take a bounded number of values, all of them from our own code.
+One hash holds all counters; a field is the counter's name and its label values. The scripts that change a job count in
+the same step; workers add their measurements. If Redis is lost, the counters start from zero, which Prometheus treats
+as a restart. The values of each label are bounded, and all come from our code.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _KINDS: Final = tuple(LANE_OF_KIND)
 _ENDS: Final = tuple(status.value for status in JobStatus if status.terminal)
 
 BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200)
-"""Upper bounds of the histogram of job seconds. A job may be a look into a cache, or a night of training."""
+"""Upper bounds of the histogram of job seconds. A job may be a cache hit or a night of training."""
 
 SECONDS_BUCKET: Final = "job_seconds_bucket"
 SECONDS_SUM: Final = "job_seconds_sum"
@@ -31,44 +31,44 @@ SECONDS_SUM: Final = "job_seconds_sum"
 
 @dataclass(frozen=True)
 class Counter:
-    """A counter: what it says, its labels, and the label values that are shown as 0 before anything happened.
+    """A counter: its help text, its labels, and the label values that are exposed as 0 before the first event.
 
-    An alert looks at growth, and a series that begins with 1 has not grown.
+    Alerts use increases, and a series that starts at 1 has no increase.
     """
 
-    says: str
+    help: str
     labels: Labels = ()
     zeros: tuple[Labels, ...] = ()
 
 
 COUNTERS: Final[dict[str, Counter]] = {
-    "jobs_ended": Counter("Jobs that have ended", ("kind", "status"), tuple(product(_KINDS, _ENDS))),
+    "jobs_ended": Counter("Ended jobs", ("kind", "status"), tuple(product(_KINDS, _ENDS))),
     "job_failures": Counter("Failed jobs, by the type of their problem", ("kind", "problem")),
     "job_redeliveries": Counter(
-        "Jobs put back into their lane: their worker was lost, met a fault that passes, drained, or is too old",
+        "Jobs returned to their lane: worker lost, transient fault, worker drained, or worker too old",
         ("kind", "reason"),
         tuple(product(_KINDS, ("lost", "fault", "drain", "newer"))),
     ),
     "dead_letters": Counter(
-        "Jobs given up after too many lost workers or too many faults",
+        "Jobs failed permanently after too many lost workers or too many faults",
         ("kind", "reason"),
         tuple(product(_KINDS, ("lost", "fault"))),
     ),
     "job_stage_seconds": Counter(
-        "Seconds that jobs which succeeded spent in each stage; `queued` is the wait before the first",
+        "Seconds that succeeded jobs spent in each stage; `queued` is the wait before the first stage",
         ("kind", "stage"),
     ),
     "cache_requests": Counter(
-        "Times that a cache was asked",
+        "Cache lookups",
         ("cache", "outcome"),
         tuple(product(("cost", "outputs"), ("hit", "miss"))),
     ),
     "ot_items": Counter("Optimal transport problems solved", ("solver",), (("exact",), ("sinkhorn",))),
     "ot_unconverged_items": Counter("Sinkhorn problems that stopped short of their tolerance", (), ((),)),
-    "ot_iterations": Counter("Iterations of all Sinkhorn problems, Newton steps among them", (), ((),)),
-    "teachers_skipped": Counter("Teachers that a ranking left out: of no use, or its budget was used up", (), ((),)),
+    "ot_iterations": Counter("Iterations of all Sinkhorn problems, including Newton steps", (), ((),)),
+    "teachers_skipped": Counter("Teachers that a ranking skipped: not usable, or time budget exhausted", (), ((),)),
     "teacher_failures": Counter(
-        "Teachers that could not be loaded or run (unusable), got no score (unscored), or failed validation (rejected)",
+        "Teachers not loaded or run (unusable), not scored (unscored), or rejected by validation (rejected)",
         ("kind", "reason"),
         (
             *product(("recommendation",), ("unusable", "unscored")),
@@ -77,25 +77,25 @@ COUNTERS: Final[dict[str, Counter]] = {
         ),
     ),
     "webhook_attempts": Counter(
-        "Attempts to deliver to webhooks: delivered, to be tried again (failed, refused), or over (gone, given_up)",
+        "Webhook delivery attempts: delivered, to be retried (failed, refused), or ended (gone, given_up)",
         ("outcome",),
         (("delivered",), ("failed",), ("refused",), ("gone",), ("given_up",)),
     ),
 }
-"""Every counter, by its name in Redis. Prometheus knows it as `preceptor_<name>_total`."""
+"""All counters, by name in Redis. In Prometheus: `preceptor_<name>_total`."""
 
 
 class WorkerReport(BaseModel):
-    """What a worker says of itself with every sign of life.
+    """A worker's status, sent with each heartbeat.
 
     Attributes
     ----------
     resident_bytes
-        Memory of the process.
+        Resident memory of the process.
     gpu_bytes
-        GPU memory that the process holds, by device.
+        GPU memory held by the process, by device.
     version, contract
-        Of its program, and of the newest requests that it can read; empty and 1 of workers that do not say so.
+        Version of its program, and newest contract that it can read; empty and 1 for workers that do not report them.
     """
 
     lane: Lane
@@ -110,30 +110,30 @@ def field_of(name: str, *labels: str) -> str:
     return "|".join((name, *labels))
 
 
-class Figures:
+class Counters:
     """All counters, and the last reports of the workers."""
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client
 
     async def add(self, amounts: Mapping[str, float]) -> None:
-        """Add to counters, by field.
+        """Add to counters, by hash field.
 
         Raises
         ------
         StateUnavailable
-            Some may have been added.
+            Some counters may have been increased.
         """
         with translated():
             async with self._client.pipeline() as pipeline:
                 for field, amount in amounts.items():
-                    pipeline.hincrbyfloat(keys.FIGURES, field, amount)
+                    pipeline.hincrbyfloat(keys.COUNTERS, field, amount)
                 await pipeline.execute()
 
     async def read(self) -> dict[str, dict[Labels, float]]:
-        """Counters by name and label values. Fields of another version of Preceptor are among them."""
+        """Counters by name and label values, including those of other versions of Preceptor."""
         with translated():
-            fields = cast("dict[str, str]", await cast(Any, self._client.hgetall(keys.FIGURES)))
+            fields = cast("dict[str, str]", await cast(Any, self._client.hgetall(keys.COUNTERS)))
         found: dict[str, dict[Labels, float]] = {}
         for field, value in fields.items():
             name, *labels = field.split("|")
@@ -141,12 +141,12 @@ class Figures:
         return found
 
     async def report(self, worker: str, report: WorkerReport) -> None:
-        """Keep a worker's report."""
+        """Store a worker's report."""
         with translated():
             await cast(Any, self._client.hset(keys.REPORTS, worker, report.model_dump_json()))
 
     async def reports(self) -> dict[str, WorkerReport]:
-        """Reports of the workers that still show life, by name; those of others are removed."""
+        """Reports of live workers, by name; those of other workers are removed."""
         with translated():
             kept = cast("dict[str, str]", await cast(Any, self._client.hgetall(keys.REPORTS)))
             alive: set[str] = set()
@@ -158,6 +158,6 @@ class Figures:
         for worker in sorted(set(kept) & alive):
             try:
                 found[worker] = WorkerReport.model_validate_json(kept[worker])
-            except ValidationError:  # Of another version.
+            except ValidationError:  # From another version.
                 continue
         return found

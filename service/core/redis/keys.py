@@ -1,6 +1,6 @@
-"""The one place where Redis keys are spelled.
+"""The names of all Redis keys; no other module spells them.
 
-Cache keys carry a TTL and are the only ones that Redis may evict (`volatile-lru`).
+Only cache keys have a TTL, so only they can be evicted by Redis (`volatile-lru`).
 """
 
 from typing import Final
@@ -8,40 +8,40 @@ from typing import Final
 PREFIX: Final = "preceptor:"
 
 MARKER: Final = PREFIX + "index"
-"""Present while the index mirrors the store, with a new value each time it is built; a flushed server lacks it."""
+"""Present while the index mirrors the store, with a new value for each rebuild; missing on a flushed server."""
 
 REBUILD_LOCK: Final = PREFIX + "lock:rebuild"
 REBUILDING: Final = PREFIX + "rebuilding"
-"""Set before an index is rebuilt: a rebuilding that no longer finds its own mark was itself lost."""
+"""Set before an index is rebuilt. If it has another value at the end, the new index was lost, too."""
 ACTIVE: Final = PREFIX + "jobs:active"
-"""Set of the ids of all jobs without an end."""
+"""Set of the ids of all jobs that have not ended."""
 
 EXPIRING: Final = PREFIX + "expiring"
-"""Sorted set: keys that the reaper removes, by the time (ms) when it may. Not TTLs: Redis may evict those."""
+"""Sorted set: keys to be removed by the reaper, by the time (ms) from which it may. Not TTLs: Redis may evict those."""
 
 ENDED: Final = PREFIX + "jobs:ended"
 """Sorted set: ids of ended jobs, by the time (ms) of their end."""
 
 UNSWEPT: Final = PREFIX + "jobs:unswept"
-"""Set of the ids of ended jobs whose leftovers in the store are still to be removed."""
+"""Set of the ids of ended jobs whose temporary objects in the store are still to be removed."""
 
 UNANNOUNCED: Final = PREFIX + "webhooks:unannounced"
-"""Set of the ids of ended jobs whose webhooks have not been looked up yet."""
+"""Set of the ids of ended jobs for which no webhook deliveries were created yet."""
 
 DUE: Final = PREFIX + "webhooks:due"
-"""Sorted set of `<webhook>:<message>`: what is to be delivered, by the time (ms) when it may be tried."""
+"""Sorted set of `<webhook>:<message>`: pending deliveries, by the time (ms) from which they may be attempted."""
 
 SERVER: Final = PREFIX + "server"
-"""The run id of the Redis server that the index was last compared with the store on."""
+"""Run id of the Redis server on which the index was last compared with the store."""
 
 TRIED: Final = PREFIX + "tried"
-"""Written to see whether Redis takes writes."""
+"""Written to test whether Redis accepts writes."""
 
-FIGURES: Final = PREFIX + "figures"
+COUNTERS: Final = PREFIX + "figures"
 """Hash: every counter of the deployment."""
 
 REPORTS: Final = PREFIX + "figures:workers"
-"""Hash: worker name -> what it says of itself."""
+"""Hash: worker name -> its last report."""
 
 WAKE_PREFIX: Final = PREFIX + "wake:"
 
@@ -67,7 +67,7 @@ def webhook_deliveries(webhook: str) -> str:
 
 
 def webhook_parked(webhook: str) -> str:
-    """Sorted set of `<webhook>:<message>`: what is pending and waits until the disabled webhook is enabled."""
+    """Sorted set of `<webhook>:<message>`: pending deliveries of a disabled webhook, kept until it is enabled."""
     return f"{PREFIX}webhooks:{webhook}:parked"
 
 
@@ -101,42 +101,42 @@ def events(id: str) -> str:
 
 
 def wake(id: str) -> str:
-    """Channel: something happened to the job."""
+    """Channel: the job has changed."""
     return WAKE_PREFIX + id
 
 
 def waiting(lane: str) -> str:
-    """Sorted set: ids of the jobs that wait in a lane, by the time they began to wait."""
+    """Sorted set: ids of the jobs queued in a lane, by the time at which they were queued."""
     return f"{PREFIX}lane:{lane}:waiting"
 
 
 def turns(lane: str, contract: int = 1) -> str:
-    """Sorted set: ids of the jobs that wait in a lane and need this contract, by whose turn it is."""
+    """Sorted set: ids of the jobs queued in a lane that need this contract, in the order in which they run."""
     return f"{PREFIX}lane:{lane}:turns" + (f":{contract}" if contract > 1 else "")
 
 
 def clocks(lane: str) -> str:
-    """Hash: the turns that were served last, and the last turn of each caller."""
+    """Hash: the last served turns, and the last turn of each caller."""
     return f"{PREFIX}lane:{lane}:clocks"
 
 
 def leases(lane: str) -> str:
-    """Sorted set: ids of a lane's running jobs, by the time (ms) at which their worker counts as lost."""
+    """Sorted set: ids of a lane's running jobs, by the time (ms) at which their lease expires."""
     return f"{PREFIX}lane:{lane}:leases"
 
 
 def delayed(lane: str) -> str:
-    """Sorted set: ids of a lane's jobs that wait before they are tried again, by the time (ms) when they may be."""
+    """Sorted set: ids of a lane's jobs with a delayed retry, by the time (ms) from which they may be retried."""
     return f"{PREFIX}lane:{lane}:delayed"
 
 
 def workers(lane: str) -> str:
-    """Sorted set: worker names by the time of their last sign of life."""
+    """Sorted set: worker names by the time of their last heartbeat."""
     return f"{PREFIX}lane:{lane}:workers"
 
 
 def idempotency(digest: str) -> str:
-    """Hash: what an Idempotency-Key stands for."""
+    """Hash: the request that an Idempotency-Key belongs to."""
     return f"{PREFIX}idempotency:{digest}"
 
 

@@ -1,6 +1,6 @@
-"""Objects of the store that cannot be read: a host that lost power leaves files that are empty or cut short.
+"""Objects of the store that cannot be read: a host that lost power may leave empty or truncated files.
 
-One of them must not keep the others from being found: it is passed over, and the log names it.
+A damaged object must not hide the others: it is skipped, and the log names it.
 """
 
 from typing import TypeVar
@@ -13,12 +13,12 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 def readable(model: type[ModelT], key: str, text: bytes | None) -> ModelT | None:
-    """A stored document; None where there is none, or none that can be read.
+    """A stored document; None if it does not exist or cannot be read.
 
     Parameters
     ----------
     key
-        Of the object, for the log.
+        Key of the object, for the log.
     """
     if text is None:
         return None
@@ -26,7 +26,7 @@ def readable(model: type[ModelT], key: str, text: bytes | None) -> ModelT | None
         return model.model_validate_json(text)
     except ValidationError as error:
         log.error(
-            "an object of the store cannot be read and is passed over; restore it from a backup",
+            "an object of the store cannot be read and is skipped; restore it from a backup",
             key=key, size=len(text), errors=error.error_count(),
         )  # fmt: skip
         return None

@@ -1,4 +1,4 @@
-"""Durable documents: teachers, probes, label sets, students. The store holds the truth, Redis an index of it."""
+"""Durable documents: teachers, probes, label sets, students. The store is authoritative; Redis holds an index."""
 
 import base64
 import binascii
@@ -12,24 +12,25 @@ from redis.commands.core import AsyncScript
 
 from preceptor.contract.base import Moment
 
-from ..errors import Conflict, InvalidRequest, StateUnavailable
+from ..errors import Conflict, InvalidRequest
 from ..redis import keys as redis_keys
 from ..redis.client import RedisClient, translated
+from ..redis.locks import exclusive
 from .damaged_objects import readable
 from .object_store import Store
 
 # KEYS: revision, changes. ARGV: document id.
 _CHANGED: Final = """
-redis.call('ZREM', KEYS[2], ARGV[1])  -- A full Redis lets what follows pass: a document can be removed.
+redis.call('ZREM', KEYS[2], ARGV[1])  -- Frees memory first, so that a document can be removed from a full Redis.
 redis.call('ZADD', KEYS[2], redis.call('INCR', KEYS[1]), ARGV[1])
 """
 
 
 BYTES: Final = 4 * 2**20
-"""Of the documents on one page, and of those that are read at once. One document is always read, whatever its size."""
+"""Limit for the documents of one page, and for those read at once. At least one document is read, of any size."""
 
 # KEYS: hash of documents. ARGV: bytes, id, ...
-_PORTION: Final = """
+_READ_FIRST: Final = """
 local found, size = {}, 0
 for place = 2, #ARGV do
   local text = redis.call('HGET', KEYS[1], ARGV[place])
@@ -43,21 +44,21 @@ return found
 """
 
 
-class Portions:
-    """Reads the first documents of a list of ids, as many as fit.
+class DocumentReader:
+    """Reads documents from the front of a list of ids, up to `BYTES`.
 
     Parameters
     ----------
     key
-        The hash that holds the documents.
+        The Redis hash of the documents.
     """
 
     def __init__(self, client: RedisClient, key: str) -> None:
         self._key = key
-        self._script: AsyncScript = client.register_script(_PORTION)
+        self._script: AsyncScript = client.register_script(_READ_FIRST)
 
     async def first(self, ids: list[str]) -> list[str | None]:
-        """The texts of the first of these ids, at least one; None for a document that is not there."""
+        """The texts of the first ids, at least one; None for a document that does not exist."""
         if not ids:
             return []
         with translated():
@@ -71,14 +72,14 @@ _SCAN: Final = 200
 
 
 class Revision(NamedTuple):
-    """A moment of a collection: which index (a lost one is built anew), and how many changes it has seen."""
+    """A state of a collection: which index (a lost one is rebuilt), and its number of changes."""
 
     marker: str
     number: int
 
 
 class Document(Protocol):
-    """What a record must have."""
+    """Fields that every record has."""
 
     id: str
     created_at: Moment
@@ -88,22 +89,22 @@ DocumentT = TypeVar("DocumentT", bound=BaseModel)
 
 
 def order_member(created_ms: int, id: str) -> str:
-    """The member that sorts a record by the time of its creation."""
+    """The sorted-set member that orders a record by its creation time."""
     return f"{created_ms:013d}:{id}"
 
 
 def encode_cursor(member: str) -> str:
-    """An opaque cursor."""
+    """An opaque cursor for a member."""
     return base64.urlsafe_b64encode(member.encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> str:
-    """The member behind a cursor.
+    """The member of a cursor.
 
     Raises
     ------
     InvalidRequest
-        It is not one of our cursors.
+        It is not a cursor of this service.
     """
     try:
         member = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
@@ -116,7 +117,7 @@ def decode_cursor(cursor: str) -> str:
 
 
 async def page_of_ids(client: RedisClient, key: str, cursor: str | None, count: int) -> list[tuple[str, str]]:
-    """Up to `count` pairs (member, id) behind a cursor, newest first."""
+    """Up to `count` pairs (member, id) after a cursor, newest first."""
     start = f"({decode_cursor(cursor)}" if cursor else "+"
     with translated():
         members = cast(list[str], await client.zrevrangebylex(key, start, "-", 0, count))
@@ -129,13 +130,13 @@ class Records(Generic[DocumentT]):
     Parameters
     ----------
     collection
-        Its name, in the store and in Redis.
+        Name in the store and in Redis.
     model
-        The pydantic model of a document; it has `id` and `created_at`.
+        Pydantic model of a document, with `id` and `created_at`.
     ensure_index
-        Called before a missing document is reported: rebuilds a lost index.
+        Called before a document is reported as missing: rebuilds a lost index.
     most
-        Documents that there may be; 0 for no limit.
+        Maximum number of documents; 0 for no limit.
     """
 
     def __init__(
@@ -153,27 +154,27 @@ class Records(Generic[DocumentT]):
         self._store = store
         self._client = client
         self._ensure_index = ensure_index
-        self._portions = Portions(client, redis_keys.record(collection))
+        self._reader = DocumentReader(client, redis_keys.record(collection))
         self.most = most
-        self._unasked = 0  # How many more may be created before they are counted again.
+        self._unasked = 0  # How many documents may be created before they are counted again.
 
     def folder(self, id: str) -> str:
-        """Prefix of everything in the store that belongs to a document."""
+        """Prefix of all objects of a document in the store."""
         return f"{self.collection}/{id}/"
 
     async def put(self, document: DocumentT) -> None:
-        """Write a document, to the store first."""
+        """Write a document: to the store, then to the index."""
         text = document.model_dump_json()
         await self._store.put(self._document_key(_id(document)), text.encode())
         await self.index(document, text)
 
     async def create(self, document: DocumentT) -> tuple[DocumentT, bool]:
-        """Write a document that must be new; where its id exists, the existing one and False.
+        """Write a new document; if its id exists, return the existing document and False.
 
         Raises
         ------
         Conflict
-            There are as many as there may be.
+            The maximum number of documents is reached.
         """
         key = self._document_key(_id(document))
         if self.most and await self._is_full():
@@ -188,19 +189,19 @@ class Records(Generic[DocumentT]):
         existing = await self._indexed(_id(document))
         if existing is not None:
             return existing, False
-        found = await self.stored(_id(document))  # Written, but a crash came before the index.
-        if found is None:  # Deleted meanwhile, or written by half when the host lost power.
+        found = await self.stored(_id(document))  # In the store, but a crash prevented indexing.
+        if found is None:  # Deleted meanwhile, or truncated when the host lost power.
             await self._store.put(key, document.model_dump_json().encode())
         await self.index(found or document)
         return found or document, found is None
 
     async def require_room(self) -> None:
-        """To be asked before files are put into a new document's folder: nobody would remove them.
+        """Check the limit before files are written into a new document's folder: nothing would remove them.
 
         Raises
         ------
         Conflict
-            There are as many documents as there may be.
+            The maximum number of documents is reached.
         """
         if self.most and await self._is_full():
             raise self._full()
@@ -224,7 +225,7 @@ class Records(Generic[DocumentT]):
                 await pipeline.execute()
 
     async def get(self, id: str) -> DocumentT | None:
-        """A document, or None where there is none: the store is asked before a document is called unknown."""
+        """A document, or None if it does not exist in the index or in the store."""
         return await self._indexed(id) or await self.stored(id)
 
     async def _indexed(self, id: str) -> DocumentT | None:
@@ -235,12 +236,12 @@ class Records(Generic[DocumentT]):
         return None if text is None else self._model.model_validate_json(text)
 
     async def stored(self, id: str) -> DocumentT | None:
-        """A document as the store has it, whatever the index says."""
+        """A document from the store, independent of the index."""
         key = self._document_key(id)
         return readable(self._model, key, await self._store.get(key))
 
     async def get_many(self, ids: list[str]) -> dict[str, DocumentT]:
-        """The documents among these ids that exist."""
+        """The existing documents among these ids."""
         await self._ensure_index()
         if not ids:
             return {}
@@ -253,9 +254,9 @@ class Records(Generic[DocumentT]):
     async def page(
         self, cursor: str | None, limit: int, keep: Callable[[DocumentT], bool] | None = None
     ) -> tuple[list[DocumentT], str | None]:
-        """One page, newest first, of the documents that `keep` accepts; and the next cursor or None.
+        """One page of the documents that `keep` accepts, newest first, and the next cursor or None.
 
-        A page also ends where its documents would have more than `portion.BYTES` together.
+        A page ends early if its documents would exceed `BYTES` together.
         """
         await self._ensure_index()
         items: list[DocumentT] = []
@@ -266,7 +267,7 @@ class Records(Generic[DocumentT]):
             rows = await page_of_ids(self._client, redis_keys.order(self.collection), last, count)
             complete = len(rows) < count
             while rows:
-                texts = await self._portions.first([id for _, id in rows])
+                texts = await self._reader.first([id for _, id in rows])
                 for (member, _), text in zip(rows, texts, strict=False):
                     document = None if text is None else self._model.model_validate_json(text)
                     if text is not None and document is not None and (keep is None or keep(document)):
@@ -290,7 +291,7 @@ class Records(Generic[DocumentT]):
                 return
 
     async def delete(self, id: str) -> None:
-        """Remove a document and its files. The index goes last: what a crash leaves is removed by asking again."""
+        """Remove a document and its files. The index is last: after a crash, deleting again completes the removal."""
         await self._store.delete(self._document_key(id))
         await self._store.delete_prefix(self.folder(id))
         await self._unindex(id)
@@ -305,17 +306,17 @@ class Records(Generic[DocumentT]):
             )
 
     async def changes(self, since: Revision | None) -> tuple[Revision, list[str] | None]:
-        """What was written or deleted after a revision.
+        """The ids of documents written or deleted since a revision.
 
         Parameters
         ----------
         since
-            From an earlier call; None at first.
+            From an earlier call; None for the first one.
 
         Returns
         -------
         tuple
-            The present revision; and the ids, or None where all must be read: at first, and when Redis was lost.
+            The current revision, and the ids; None if all documents must be read: at first, and after a loss of Redis.
         """
         await self._ensure_index()
         keys = redis_keys.changes(self.collection), redis_keys.revision(self.collection)
@@ -335,24 +336,31 @@ class Records(Generic[DocumentT]):
         pipeline.eval(_CHANGED, 2, redis_keys.revision(self.collection), redis_keys.changes(self.collection), id)
 
     @asynccontextmanager
-    async def lock(self, id: str) -> AsyncGenerator[None]:
-        """Exclude other writers of one document, for a read-modify-write of a few round trips."""
-        lock = self._client.lock(
-            redis_keys.record_lock(self.collection, id), timeout=30, blocking_timeout=15, sleep=0.02
-        )
-        with translated():
-            acquired = await lock.acquire()
-        if not acquired:
-            raise StateUnavailable(f"{id} is being changed by another request; try again", headers={"Retry-After": "1"})
-        try:
+    async def lock(self, id: str, part: str = "") -> AsyncGenerator[None]:
+        """Exclude other writers of one document, or of what belongs to it.
+
+        Parameters
+        ----------
+        part
+            What of it, where that is changed apart from the document itself; another part is another lock.
+
+        Raises
+        ------
+        StateUnavailable
+            Another has held it for 15 seconds.
+        """
+        async with exclusive(
+            self._client,
+            redis_keys.record_lock(self.collection, f"{id}/{part}" if part else id),
+            seconds=30,
+            wait=15,
+            busy=f"{id} is being changed by another request; try again",
+            poll=0.02,
+        ):
             yield
-        finally:
-            with translated():
-                if await lock.owned():
-                    await lock.release()
 
     async def reindex(self) -> int:
-        """Read every document from the store into the index. Returns how many there were."""
+        """Read every document from the store into the index. Returns their number."""
         count = 0
         async for key in self._store.list(f"{self.collection}/"):
             if key.endswith("/record.json"):
@@ -363,7 +371,7 @@ class Records(Generic[DocumentT]):
         return count
 
     async def compare(self) -> int:
-        """Mend the index where it differs from the store. Returns how many documents it was wrong about."""
+        """Repair the index where it differs from the store. Returns the number of differences."""
         with translated():
             indexed = set(cast("list[str]", await cast(Any, self._client.hkeys(redis_keys.record(self.collection)))))
         wrong = 0
@@ -371,15 +379,15 @@ class Records(Generic[DocumentT]):
             if key.endswith("/record.json"):
                 id = key.split("/")[1]
                 indexed.discard(id)
-                wrong += await self._mend(id)
+                wrong += await self._repair(id)
         for id in indexed:
-            wrong += await self._mend(id)
+            wrong += await self._repair(id)
         return wrong
 
-    async def _mend(self, id: str) -> bool:
+    async def _repair(self, id: str) -> bool:
         if await self._agrees(id):
             return False
-        async with self.lock(id):  # Between a writer's two steps they differ, too: it comes first.
+        async with self.lock(id):  # They also differ between a writer's two steps: wait for the writer.
             if await self._agrees(id):
                 return False
             document = await self.stored(id)
@@ -405,7 +413,7 @@ class Records(Generic[DocumentT]):
                 await pipeline.execute()
 
     async def _is_full(self) -> bool:
-        """Whether there are as many as there may be. Far from it, only every hundredth new one is counted."""
+        """Whether the limit is reached. Far below it, the documents are counted at every hundredth creation only."""
         if self._unasked > 0:
             self._unasked -= 1
             return False
@@ -418,9 +426,8 @@ class Records(Generic[DocumentT]):
     def _full(self) -> Conflict:
         name = self.collection.replace("-", "_").upper()
         return Conflict(
-            f"There are {self.most:,} {self.collection.replace('-', ' ')}, as many as there may be. Nothing was "
-            f"accepted; remove some with DELETE /v1/{self.collection}/<id>, or have the operator raise "
-            f"PRECEPTOR_MAX_{name}"
+            f"There are {self.most:,} {self.collection.replace('-', ' ')}, the maximum. Nothing was accepted; remove "
+            f"some with DELETE /v1/{self.collection}/<id>, or have the operator raise PRECEPTOR_MAX_{name}"
         )
 
     def _document_key(self, id: str) -> str:

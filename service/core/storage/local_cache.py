@@ -1,8 +1,8 @@
-"""Copies on this machine of what lies elsewhere: a bucket's objects, models of the Hub. Their bytes have a limit.
+"""Local copies of remote data: objects of a bucket, models of the Hub. Their total size has a limit.
 
-Jobs of many processes share the copies. A job writes down which ones it uses, in a file that it holds a lock on; the
-kernel takes the lock from a process that was killed. What nobody uses goes when the limit is reached, the least
-recently used first. Whoever wants it again fetches it again.
+The jobs of all processes on a machine share the copies. A job lists the copies that it uses in a file that it holds a
+lock on; the kernel releases the lock of a killed process. At the limit, unused copies are removed, least recently used
+first, and fetched again when needed.
 """
 
 import fcntl
@@ -25,9 +25,9 @@ Kind = Literal["objects", "folders", "hub"]
 
 _KINDS: Final[tuple[Kind, ...]] = ("objects", "folders", "hub")
 _GRACE: Final = 60.0
-"""Seconds for which a copy stays though nobody has written down that it is used: the service reads some at once."""
+"""Seconds after its last use in which a copy is kept without being listed: the service reads some immediately."""
 _ABANDONED: Final = 24 * 3600.0
-"""Seconds after which a copy that was never finished is taken for one of a killed process."""
+"""Age in seconds after which an unfinished copy counts as left behind by a killed process."""
 
 _used: ContextVar["_Use | None"] = ContextVar("used copies", default=None)
 log = structlog.stdlib.get_logger(__name__)
@@ -35,22 +35,22 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True)
 class _Use:
-    """The open file in which a job writes down what it uses."""
+    """The open file in which a job lists the copies that it uses."""
 
     descriptor: int
 
 
-class Scratch:
-    """The copies below one folder.
+class LocalCache:
+    """The copies in one folder.
 
     Parameters
     ----------
     folder
         Shared by all processes of this machine.
     most_bytes
-        Limit of all copies together; None for none.
+        Maximum total size; None for no limit.
     grace
-        Seconds after its last use for which a copy is never removed.
+        Seconds after its last use during which a copy is not removed.
     """
 
     def __init__(self, folder: Path, most_bytes: int | None = None, *, grace: float = _GRACE) -> None:
@@ -60,11 +60,11 @@ class Scratch:
 
     @contextmanager
     def in_use(self) -> Generator[None]:
-        """Whatever is looked up inside stays until the end."""
+        """Keep everything that is looked up inside until the end."""
         descriptor, name = tempfile.mkstemp(dir=private_folder(self.folder / "uses"), prefix=".new-")
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         path = Path(name)
-        path = path.rename(path.with_name(path.name.removeprefix(".new-")))  # Unlocked from here on: its job has ended.
+        path = path.rename(path.with_name(path.name.removeprefix(".new-")))  # If unlocked, its job has ended.
         mark = _used.set(_Use(descriptor))
         try:
             yield
@@ -74,13 +74,13 @@ class Scratch:
             os.close(descriptor)
 
     def use(self, kind: Kind, name: str) -> Path:
-        """The place of a copy, written down as used. Whether it is there is for the caller to see, now: it may be gone.
+        """The path of a copy, now listed as used. The copy may not exist; the caller must check after this call.
 
-        Once this has returned, it is not removed while the job runs.
+        A copy that exists then is not removed while the job runs.
         """
         path = self.folder / kind / name
         private_folder(path.parent)
-        with self._alone():
+        with self._locked():
             use = _used.get()
             if use is not None:
                 os.write(use.descriptor, f"{kind}/{name}\n".encode())
@@ -89,12 +89,12 @@ class Scratch:
         return path
 
     def trim(self, gone: Collection[str] = ()) -> int:
-        """Remove what is too much. Blocks. Returns how many copies went.
+        """Remove copies above the limit. Blocks. Returns the number of removed copies.
 
         Parameters
         ----------
         gone
-            Teachers that were deleted: their models of the Hub go at any rate.
+            Ids of deleted teachers; their models of the Hub are always removed.
         """
         if self._most is None and not gone:
             return 0
@@ -113,7 +113,7 @@ class Scratch:
         return removed
 
     def hub_copies(self) -> list[str]:
-        """Ids of the teachers whose models of the Hub are here."""
+        """Ids of the teachers that have a local copy of their Hub model."""
         return _names(self.folder / "hub")
 
     def _copies(self) -> list["_Copy"]:
@@ -127,9 +127,9 @@ class Scratch:
 
     def _remove(self, path: Path, *, at_once: bool) -> bool:
         grace = 0.0 if at_once else self._grace
-        if path.name.startswith("."):  # Being written, or left by a killed process.
+        if path.name.startswith("."):  # Being written, or left behind by a killed process.
             grace = _ABANDONED
-        with self._alone():
+        with self._locked():
             try:
                 if time.time() - path.stat().st_mtime < grace or f"{path.parent.name}/{path.name}" in self._uses():
                     return False
@@ -137,7 +137,7 @@ class Scratch:
                 path.rename(trash / f"{path.parent.name}-{path.name}-{time.time_ns()}")
             except FileNotFoundError:
                 return False
-        for left in trash.iterdir():  # Also of a process that was killed here.
+        for left in trash.iterdir():  # Includes trash of a process that was killed here.
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
@@ -157,15 +157,15 @@ class Scratch:
             except BlockingIOError:
                 used.update(path.read_text().splitlines())
             else:
-                if not name.startswith("."):  # That one is about to be locked.
+                if not name.startswith("."):  # A dot file is about to be locked.
                     path.unlink(missing_ok=True)
             finally:
                 os.close(descriptor)
         return used
 
     @contextmanager
-    def _alone(self) -> Generator[None]:
-        """One process of all looks up or removes. Short: what takes long is done outside."""
+    def _locked(self) -> Generator[None]:
+        """A lock over all processes for look-ups and removals. Held briefly: slow work is done outside."""
         descriptor = os.open(private_folder(self.folder) / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -189,7 +189,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _size(path: Path) -> int:
-    """Bytes on the disk; a file that lies in several copies is shared out among them."""
+    """Bytes on disk; the size of a file with several hard links is divided among them."""
     size = 0
     if not path.is_dir():
         found = path.stat()

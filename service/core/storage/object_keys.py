@@ -1,4 +1,4 @@
-"""Where artifacts lie in the store. Keys are made from ids, and from names that an allow-list has passed."""
+"""Keys of artifacts in the store, made from ids and from names that passed an allow-list."""
 
 
 def teacher_file(id: str, name: str) -> str:
@@ -12,7 +12,7 @@ def teacher_files(id: str) -> str:
 
 
 def teacher_predictions(id: str, probe_id: str) -> str:
-    """A black-box teacher's predictions over a probe."""
+    """A black-box teacher's predictions on a probe."""
     return f"teachers/{id}/predictions/{probe_id}.npy"
 
 

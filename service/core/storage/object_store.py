@@ -1,6 +1,6 @@
 """Artifacts and durable records in an object store: a local folder by default, or S3, GCS, Azure.
 
-The only module that knows obstore. Keys are made from ids and digests, never from a user's string.
+The only module that imports obstore. Keys are made from ids and digests, never from user input.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from obstore.store import ObjectStore, from_url
 from service.core.private_files import Workplace, remove_abandoned
 
 from ..errors import NotFound, StoreFull, StoreUnavailable
-from ..failure_log import tell_cause
+from ..failure_log import log_cause
 from ..private_files import private_folder
-from .local_cache import Scratch
+from .local_cache import LocalCache
 
 _PARTIAL: Final = re.compile(r"#\d+$")
 _PARTIAL_SECONDS: Final = 3600.0
@@ -36,7 +36,7 @@ RETRY_AFTER = {"Retry-After": "5"}
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What the store knows of an object: its key, its size in bytes and its entity tag."""
+    """Metadata of an object: its key, its size in bytes and its entity tag."""
 
     key: str
     size: int
@@ -51,21 +51,21 @@ class Store:
     url
         `file:///path` or an obstore URL of a bucket.
     scratch
-        Local folder for copies of remote objects, content-addressed by key and entity tag.
+        Local folder for copies of remote objects, addressed by key and entity tag.
     scratch_bytes
-        Limit of the copies; None for none. See `Scratch`.
+        Maximum size of the copies; None for no limit. See `LocalCache`.
 
     Attributes
     ----------
     copies
-        Those copies, and others of this machine.
+        The local cache of these copies and others of this machine.
 
-    Every method raises `StoreFull` or `StoreUnavailable` where the store refuses.
+    Every method raises `StoreFull` or `StoreUnavailable` if the store rejects an operation.
     """
 
     def __init__(self, url: str, scratch: Path, scratch_bytes: int | None = None) -> None:
         self.url = url
-        self.copies = Scratch(scratch, scratch_bytes)
+        self.copies = LocalCache(scratch, scratch_bytes)
         self._scratch = scratch
         self._staging: Workplace | None = None
         parsed = urlparse(url)
@@ -79,9 +79,9 @@ class Store:
 
     @property
     def staging(self) -> Path:
-        """This process's folder for uploads in flight; on the store's own file system where the store is a folder.
+        """This process's folder for uploads in progress; on the store's file system if the store is a folder.
 
-        It goes with the process, however that ends.
+        It is removed with the process, however the process ends.
         """
         if self._staging is None:
             try:
@@ -95,13 +95,13 @@ class Store:
         return (self._root / ".staging") if self._root is not None else (self._scratch / "staging")
 
     def close(self) -> None:
-        """Remove what is in flight."""
+        """Remove the files of uploads in progress."""
         if self._staging is not None:
             self._staging.close()
             self._staging = None
 
     def remove_abandoned(self, older_than: float = _PARTIAL_SECONDS) -> int:
-        """Remove what killed processes were writing, in a folder store. Blocks. Returns how many objects.
+        """Remove partial files of killed processes from a folder store. Blocks. Returns the number of objects.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class Store:
             raise translated(error) from error
 
     async def create(self, key: str, data: bytes) -> bool:
-        """Write an object that must not exist yet. False, and nothing written, where it does."""
+        """Write an object that must not exist. If it exists, write nothing and return False."""
         try:
             await obstore.put_async(self._store, key, data, mode="create")
         except (AlreadyExistsError, FileExistsError):
@@ -142,7 +142,7 @@ class Store:
         return True
 
     async def adopt(self, key: str, path: Path) -> None:
-        """Move a local file into the store: renamed where it lies on the same file system, else streamed."""
+        """Move a local file into the store: renamed on the same file system, otherwise streamed."""
         try:
             if self._root is not None:
                 target = self._root / key
@@ -159,14 +159,14 @@ class Store:
             raise translated(error) from error
 
     async def copy_in(self, key: str, path: Path) -> None:
-        """Copy a local file into the store, streaming; the file stays."""
+        """Copy a local file into the store by streaming; the file is kept."""
         try:
             await obstore.put_async(self._store, key, path)
         except (BaseError, OSError) as error:
             raise translated(error) from error
 
     async def get(self, key: str) -> bytes | None:
-        """The whole object, or None where there is none. For small documents."""
+        """The whole object, or None if it does not exist. For small documents."""
         try:
             result = await obstore.get_async(self._store, key)
             return bytes(await result.bytes_async())
@@ -176,7 +176,7 @@ class Store:
             raise translated(error) from error
 
     async def head(self, key: str) -> StoredObject | None:
-        """Size and entity tag, or None where there is no such object."""
+        """Size and entity tag, or None if the object does not exist."""
         try:
             meta = await obstore.head_async(self._store, key)
         except FileNotFoundError:
@@ -198,7 +198,7 @@ class Store:
             position += step
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
-        """The keys under a prefix, in no order."""
+        """The keys with a prefix, in no particular order."""
         try:
             async for batch in obstore.list(self._store, prefix):  # pyright: ignore[reportUnknownMemberType]
                 for entry in batch:
@@ -208,7 +208,7 @@ class Store:
             raise translated(error) from error
 
     async def delete(self, key: str) -> None:
-        """Remove an object; nothing happens where there is none."""
+        """Remove an object, if it exists."""
         try:
             await obstore.delete_async(self._store, key)
         except FileNotFoundError:
@@ -217,16 +217,16 @@ class Store:
             raise translated(error) from error
 
     async def delete_prefix(self, prefix: str) -> None:
-        """Remove everything under a prefix, in a folder store its folders too."""
+        """Remove all objects with a prefix, and in a folder store their folders."""
         async for key in self.list(prefix):
             await self.delete(key)
         if self._root is not None:
             await asyncio.to_thread(_remove_empty, self._root / prefix)
 
     async def local(self, key: str) -> Path | None:
-        """A local file with the object's content: the object itself in a folder store, else a cached copy.
+        """A local file with the object's content: the object itself in a folder store, otherwise a cached copy.
 
-        The file must not be written to. None where there is no such object.
+        The file must not be changed. None if the object does not exist.
         """
         if self._root is not None:
             path = self._root / key
@@ -235,7 +235,7 @@ class Store:
         return None if found is None else await self._copy(found)
 
     async def local_folder(self, prefix: str, names: Sequence[str]) -> Path:
-        """A local folder that holds the objects `prefix + name` under their names.
+        """A local folder that contains the objects `prefix + name` under their names.
 
         Raises
         ------
@@ -254,7 +254,7 @@ class Store:
         folder = private_folder(self.copies.use("folders", hashlib.sha256(identity.encode()).hexdigest()))
         for name, known in found.items():
             while not (folder / name).is_file():
-                with suppress(FileNotFoundError):  # It went as soon as it was there: somebody else needs the room.
+                with suppress(FileNotFoundError):  # Another process removed it at once to free space.
                     _link(await self._copy(known), folder / name)
                 private_folder(folder)
         return folder
@@ -268,7 +268,7 @@ class Store:
         return hashlib.sha256(f"{self.url}\0{found.key}\0{found.etag}\0{found.size}".encode()).hexdigest()
 
     async def _copy(self, found: StoredObject) -> Path:
-        """A local copy of an object; fetched where it is not there (any more)."""
+        """A local copy of an object; fetched if there is none, or no longer one."""
         target = self.copies.use("objects", self._identity(found))
         if not target.is_file():
             descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=".new-")
@@ -284,15 +284,15 @@ class Store:
         return target
 
     async def check(self) -> None:
-        """Write and remove a small object: raises where the store does not take writes."""
+        """Write and remove a small object; raises if the store does not accept writes."""
         key = "health/check"
         await self.put(key, b"ok")
         await self.delete(key)
 
 
 def _link(path: Path, link: Path) -> None:
-    """The same file under another name: it stays when the first one goes."""
-    if link.is_symlink():  # As versions before 0.1 made them; its file has gone.
+    """Hard link to a file: the content is kept when the original name is removed."""
+    if link.is_symlink():  # Created by versions before 0.1; its target no longer exists.
         link.unlink(missing_ok=True)
     try:
         link.hardlink_to(path)
@@ -300,19 +300,19 @@ def _link(path: Path, link: Path) -> None:
         return
     except FileNotFoundError:
         raise
-    except OSError:  # A file system without such names.
+    except OSError:  # A file system without hard links.
         shutil.copyfile(path, link)
 
 
 def _remove_empty(folder: Path) -> None:
     for path, _, _ in os.walk(folder, topdown=False):
-        with suppress(OSError):  # Somebody has written into it since.
+        with suppress(OSError):  # Not empty: something was written into it since.
             Path(path).rmdir()
 
 
 def translated(error: Exception) -> StoreFull | StoreUnavailable:
-    """The error of ours that says what a failure of the store or the disk means."""
-    tell_cause("the store", error)
+    """Convert an error of the store or the disk into the error for the caller."""
+    log_cause("the store", error)
     text = str(error)
     if "os error 28" in text or "os error 122" in text or _errno(error) in (errno.ENOSPC, errno.EDQUOT):
         return StoreFull("The store has no room left. Free or add space, then try again", headers=RETRY_AFTER)
@@ -323,11 +323,11 @@ def translated(error: Exception) -> StoreFull | StoreUnavailable:
         )
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return StoreUnavailable(
-            "The store refuses Preceptor's credentials, or does not allow them enough. The operator finds the reason "
-            "in the log",
+            "The store rejects Preceptor's credentials, or their permissions are not sufficient. The service's log "
+            "states the reason",
             headers=RETRY_AFTER,
         )
-    return StoreUnavailable("The store does not answer. Try again in some seconds", headers=RETRY_AFTER)
+    return StoreUnavailable("The store does not answer. Try again in a few seconds", headers=RETRY_AFTER)
 
 
 def _errno(error: Exception) -> int | None:

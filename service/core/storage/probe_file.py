@@ -1,7 +1,7 @@
-"""The canonical file of a probe: one Parquet layout, whatever format the data came in.
+"""The canonical file of a probe: one Parquet layout, independent of the upload's format.
 
-A column `image` (encoded picture files), `text`, `features` (fixed-size float32 vectors) or, for an opaque probe,
-none; a column `label` (int32) where the probe is labelled. What the columns mean stands in the schema's metadata.
+A column `image` (encoded image files), `text`, `features` (float32 vectors of fixed size) or, for an opaque probe,
+none; a column `label` (int32) if the probe is labelled. The schema's metadata describes the columns.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ from ..errors import InvalidProbe
 from .item_hashes import hash_of_bytes
 from .object_store import translated
 
-pa = cast(Any, pyarrow)  # pyarrow ships no types; they are lost here and nowhere else
+pa = cast(Any, pyarrow)  # pyarrow ships no types; only this module is affected
 pq = cast(Any, pyarrow.parquet)
 
 FORMAT: Final = "preceptor-probe-1"
-_GROUP_BYTES: Final = 2**20  # items are drawn at random in training: a group is read for each
+_GROUP_BYTES: Final = 2**20  # small, because training draws items at random and reads a whole group for each
 _GROUP_ROWS: Final = 4096
 _ARROW_FAILURES: Final = (pa.ArrowException, OSError)
 _COLUMNS: Final[dict[str, str | None]] = {"image": "image", "text": "text", "features": "features", "opaque": None}
@@ -39,18 +39,18 @@ _COLUMNS: Final[dict[str, str | None]] = {"image": "image", "text": "text", "fea
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive (or chosen) items of a probe; at most one of `images`, `texts`, `features` is set.
+    """Consecutive or selected items of a probe; at most one of `images`, `texts`, `features` is set.
 
     Attributes
     ----------
     start
-        Position of the first item in the probe, or in the choice.
+        Position of the first item in the probe, or in the selection.
     images
-        Encoded picture files.
+        Encoded image files.
     features
         Shape (B, D), float32.
     labels
-        Class numbers, shape (B,), int64; None where the probe is unlabelled.
+        Class numbers, shape (B,), int64; None if the probe is unlabelled.
     """
 
     start: int
@@ -65,21 +65,21 @@ class Batch:
 
 
 class ProbeWriter:
-    """Writes items one by one into a canonical file, and hashes what they mean.
+    """Writes items one by one into a canonical file, and hashes their content.
 
     Parameters
     ----------
     path
         The file to write.
     modality
-        Of every item.
+        Modality of all items.
     labelled
         Whether every item has a class number.
     dimension
         Length of a feature vector; None for other modalities.
 
     The digest covers the logical content (modality, items, class numbers, class names), not the bytes of the file.
-    As a context it removes the file where an error is raised.
+    Used as a context manager, it removes the file if an error is raised.
     """
 
     def __init__(self, path: Path, modality: ProbeModality, *, labelled: bool, dimension: int | None = None) -> None:
@@ -124,12 +124,12 @@ class ProbeWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            with contextlib.suppress(*_ARROW_FAILURES):  # the first error is the one to be read
+            with contextlib.suppress(*_ARROW_FAILURES):  # the first error is the relevant one
                 self._writer.close()
             self._path.unlink(missing_ok=True)
 
     def add(self, item: bytes | str | NDArray[np.float32] | None, label: int | None) -> None:
-        """Append one item: an encoded picture, a text, a vector of length `dimension`, or None (opaque).
+        """Append one item: an encoded image, a text, a vector of length `dimension`, or None (opaque).
 
         Raises
         ------
@@ -158,7 +158,7 @@ class ProbeWriter:
             self._flush()
 
     def finish(self, label_names: Sequence[str] | None) -> str:
-        """Write the rest and the metadata. Returns the SHA-256 of the content, in hex.
+        """Write the remaining items and the metadata. Returns the SHA-256 of the content, in hex.
 
         Raises
         ------
@@ -203,14 +203,14 @@ class ProbeWriter:
 
 
 class ProbeData:
-    """An opened canonical file. Items are read when they are asked for; labels are in memory.
+    """An opened canonical file. Items are read on demand; labels are kept in memory.
 
     Attributes
     ----------
     modality, items, dimension, label_names
-        What the probe holds.
+        Properties of the probe.
     labels
-        Class numbers, shape (N,), int64; None where it is unlabelled.
+        Class numbers, shape (N,), int64; None if the probe is unlabelled.
     """
 
     def __init__(self, path: Path) -> None:
@@ -234,10 +234,10 @@ class ProbeData:
         except Exception as error:
             raise InvalidProbe(f"the stored probe cannot be read: {error}. Delete it and upload it again") from error
         self._starts: NDArray[np.int64] = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
-        self._reading = threading.Lock()  # Arrow's reader serves one thread at a time
+        self._reading = threading.Lock()  # Arrow's reader is not safe for threads
 
     def _numbers(self, labels: NDArray[Any]) -> NDArray[np.int64]:
-        """The class numbers, where they are one for each item and all of them classes."""
+        """The class numbers, after checking their count, type and range."""
         if labels.dtype != np.int32 or labels.shape != (self.items,):
             raise ValueError(f"{len(labels)} class numbers of type {labels.dtype} for {self.items} items")
         if self.label_names is not None and self.items:
@@ -247,24 +247,24 @@ class ProbeData:
         return labels.astype(np.int64)
 
     def __reduce__(self) -> tuple[type["ProbeData"], tuple[Path]]:
-        # Another process opens the file for itself.
+        # Each process opens the file itself.
         return ProbeData, (self._path,)
 
     def batches(self, size: int, indices: Sequence[int] | NDArray[np.int64] | None = None) -> Iterator[Batch]:
-        """The items, or those of `indices` in that order, in batches of at most `size`.
+        """The items, or those at `indices` in that order, in batches of at most `size`.
 
         Raises
         ------
         InvalidProbe
             The items were not uploaded (opaque), or the file is damaged.
         IndexError
-            `indices` go beyond the probe.
+            `indices` exceed the probe.
         """
         if self._column is None:
             raise InvalidProbe("the probe is opaque: its items were not uploaded, so no model can be run on them")
         wanted = np.arange(self.items) if indices is None else np.asarray(indices, dtype=np.int64)
         if len(wanted) and not 0 <= int(wanted.min()) <= int(wanted.max()) < self.items:
-            raise IndexError(f"the probe has {self.items:,} items; asked for {wanted.min()} to {wanted.max()}")
+            raise IndexError(f"the probe has {self.items:,} items; requested {wanted.min()} to {wanted.max()}")
         return self._batches(size, wanted)
 
     def _batches(self, size: int, wanted: NDArray[np.int64]) -> Iterator[Batch]:
@@ -273,7 +273,7 @@ class ProbeData:
         for start in range(0, len(wanted), size):
             rows = wanted[start : start + size]
             found: list[Any] = [None] * len(rows)
-            for place in np.argsort(rows, kind="stable").tolist():  # each row group is read once a batch
+            for place in np.argsort(rows, kind="stable").tolist():  # reads each row group once per batch
                 row = int(rows[place])
                 group = int(np.searchsorted(self._starts, row, side="right")) - 1
                 if group != held:
@@ -307,7 +307,7 @@ class ProbeData:
 
 
 def _check_columns(schema: Any, column: str | None, dimension: int | None) -> None:
-    """Raise ValueError where the items are not stored as `ProbeWriter` stores them."""
+    """Raise ValueError if the columns differ from those that `ProbeWriter` writes."""
     if column is None:
         return
     found = schema.field(column).type
@@ -315,7 +315,7 @@ def _check_columns(schema: Any, column: str | None, dimension: int | None) -> No
     if not right(found):
         raise ValueError(f"the column {column!r} is of type {found}")
     if column == "features" and (found.list_size != dimension or found.value_type != pa.float32()):
-        raise ValueError(f"the column {column!r} is of type {found}, not of {dimension} numbers")
+        raise ValueError(f"the column {column!r} is of type {found}, expected {dimension} numbers")
 
 
 def _value(item: Any, row: int) -> bytes | str:
@@ -334,6 +334,6 @@ def open_probe(path: Path) -> ProbeData:
     Raises
     ------
     InvalidProbe
-        It is not one.
+        It is not a canonical file.
     """
     return ProbeData(path)

@@ -1,4 +1,4 @@
-"""Webhooks as stored state: subscriptions, pending deliveries and their claims.
+"""Stored state of webhooks: subscriptions, pending deliveries and their claims.
 
-The frontend's dispatcher (`service.webhooks`) sends them; nothing here opens a connection.
+The frontend's dispatcher (`service.webhooks`) sends the messages; this package opens no connections.
 """

@@ -1,4 +1,4 @@
-"""Deliveries to webhooks: in the store each one, with its attempts; in Redis when each is due and who tries it."""
+"""Deliveries to webhooks. The store holds each delivery with its attempts; Redis holds due times and claims."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from ..storage.damaged_objects import readable
 from ..storage.documents import encode_cursor, order_member, page_of_ids
 from ..storage.object_store import Store
 
-# KEYS: due. ARGV: how many at most, lease ms. Whoever takes a delivery has it until its lease runs out.
+# KEYS: due. ARGV: maximum number, lease ms. A claimed delivery belongs to the caller until the lease expires.
 _CLAIM: Final = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -25,7 +25,7 @@ for _, member in ipairs(members) do redis.call('ZADD', KEYS[1], now + tonumber(A
 return {now + tonumber(ARGV[2]), members}
 """
 
-# KEYS: due. ARGV: member, end of the lease, next time or ''. Refused where another has taken the delivery since.
+# KEYS: due. ARGV: member, end of the lease, next time or ''. Rejected if another process has claimed it since.
 _UNCLAIM: Final = """
 if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '0') ~= tonumber(ARGV[2]) then return 0 end
 if ARGV[3] == '' then
@@ -37,8 +37,8 @@ return 1
 """
 
 
-KEPT_MS: Final = 30 * 24 * 3600 * 1000
-"""A delivery is kept for so long, counted from the job's end."""
+RETENTION_MS: Final = 30 * 24 * 3600 * 1000
+"""Retention of a delivery, from the job's end."""
 
 _READ_AT_ONCE: Final = 50
 _EXPIRED_AT_ONCE: Final = 500
@@ -46,12 +46,12 @@ _UNPARKED_AT_ONCE: Final = 500
 
 
 class Claim(NamedTuple):
-    """A delivery that this process tries now.
+    """A delivery that this process attempts now.
 
     Attributes
     ----------
     until_ms
-        End of the lease; also tells this claim from any other of the same delivery.
+        End of the lease; also identifies this claim among all claims of the same delivery.
     """
 
     webhook: str
@@ -60,14 +60,14 @@ class Claim(NamedTuple):
 
 
 def message_of(job: JobSummary, event: WebhookEvent) -> WebhookMessage:
-    """The message about a job's end."""
+    """The message about the end of a job."""
     assert job.finished_at is not None
     data = WebhookJob(id=job.id, kind=job.kind, status=job.status, error=job.error)
     return WebhookMessage(type=event, timestamp=job.finished_at, data=data)
 
 
 class WebhookDeliveries:
-    """The deliveries of all webhooks."""
+    """The deliveries of all webhooks, in the store and in Redis."""
 
     def __init__(self, store: Store, client: RedisClient) -> None:
         self._store = store
@@ -76,7 +76,7 @@ class WebhookDeliveries:
         self._unclaim: AsyncScript = client.register_script(_UNCLAIM)
 
     async def create(self, webhook: str, message: WebhookMessage) -> WebhookDelivery:
-        """A delivery that is due at once; where it was made before, as it stands."""
+        """A delivery that is due immediately; if it was created before, the existing one."""
         delivery = WebhookDelivery(
             id=content_id(MESSAGE, [webhook.encode(), message.data.id.encode()]),
             webhook=webhook,
@@ -94,15 +94,15 @@ class WebhookDeliveries:
         return delivery
 
     async def replay(self, webhook: str, message: WebhookMessage, moment: datetime) -> WebhookDelivery:
-        """Deliver a message again, or for the first time: from now on, as if its job had just ended."""
+        """Deliver a message again, or for the first time, with all attempts from now on."""
         delivery = await self.create(webhook, message)
         again = delivery.model_copy(update={"status": "pending", "tries": 0, "next_attempt_at": moment})
         await self._write(again)
-        await self._index(again, anew=True)
+        await self._index(again, reschedule=True)
         return again
 
     async def get(self, webhook: str, message: str) -> WebhookDelivery | None:
-        """One delivery, or None where there is none."""
+        """One delivery, or None if it does not exist."""
         key = _key(webhook, message)
         return readable(WebhookDelivery, key, await self._store.get(key))
 
@@ -118,33 +118,33 @@ class WebhookDeliveries:
         return items, encode_cursor(shown[-1][0]) if len(rows) > limit else None
 
     async def claim(self, count: int, lease_ms: int) -> list[Claim]:
-        """Take up to `count` deliveries that are due. Nobody else gets them until the lease runs out."""
+        """Claim up to `count` due deliveries. No other process can claim them until the lease expires."""
         with translated():
             until, members = await self._claim(keys=[keys.DUE], args=[count, lease_ms])
         pairs = [cast(str, member).split(":", 1) for member in members]
         return [Claim(webhook, message, int(until)) for webhook, message in pairs]
 
     async def holds(self, claim: Claim) -> bool:
-        """Whether a claim still stands: no lease has run out, no replay has come."""
+        """Whether a claim is still valid: its lease has not expired and no replay has started."""
         with translated():
             score = await cast(Any, self._client).zscore(keys.DUE, _member(claim.webhook, claim.message))
         return score is not None and int(score) == claim.until_ms
 
     async def complete(self, claim: Claim, delivery: WebhookDelivery) -> None:
-        """Keep what an attempt has brought, and end the claim."""
+        """Store the delivery after an attempt, and end the claim."""
         await self._write(delivery)
         await self.release(claim, delivery.next_attempt_at)
 
     async def park(self, claim: Claim) -> None:
-        """End a claim of a delivery that stays pending and is not due: its webhook is disabled."""
+        """End a claim of a delivery that stays pending and is not due, because its webhook is disabled."""
         member = _member(claim.webhook, claim.message)
         with translated():
-            # Parked first: what a crash leaves is due and parked, and is parked again.
+            # Parked first: after a crash the delivery is due and parked, and is parked again.
             await self._client.zadd(keys.webhook_parked(claim.webhook), {member: claim.until_ms})
         await self.release(claim, None)
 
     async def unpark(self, webhook: str, due: datetime) -> None:
-        """Make everything due that waited for a webhook to be enabled."""
+        """Make all parked deliveries of a webhook due."""
         key = keys.webhook_parked(webhook)
         while True:
             with translated():
@@ -152,13 +152,13 @@ class WebhookDeliveries:
                 if not members:
                     return
                 async with self._client.pipeline() as pipeline:
-                    # What is due or claimed keeps its time.
+                    # Deliveries that are due or claimed keep their time.
                     pipeline.zadd(keys.DUE, dict.fromkeys(members, _milliseconds(due)), nx=True)
                     pipeline.zrem(key, *members)
                     await pipeline.execute()
 
     async def backlog(self) -> tuple[int, float]:
-        """How many deliveries wait, for their first attempt or the next; and for how many seconds the oldest is due."""
+        """Number of pending deliveries, and for how many seconds the oldest has been due."""
         with translated():
             async with cast(Any, self._client.pipeline()) as pipeline:
                 pipeline.time()
@@ -168,7 +168,7 @@ class WebhookDeliveries:
         return waiting, max(seconds + microseconds / 1e6 - first[0][1] / 1000, 0.0) if first else 0.0
 
     async def release(self, claim: Claim, due: datetime | None) -> None:
-        """End a claim: the delivery is due at a moment, or never again."""
+        """End a claim: the delivery is due at the given time, or not at all."""
         following = "" if due is None else _milliseconds(due)
         with translated():
             await self._unclaim(
@@ -176,18 +176,18 @@ class WebhookDeliveries:
             )
 
     async def forget(self, webhook: str) -> None:
-        """Remove the index of a webhook that is gone. What is due is dropped when it is claimed."""
+        """Remove the index of a deleted webhook. Its due deliveries are dropped when they are claimed."""
         with translated():
             await self._client.delete(keys.webhook_deliveries(webhook), keys.webhook_parked(webhook))
 
     async def drop(self, claim: Claim) -> None:
-        """Remove a delivery whose webhook is gone."""
+        """Remove a delivery of a deleted webhook."""
         await self._store.delete(_key(claim.webhook, claim.message))
         await self.forget(claim.webhook)
         await self.release(claim, None)
 
     async def expire(self, webhook: str, oldest_ms: int) -> int:
-        """Remove deliveries of jobs that ended before a moment, the oldest first. Returns how many."""
+        """Remove deliveries of jobs that ended before the given time, oldest first. Returns their number."""
         key = keys.webhook_deliveries(webhook)
         with translated():
             members = cast(
@@ -208,7 +208,7 @@ class WebhookDeliveries:
         return len(members)
 
     async def reindex(self) -> None:
-        """Put every stored delivery into the index, and what is pending among what is due."""
+        """Add every stored delivery to the index, and the pending ones to the due ones."""
         some: list[str] = []
         async for key in self._store.list("webhooks/"):
             if "/deliveries/" in key:
@@ -218,7 +218,7 @@ class WebhookDeliveries:
                     some.clear()
         await asyncio.gather(*(self._index_stored(key) for key in some))
 
-    # --- inside ---
+    # --- internal ---
 
     async def _index_stored(self, key: str) -> None:
         delivery = readable(WebhookDelivery, key, await self._store.get(key))
@@ -228,14 +228,14 @@ class WebhookDeliveries:
     async def _write(self, delivery: WebhookDelivery) -> None:
         await self._store.put(_key(delivery.webhook, delivery.id), delivery.model_dump_json().encode())
 
-    async def _index(self, delivery: WebhookDelivery, *, anew: bool = False) -> None:
+    async def _index(self, delivery: WebhookDelivery, *, reschedule: bool = False) -> None:
         member = order_member(_milliseconds(delivery.created_at), delivery.id)
         with translated():
             async with self._client.pipeline() as pipeline:
                 pipeline.zadd(keys.webhook_deliveries(delivery.webhook), {member: 0})
                 if delivery.status == "pending" and delivery.next_attempt_at is not None:
                     due = {_member(delivery.webhook, delivery.id): _milliseconds(delivery.next_attempt_at)}
-                    pipeline.zadd(keys.DUE, due, nx=not anew)
+                    pipeline.zadd(keys.DUE, due, nx=not reschedule)
                 await pipeline.execute()
 
 

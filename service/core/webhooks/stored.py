@@ -1,4 +1,4 @@
-"""A webhook as it is stored: with the secrets that its messages are signed with, and when it may hear of a job."""
+"""A webhook as stored: with its signing secrets, and the rules for the jobs that it receives."""
 
 import base64
 import secrets
@@ -13,37 +13,37 @@ from preceptor.contract.webhooks import Webhook, WebhookEvent
 
 KEY_PREFIX: Final = "whsec_"
 OVERLAP: Final = timedelta(hours=24)
-"""For so long a replaced secret still signs: time to give the new one to every receiver, none of them being cut off."""
+"""Time for which a replaced secret still signs, so that every receiver can be updated without interruption."""
 
 _SECRET_BYTES: Final = 32
 _FORMER_AT_MOST: Final = 4
-"""Who rotates again and again must not make a header that receivers refuse."""
+"""Limit of former secrets: many rotations must not make a header that receivers reject."""
 
 
 def event_of(status: JobStatus) -> WebhookEvent:
-    """The event that a terminal status is."""
+    """The event of a terminal status."""
     return cast(WebhookEvent, f"job.{status.value}")
 
 
 def new_secret() -> str:
-    """A secret that nobody has seen."""
+    """A new random secret."""
     return KEY_PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
 class FormerSecret(BaseModel):
-    """A secret that was replaced, and until when it still signs."""
+    """A replaced secret, and the time until which it still signs."""
 
     secret: str
     until: Moment
 
 
 class StoredWebhook(Webhook):
-    """A webhook as it is stored: signing needs the secret itself.
+    """A webhook as stored, with the secrets needed for signing.
 
     Attributes
     ----------
     rotation
-        The request that made the secret: done again after a crash, it must not make another.
+        Id of the request that created the secret: repeated after a crash, it must not create another one.
     """
 
     secret: str
@@ -51,8 +51,8 @@ class StoredWebhook(Webhook):
     rotation: str | None = None
 
     def wants(self, job: JobSummary) -> bool:
-        """Whether the end of a job is told to this webhook."""
-        # After a loss of Redis all ended jobs are looked at again, those too that ended while it was disabled.
+        """Whether the webhook receives a message about the end of a job."""
+        # After a loss of Redis all ended jobs are examined again, including those that ended while it was disabled.
         since = max(self.created_at, self.enabled_at or self.created_at)
         return (
             self.disabled_at is None
@@ -62,7 +62,7 @@ class StoredWebhook(Webhook):
         )
 
     def signing(self, moment: datetime) -> list[str]:
-        """The secrets that sign at a moment, the newest first."""
+        """The secrets that sign at the given time, newest first."""
         return [self.secret, *(former.secret for former in self.former if former.until > moment)]
 
     def rotated(self, rotation: str, moment: datetime) -> Self:

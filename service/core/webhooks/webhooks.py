@@ -1,9 +1,9 @@
-"""Webhooks and what is to be delivered to them.
+"""Webhooks and their pending deliveries.
 
-A job's end and the note that it is to be announced are one atomic write in Redis; announcing turns the note into one
-delivery for each webhook, in the store, and only then removes it. So a crash at any moment leaves the note or the
-delivery. A lost Redis is made again from the store: every ended job is noted anew, and a delivery, whose id comes from
-its webhook and its job, is found where it was made before.
+The end of a job and its mark as unannounced are one atomic write in Redis. Announcing the job creates one delivery for
+each webhook in the store, and then removes the mark. After a crash at any time, the mark or the delivery exists. A lost
+Redis is rebuilt from the store: every ended job is marked again. A delivery that existed before is found again, because
+its id is derived from its webhook and its job.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -19,7 +19,7 @@ from ..redis import keys
 from ..redis.client import RedisClient, translated
 from ..storage.documents import Records
 from ..storage.object_store import Store
-from .deliveries import KEPT_MS, Claim, WebhookDeliveries, message_of
+from .deliveries import RETENTION_MS, Claim, WebhookDeliveries, message_of
 from .stored import StoredWebhook, event_of, new_secret
 
 _AT_ONCE: Final = 500
@@ -43,7 +43,7 @@ class Webhooks:
         self.deliveries = WebhookDeliveries(store, client)
 
     async def create(self, id: str, body: WebhookBody) -> StoredWebhook:
-        """A new webhook with a secret; with an id that exists, the one that is there."""
+        """A new webhook with a secret; if the id exists, the existing one."""
         webhook = StoredWebhook(
             id=id,
             url=body.url,
@@ -56,7 +56,7 @@ class Webhooks:
         return found
 
     async def delete(self, id: str) -> bool:
-        """Remove a webhook and its deliveries. False where there is none."""
+        """Remove a webhook and its deliveries. False if it does not exist."""
         async with self.records.lock(id):
             if await self.records.get(id) is None:
                 return False
@@ -65,7 +65,7 @@ class Webhooks:
             return True
 
     async def rotate(self, id: str, rotation: str) -> StoredWebhook | None:
-        """Give a webhook a new secret, once for each rotation. None where there is no such webhook."""
+        """Give a webhook a new secret, once for each rotation id. None if the webhook does not exist."""
         async with self._stored(id) as webhook:
             if webhook is None or webhook.rotation == rotation:
                 return webhook
@@ -74,14 +74,14 @@ class Webhooks:
             return rotated
 
     async def disable(self, id: str, reason: DisabledReason) -> None:
-        """Send nothing more to a webhook until it is enabled."""
+        """Stop sending to a webhook until it is enabled."""
         async with self._stored(id) as webhook:
             if webhook is not None and webhook.disabled_at is None:
                 update = {"disabled_at": await self.now(), "disabled_reason": reason}
                 await self.records.put(webhook.model_copy(update=update))
 
     async def enable(self, id: str) -> StoredWebhook | None:
-        """Send to a webhook again, what waited for it first. None where there is no such webhook."""
+        """Resume sending to a webhook, starting with its pending deliveries. None if it does not exist."""
         async with self._stored(id) as webhook:
             if webhook is None:
                 return None
@@ -89,32 +89,31 @@ class Webhooks:
                 update = {"disabled_at": None, "disabled_reason": None, "failing_since": None}
                 webhook = webhook.model_copy(update=update | {"enabled_at": await self.now()})
                 await self.records.put(webhook)
-            await self.deliveries.unpark(
-                id, await self.now()
-            )  # Also where it was enabled already: a crash may have come between.
+            # Also if it was enabled already: a crash may have prevented the unparking.
+            await self.deliveries.unpark(id, await self.now())
             return webhook
 
     async def note_failing(self, id: str, since: datetime | None) -> None:
-        """Note since when every attempt has failed; None where one has succeeded."""
+        """Record since when every attempt has failed; None after a success."""
         async with self._stored(id) as webhook:
             if webhook is not None and (webhook.failing_since is None) != (since is None):
                 await self.records.put(webhook.model_copy(update={"failing_since": since}))
 
     async def park(self, claim: Claim) -> None:
-        """Keep a delivery to a disabled webhook until that is enabled."""
+        """Keep a delivery to a disabled webhook until the webhook is enabled."""
         await self.deliveries.park(claim)
         webhook = await self.records.stored(claim.webhook)
-        if webhook is None or webhook.disabled_at is None:  # Enabled meanwhile, maybe before there was what to unpark.
+        if webhook is None or webhook.disabled_at is None:  # Enabled meanwhile, possibly before this was parked.
             await self.deliveries.unpark(claim.webhook, await self.now())
 
     @asynccontextmanager
     async def _stored(self, id: str) -> AsyncGenerator[StoredWebhook | None]:
-        """A webhook that nobody else changes meanwhile, as the store has it: an old index would bring back a secret."""
+        """Lock a webhook and read it from the store: an outdated index would restore an old secret."""
         async with self.records.lock(id):
             yield await self.records.stored(id)
 
     async def announce(self) -> int:
-        """Make the deliveries of jobs that have ended. Returns how many jobs were looked at."""
+        """Create the deliveries of ended jobs. Returns the number of jobs examined."""
         with translated():
             ids = cast("list[str]", await cast(Any, self._client).srandmember(keys.UNANNOUNCED, _AT_ONCE))
         if not ids:
@@ -126,10 +125,10 @@ class Webhooks:
             with translated():
                 await cast(Any, self._client).srem(keys.UNANNOUNCED, *ids)
             return len(ids)
-        oldest = (await self.now()).timestamp() * 1000 - KEPT_MS
+        oldest = (await self.now()).timestamp() * 1000 - RETENTION_MS
         for id in ids:
             job = await self._jobs.get(id)
-            # What ended longer ago was announced in its time: its delivery is no longer kept.
+            # Jobs that ended earlier were announced at the time; their deliveries have expired.
             if job is not None and job.finished_at is not None and job.finished_at.timestamp() * 1000 > oldest:
                 for webhook in webhooks:
                     if webhook.wants(job):
@@ -139,24 +138,24 @@ class Webhooks:
         return len(ids)
 
     async def restore(self) -> int:
-        """Compare the index with the store. Returns how many webhooks there are."""
+        """Compare the index with the store. Returns the number of webhooks."""
         count = await self.records.reindex()
         with translated():
             indexed = cast("list[str]", await cast(Any, self._client).hkeys(keys.record("webhooks")))
         for id in indexed:
-            if await self.records.stored(id) is None:  # Redis has lost the removal.
+            if await self.records.stored(id) is None:  # Redis has lost the deletion.
                 await self.records.delete(id)
                 await self.deliveries.forget(id)
         await self.deliveries.reindex()
         return count
 
     async def expire(self) -> int:
-        """Remove deliveries that are older than their time. Returns how many."""
-        oldest = int((await self.now()).timestamp() * 1000) - KEPT_MS
+        """Remove deliveries past their retention. Returns their number."""
+        oldest = int((await self.now()).timestamp() * 1000) - RETENTION_MS
         return sum([await self.deliveries.expire(webhook.id, oldest) async for webhook in self.records.all()])
 
     async def now(self) -> datetime:
-        """Redis' clock, to the millisecond: it also tells when jobs end."""
+        """Redis' clock, in milliseconds; the end of jobs is measured by it, too."""
         with translated():
             seconds, microseconds = cast("tuple[int, int]", await cast(Any, self._client).time())
         return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds // 1000 * 1000)

@@ -12,7 +12,7 @@ from preceptor.contract.health import Check
 from service.core import failure_log
 from service.core.errors import StateUnavailable
 from service.core.redis import keys
-from service.core.redis.server_info import try_a_write
+from service.core.redis.server_info import check_writable
 from service.core.settings import Settings
 from service.core.state import State
 from service.readiness import Readiness
@@ -109,12 +109,12 @@ async def test_callers_are_told_what_redis_refuses_and_the_log_why(
 ) -> None:
     server.execute_command("ACL", "SETUSER", "reader", "on", ">word", "~*", "&*", "+@all", "-set")
     url = f"unix://reader:word@{redis_server.socket}"
-    failure_log._told.clear()
+    failure_log._logged_at.clear()
     async with State(settings.model_copy(update={"redis_url": url})) as state:
         with structlog.testing.capture_logs() as logs:
             for _ in range(3):
                 with pytest.raises(StateUnavailable, match="does not allow it enough"):
-                    await try_a_write(state.client)
+                    await check_writable(state.client)
     told = [line["cause"] for line in logs if line["event"] == "cause of a failure"]
     assert len(told) == 1
     assert "NoPermissionError" in told[0]
@@ -122,7 +122,7 @@ async def test_callers_are_told_what_redis_refuses_and_the_log_why(
 
 
 def test_signatures_of_addresses_are_not_logged() -> None:
-    failure_log._told.clear()
+    failure_log._logged_at.clear()
     with structlog.testing.capture_logs() as logs:
-        failure_log.tell_cause("the store", OSError("PUT https://a.example/b?sig=SECRET failed\nmore"))
+        failure_log.log_cause("the store", OSError("PUT https://a.example/b?sig=SECRET failed\nmore"))
     assert logs[0]["cause"] == "OSError: PUT https://a.example/b?... failed"

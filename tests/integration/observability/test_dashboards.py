@@ -50,7 +50,7 @@ async def exported(settings: Settings) -> dict[str, set[str]]:
         figures.count("recommendation", _result())
         await figures.publish()
         report = WorkerReport(lane="recommend", resident_bytes=1, gpu_bytes={"0": 1})
-        await state.figures.report("here-1", report)
+        await state.counters.report("here-1", report)
         app = create_app(settings)
         async with app.router.lifespan_context(app):
             transport = httpx2.ASGITransport(app=app)

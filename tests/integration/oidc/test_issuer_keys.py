@@ -19,7 +19,7 @@ from service.core.settings import Settings
 from service.core.storage.object_store import Store
 from service.network.egress import Egress
 from service.oidc import issuer_keys
-from service.oidc.fetch import LARGEST, Documents, Unusable
+from service.oidc.fetch import LARGEST, Documents, DocumentUnavailable
 from service.oidc.issuer_keys import IssuerKeys
 from tests.integration.api.serving import serve
 
@@ -37,7 +37,7 @@ def unavailable(http: httpx2.Client, token: str) -> str:
     answer = http.get("/v1/jobs", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 503, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    assert int(answer.headers["Retry-After"]) == issuer_keys.PAUSE_SECONDS
+    assert int(answer.headers["Retry-After"]) == issuer_keys.MIN_FETCH_INTERVAL_SECONDS
     assert answer.json()["type"] == "urn:preceptor:problem:issuer-unavailable"
     return answer.json()["detail"]
 
@@ -51,7 +51,7 @@ def test_a_new_key_is_found_when_a_token_names_it(
     rotated = issuer.token("two")
     assert status(http, rotated) == 401, "the keys were fetched a moment ago"
     assert len(issuer.asked) == 2
-    monkeypatch.setattr(issuer_keys, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(issuer_keys, "MIN_FETCH_INTERVAL_SECONDS", 0.0)
     assert [status(http, rotated), status(http, old)] == [200, 200]
     assert len(issuer.asked) == 4
 
@@ -61,8 +61,8 @@ def test_a_removed_key_ends(http: httpx2.Client, issuer: Issuer, monkeypatch: py
     assert status(http, old) == 200
     issuer.keys = {"two": rsa_key()}
     assert status(http, old) == 200, "the keys are still fresh"
-    monkeypatch.setattr(issuer_keys, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(issuer_keys, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(issuer_keys, "MIN_FETCH_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(issuer_keys, "REFRESH_SECONDS", 0.0)
     assert status(http, issuer.token("two")) == 200
     assert status(http, old) == 401
 
@@ -99,7 +99,7 @@ def test_an_issuer_that_is_down_stops_tokens_alone(settings: Settings, issuer: I
         dead = f"http://127.0.0.1:{taken.getsockname()[1]}"
         app = create_app(settings.model_copy(update={"oidc_issuer": dead}))
         with serve(app) as url, httpx2.Client(base_url=url, timeout=20) as http:
-            assert "API keys work" in unavailable(http, issuer.token(iss=dead))
+            assert "use an API key" in unavailable(http, issuer.token(iss=dead))
             assert dead not in unavailable(http, issuer.token(iss=dead)), "addresses stay in the log"
             assert status(http, text) == 200
 
@@ -110,14 +110,14 @@ def test_known_keys_outlive_an_outage_for_a_while(
     token, fresh = issuer.token(), rsa_key()
     assert status(http, token) == 200
     issuer.answers[DISCOVERY] = (500, {})
-    monkeypatch.setattr(issuer_keys, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(issuer_keys, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(issuer_keys, "MIN_FETCH_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(issuer_keys, "REFRESH_SECONDS", 0.0)
     assert [status(http, token) for _ in range(3)] == [200] * 3
     assert status(http, issuer.token("two", key=fresh)) == 503, "it may be a key that the issuer made in the meantime"
-    monkeypatch.setattr(issuer_keys, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(issuer_keys, "MAX_AGE_SECONDS", 0.0)
     assert status(http, token) == 503
     issuer.answers.clear()
-    monkeypatch.setattr(issuer_keys, "KEPT_SECONDS", 3600.0)
+    monkeypatch.setattr(issuer_keys, "MAX_AGE_SECONDS", 3600.0)
     assert status(http, issuer.token("one")) == 200
 
 
@@ -150,7 +150,7 @@ ENTRY = public_jwk(rsa_key(), kid="x")
         (DISCOVERY, b"<html>", "does not answer with JSON"),
         (DISCOVERY, b"[" * 100_000, "does not answer with JSON"),
         (DISCOVERY, b"[]", "does not answer with a JSON object"),
-        (DISCOVERY, b'{"issuer": "https://evil.example.org", "jwks_uri": "x"}', "spelled exactly like it"),
+        (DISCOVERY, b'{"issuer": "https://evil.example.org", "jwks_uri": "x"}', "exactly this spelling"),
         ("/keys", b"{}", "no list of `keys`"),
         ("/keys", b'{"keys": []}', "no public key for signatures"),
         ("/keys", b'{"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "one"}]}', "no public key for signatures"),
@@ -168,7 +168,7 @@ def test_documents_that_cannot_be_used(
     detail = unavailable(http, issuer.token())
     assert METADATA not in detail
     logged = capsys.readouterr().out
-    assert "the issuer's keys cannot be had" in logged
+    assert "the issuer's keys are not available" in logged
     assert reason in logged
 
 
@@ -195,7 +195,7 @@ async def _found(where: dict[str, str], issuer: str, allow: str | None, url: str
     async with Documents(issuer, Egress.of(allow), look_up=look_up) as documents:
         try:
             await documents.get(url)
-        except Unusable as error:
+        except DocumentUnavailable as error:
             return str(error)
     return "fetched"
 
@@ -231,7 +231,7 @@ async def test_old_keys_are_replaced_while_they_go_on(issuer: Issuer) -> None:
         keys = IssuerKeys(issuer.url, documents, lambda: moment[0])
         assert await keys.find("one", "RS256") is not None
         issuer.keys = {"two": rsa_key()}
-        moment[0] = issuer_keys.FRESH_SECONDS
+        moment[0] = issuer_keys.REFRESH_SECONDS
         assert await keys.find("one", "RS256") is not None
         assert len(issuer.asked) == 2, "they are still fresh"
         moment[0] += 1
@@ -241,7 +241,7 @@ async def test_old_keys_are_replaced_while_they_go_on(issuer: Issuer) -> None:
         assert await keys.find("one", "RS256") is None
         assert await keys.find("two", "RS256") is not None
         issuer.answers[DISCOVERY] = (500, {})
-        moment[0] += issuer_keys.KEPT_SECONDS
+        moment[0] += issuer_keys.MAX_AGE_SECONDS
         assert await keys.find("two", "RS256") is not None
         await keys.aclose()
         moment[0] += 1

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -14,10 +15,11 @@ from preceptor.contract.base import now
 from preceptor.contract.distillations import Distillation, DistillationBody
 from preceptor.contract.jobs import JobStatus
 from preceptor.contract.labels import LabelSet, LabelSetBody
-from preceptor.contract.probes import Probe
+from preceptor.contract.probes import Probe, ProbeCheck, ProbeExample
 from preceptor.contract.recommendations import Recommendation, RecommendationBody
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody, TeacherStatus
 from preceptor.contract.validations import Validation, ValidationBody
+from preceptor.contract.webhooks import CreatedWebhook, DeliveryAttempt, WebhookBody, WebhookDelivery, WebhookMessage
 
 from .small_state import (
     Dropped,
@@ -126,6 +128,7 @@ def create_app(current: Callable[[], SmallService]) -> FastAPI:
             status=TeacherStatus.AWAITING_FILES,
             created_at=moment,
             updated_at=moment,
+            expires_at=moment if "check" in request.query_params else None,
             **body.model_dump(),
         )
         current().teachers[made.id] = made
@@ -133,7 +136,8 @@ def create_app(current: Callable[[], SmallService]) -> FastAPI:
 
     @app.get("/v1/teachers")
     async def list_teachers(request: Request, name: str = "", status: str = "") -> Response:
-        found = [t for t in current().teachers.values() if name in t.name and status in ("", t.status)]
+        listed = [t for t in current().teachers.values() if t.expires_at is None]
+        found = [t for t in listed if name in t.name and status in ("", t.status)]
         return paged(request, found)
 
     @app.get("/v1/teachers/{id}")
@@ -165,23 +169,35 @@ def create_app(current: Callable[[], SmallService]) -> FastAPI:
     @app.post("/v1/teachers/{id}/validation")
     async def validate(id: str) -> Response:
         service = current()
-        job = service.start("val", Validation, ValidationBody(teacher=id), service.verdict)
-        update = {"status": service.verdict.status, "reason": service.verdict.reason, "validation": job.id}
-        service.teachers[id] = service.teachers[id].model_copy(update=update)
+        update = {"status": service.verdict.status, "reason": service.verdict.reason}
+        judged = service.teachers[id].model_copy(update=update)
+        checked = None if judged.expires_at is None else judged
+        result = service.verdict.model_copy(update={"teacher": checked})
+        job = service.start("val", Validation, ValidationBody(teacher=id), result)
+        service.teachers[id] = judged.model_copy(update={"validation": job.id})
         return answer(job, 202)
+
+    def described(request: Request) -> dict[str, Any]:
+        return {
+            "id": ids.digest_id("prb", request.state.sha256),
+            "modality": "features",
+            "items": 3,
+            "labelled": True,
+            "labels": request.query_params.getlist("labels") or None,
+            "format": "npz",
+            "size": request.state.size,
+            "created_at": now(),
+        }
+
+    @app.post("/v1/probes/check")
+    async def check_probe(request: Request) -> Response:
+        found = described(request)
+        example = ProbeExample(position=0, label="a", item="[1, 2], 2 values")
+        return answer(ProbeCheck(**found, stored=found["id"] in current().probes, examples=[example]))
 
     @app.post("/v1/probes")
     async def upload_probe(request: Request) -> Response:
-        probe = Probe(
-            id=ids.digest_id("prb", request.state.sha256),
-            modality="features",
-            items=3,
-            labelled=True,
-            labels=request.query_params.getlist("labels") or None,
-            format="npz",
-            size=request.state.size,
-            created_at=now(),
-        )
+        probe = Probe(**described(request))
         fresh = probe.id not in current().probes
         current().probes[probe.id] = probe
         return answer(probe, 201 if fresh else 200)
@@ -263,6 +279,47 @@ def create_app(current: Callable[[], SmallService]) -> FastAPI:
     async def get_student(id: str) -> Response:
         found = current().students.get(id)
         return answer(found) if found else missing(id)
+
+    @app.delete("/v1/students/{id}")
+    async def delete_student(id: str) -> Response:
+        return Response(status_code=204) if current().students.pop(id, None) else missing(id)
+
+    @app.post("/v1/webhooks")
+    async def create_webhook(request: Request) -> Response:
+        body = WebhookBody.model_validate_json(request.state.body)
+        made = CreatedWebhook(id=ids.new_id("whk"), secret="whsec_x", created_at=now(), **body.model_dump())
+        current().webhooks[made.id] = made
+        return answer(made, 201)
+
+    @app.get("/v1/webhooks")
+    async def list_webhooks(request: Request) -> Response:
+        return paged(request, list(current().webhooks.values()))
+
+    @app.delete("/v1/webhooks/{id}")
+    async def delete_webhook(id: str) -> Response:
+        return Response(status_code=204) if current().webhooks.pop(id, None) else missing(id)
+
+    @app.post("/v1/webhooks/{id}/replay")
+    async def replay(id: str, job: str) -> Response:
+        summary = current().jobs[job]
+        message = WebhookMessage.model_validate(
+            {
+                "type": "job.succeeded",
+                "timestamp": now(),
+                "data": {"id": job, "kind": summary.kind, "status": "succeeded"},
+            }
+        )
+        status = current().response
+        made = WebhookDelivery(
+            id=ids.new_id("msg"),
+            webhook=id,
+            message=message,
+            status="succeeded" if status == 200 else "pending",
+            attempts=[DeliveryAttempt(at=now(), status=status)],
+            tries=1,
+            created_at=now(),
+        )
+        return answer(made)
 
     @app.get("/v1/students/{id}/artifacts/{name}")
     async def artifact(id: str, name: str, request: Request) -> Response:

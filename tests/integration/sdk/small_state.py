@@ -17,6 +17,7 @@ from preceptor.contract.problem import MEDIA_TYPE, TYPE_BASE, Problem
 from preceptor.contract.recommendations import RecommendationResult
 from preceptor.contract.teachers import Teacher, TeacherStatus
 from preceptor.contract.validations import ValidationResult
+from preceptor.contract.webhooks import Webhook
 
 
 @dataclass
@@ -57,6 +58,8 @@ class SmallService:
         self.jobs: dict[str, Job[Any, Any]] = {}
         self.events: dict[str, list[JobEvent]] = {}
         self.students: dict[str, Student] = {}
+        self.webhooks: dict[str, Webhook] = {}
+        self.response = 200  # of the address of every webhook
         self.artifacts: dict[str, bytes] = {}
         self.stream_drops: list[int] = []  # after so many events, a stream of events breaks
         self.artifact_drops: list[int] = []  # after so many bytes, a download breaks
@@ -97,7 +100,7 @@ class SmallService:
             ("progress", {"fraction": 0.5, "message": "half way", "remaining_seconds": 3.0}),
         ]
         if prefix == "dst":
-            log.append(("epoch", {"epoch": 1, "loss": 0.5, "accuracy": 0.75, "run": "with teacher"}))
+            log.append(("epoch", {"epoch": 1, "loss": 0.5, "accuracy": 0.75, "arm": "with teacher"}))
         if self.finished:
             job = self.ended(job, result)
             log.append(("status", {"status": job.status.value}))

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from preceptor import Client
 from preceptor.cli import app
 from preceptor.contract import ids
-from preceptor.contract.distillations import Student
+from preceptor.contract.distillations import Gain, Student
 from preceptor.contract.teachers import TeacherStatus
 from preceptor.contract.validations import ValidationResult
 
@@ -321,3 +321,123 @@ def test_nothing_listens(tmp_path: Path) -> None:
     assert (process.returncode, out) == (1, "")
     assert "start it with `make up`" in json.loads(err)["error"]["detail"].lower()
     assert time.monotonic() - before < 30
+
+
+def test_a_folder_is_checked_in_one_screen(cli: Any, onnx: Path, service: SmallService) -> None:
+    found = cli("teachers", "check", onnx)
+    assert found.exit_code == 0, found.output
+    assert "cat, dog" in found.stdout
+    assert "size [8, 8]" in found.stdout
+    assert "Not uploaded: 'optimizer.pt' is not accepted" in found.stdout
+    assert found.stdout.endswith("It can be used. Nothing was registered.\n")
+    assert service.teachers == {}
+    (onnx / "notes.txt").write_text("x")
+    as_json = printed(cli("teachers", "check", onnx, "--json"))
+    assert as_json["teacher"]["status"] == "ready"
+    assert as_json["notes"] == ["not uploaded, because a source of kind 'onnx' does not use them: notes.txt"]
+    assert set(as_json["skipped"]) == {"optimizer.pt"}
+    service.verdict = ValidationResult(status=TeacherStatus.REJECTED, reason="labels repeat", seconds=0.1)
+    rejected = cli("teachers", "check", onnx)
+    assert rejected.exit_code == 1
+    assert "Rejected: labels repeat" in rejected.stdout
+
+
+def test_a_probe_is_checked(cli: Any, service: SmallService, tmp_path: Path) -> None:
+    file = tmp_path / "data.npz"
+    file.write_bytes(b"123")
+    found = cli("probes", "check", file, "--labels", 'a,"b')
+    assert found.exit_code == 0, found.output
+    assert "[1, 2], 2 values" in found.stdout
+    assert "Nothing was stored." in found.stdout
+    assert service.probes == {}
+    assert printed(cli("probes", "check", file, "--json"))["stored"] is False
+    for wrong, message in (("s3://x/y", "is a URL"), (tmp_path, "is a folder"), ("none.npz", "neither a file")):
+        refused = cli("probes", "check", wrong)
+        assert (refused.exit_code, message in " ".join(refused.stderr.split())) == (2, True), refused.stderr
+
+
+def test_label_files_in_other_forms_and_encodings(cli: Any, tmp_path: Path) -> None:
+    names = tmp_path / "id2label.json"
+    names.write_text('{"1": "dog", "0": "cat"}', encoding="utf-16")
+    made = cli("labels", "add", "--file", names, "--json")
+    assert printed(made)["labels"] == ["cat", "dog"]
+    assert "was read as UTF-16 with a byte order mark" in made.stderr
+    (tmp_path / "l1.txt").write_bytes("Käse\nBrot\n".encode("latin-1"))
+    found = cli("recommend", "--labels-file", tmp_path / "l1.txt", "--json")
+    assert printed(found)["request"]["student"]["labels"] == ["Käse", "Brot"]
+    assert "read as Latin-1" in found.stderr
+    (tmp_path / "gbk.txt").write_bytes("狗子\n花花\n".encode("gbk"))
+    for wrong in (tmp_path / "gbk.txt", tmp_path / "none.txt", tmp_path):
+        refused = cli("labels", "add", "--file", wrong)
+        assert refused.exit_code == 1
+        assert refused.stderr.startswith("Error: ")
+        assert str(wrong) in refused.stderr
+    assert cli("labels", "add", "a,\u200b").exit_code == 2
+
+
+def test_students_are_listed_with_their_gain_and_removed(cli: Any, service: SmallService, student: Student) -> None:
+    gain = Gain(mean=0.05, low=0.01, high=0.09)
+    update = {"accuracy": 0.75, "gain": gain, "verdict": "helped"}
+    service.students[student.id] = student.model_copy(update=update)
+    [row] = [line for line in cli("students", "list").stdout.splitlines() if student.id in line]
+    assert row.split()[2:] == ["2", "0.7500", "+5.00", "helped"]
+    assert "+5.00 points (90 % interval +1.00 to +9.00)" in cli("students", "show", student.id).stdout
+    assert cli("students", "rm", student.id).stdout == f"Removed {student.id}\n"
+    assert service.students == {}
+    assert cli("students", "rm", student.id).exit_code == 1
+
+
+def test_webhooks(cli: Any, service: SmallService, client: Client) -> None:
+    made = cli("webhooks", "add", "https://example.org/hook", "--event", "job.failed")
+    assert "whsec_x" in made.stdout
+    [webhook] = service.webhooks.values()
+    assert webhook.events == ["job.failed"]
+    assert webhook.id in cli("webhooks", "list").stdout
+    early = cli("webhooks", "test", webhook.id)
+    assert early.exit_code == 1
+    assert "none of the newest 50 jobs has ended" in early.stderr
+    client.recommendations.create(["a", "b"])
+    assert "is succeeded: status 200" in cli("webhooks", "test", webhook.id).stdout
+    service.response = 500
+    broken = cli("webhooks", "test", webhook.id)
+    assert (broken.exit_code, "is pending: status 500" in broken.stdout) == (1, True)
+    wrong = cli("webhooks", "add", "https://example.org/hook", "--event", "job.lost")
+    assert wrong.exit_code == 1
+    assert "/events/0" in wrong.stderr
+    assert cli("webhooks", "delete", webhook.id).exit_code == 0
+    assert "There are no webhooks" in cli("webhooks", "list").stderr
+
+
+def test_predictions_of_a_black_box(cli: Any, client: Client, service: SmallService, tmp_path: Path) -> None:
+    teacher = client.teachers.add("box", source={"kind": "predictions"}, modality="text", labels=["x", "y"])
+    file = tmp_path / "p.npz"
+    file.write_bytes(b"1234")
+    probe = ids.digest_id("prb", "0" * 64)
+    stored = cli("predictions", "upload", "box", probe, file, "--values", "logits")
+    assert stored.exit_code == 0, stored.output
+    [sent] = service.requests("PUT", f"/v1/teachers/{teacher.id}/predictions/{probe}")
+    assert sent.query == [("values", "logits")]
+
+
+def test_a_verdict_is_no_success_of_the_teacher(cli: Any, onnx: Path, service: SmallService) -> None:
+    service.verdict = ValidationResult(status=TeacherStatus.REJECTED, reason="labels repeat", seconds=0.1)
+    cli("teachers", "add", onnx)
+    [job] = service.jobs
+    shown = cli("jobs", "show", job).stdout
+    assert "succeeded (the validation ran to its end" in shown
+    assert "rejected: the teacher cannot be used" in shown
+    assert "`preceptor jobs show` has the verdict" in cli("jobs", "list").stdout
+
+
+def test_a_missing_key_is_named(cli: Any, service: SmallService) -> None:
+    service.fail("GET", "/v1/teachers", Fault(401))
+    assert "PRECEPTOR_API_KEY" in cli("teachers", "list").stderr
+    assert "preceptor-server keys" in " ".join(cli("--help").stdout.split())
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://x:99999", "http://x:y", "nonsense", "ftp://x", "http://x/?a"])
+def test_an_address_that_is_none(cli: Any, url: str) -> None:
+    refused = cli("teachers", "list", "--url", url)
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("Error: ")
+    assert "it looks like http://127.0.0.1:8321" in refused.stderr

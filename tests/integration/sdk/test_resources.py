@@ -153,7 +153,7 @@ def test_what_is_wrong_here_is_said_before_anything_is_sent(client: Client, serv
         client.recommendations.create(["cat", "cat"], temperature=0)
     pointers = {error.pointer for error in caught.value.problem.errors}
     assert pointers == {"/student/labels", "/temperature"}
-    with pytest.raises(InvalidRequestError, match="labels are needed"):
+    with pytest.raises(InvalidRequestError, match="labels are missing"):
         client.teachers.add("x", source={"kind": "predictions"}, modality="image")
     with pytest.raises(InvalidRequestError):
         client.jobs.get("../teachers")
@@ -164,7 +164,7 @@ def test_what_is_wrong_here_is_said_before_anything_is_sent(client: Client, serv
 
 def test_an_id_cannot_leave_its_place_in_the_path(client: Client, service: Any) -> None:
     with pytest.raises(NotFoundError):
-        client.teachers.get("../probes?x=1")
+        client.probes.get("../teachers?x=1")
     assert service.seen[-1].query == []
 
 

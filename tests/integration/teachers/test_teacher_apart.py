@@ -15,7 +15,7 @@ from onnx import helper
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
 from service.core.errors import InvalidProbe
-from service.sandbox.fork_server import Forked, ForkServer
+from service.sandbox.fork_server import ForkedProcess, ForkServer
 from worker.jobs.teacher_access import LoadedTeachers
 from worker.teachers.child_limits import fork_server
 from worker.teachers.errors import TeacherUnusable
@@ -96,7 +96,7 @@ def apart(teacher: Teacher, folder: Path, **more: Any) -> Iterator[TeacherApart]
         loaded.close()
 
 
-def process(loaded: TeacherApart) -> Forked:
+def process(loaded: TeacherApart) -> ForkedProcess:
     """The child."""
     return loaded._process  # pyright: ignore[reportPrivateUsage]
 
@@ -195,7 +195,7 @@ def test_a_damaged_file_is_told(make_teacher: Make, onnx_folder: Folder) -> None
 def test_the_child_ends_with_its_parent(make_teacher: Make, onnx_folder: Folder) -> None:
     with apart(make_teacher("features", SOURCE, LABELS), onnx_folder()) as loaded:
         # The kernel does the same with the sockets of a killed process.
-        process(loaded).line.socket.close()
+        process(loaded).channel.socket.close()
         assert process(loaded).ended(20) == 0
 
 

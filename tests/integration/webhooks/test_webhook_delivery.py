@@ -12,8 +12,8 @@ from service.core.errors import Conflict, InvalidRequest, NotFound
 from service.core.redis import keys
 from service.core.state import State
 from service.network.egress import Egress
-from service.webhooks.dispatcher import PAUSES, Dispatcher
-from service.webhooks.sender import Outcome, Post
+from service.webhooks.dispatcher import RETRY_DELAYS, Dispatcher
+from service.webhooks.sender import Post, Response
 
 from .conftest import PROBLEM, End
 from .receiver import Receiver
@@ -150,10 +150,10 @@ async def test_the_pauses_grow_to_a_day(state: State, post: Post, receiver: Rece
             member = f"{webhook}:{delivery.id}"
             assert await state.client.zadd(keys.DUE, {member: 1}, xx=True, ch=True) == 1
     assert (await only(state, webhook)).status == "failed"
-    assert len(receiver.received) == 8 == len(PAUSES) + 1
-    for wait, pause in zip(waits, PAUSES, strict=True):
+    assert len(receiver.received) == 8 == len(RETRY_DELAYS) + 1
+    for wait, pause in zip(waits, RETRY_DELAYS, strict=True):
         assert pause - 5 < wait < pause * 1.1
-    assert 20 * 3600 < sum(PAUSES) < 25 * 3600
+    assert 20 * 3600 < sum(RETRY_DELAYS) < 25 * 3600
 
 
 async def test_gone_disables_the_webhook(
@@ -213,9 +213,9 @@ async def test_the_beginning_of_an_answer_is_enough(
 async def test_who_does_not_answer_in_time(receiver: Receiver) -> None:
     receiver.answers = [None, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"nonsense\r\n\r\n"]
     async with Post(Egress.of("127.0.0.1"), timeout=0.2) as hasty:
-        assert await hasty.send(receiver.url, {}, b"{}") == Outcome(None, "no answer within 0.2 s")
+        assert await hasty.send(receiver.url, {}, b"{}") == Response(None, "no answer within 0.2 s")
     async with Post(Egress.of("127.0.0.1"), timeout=5) as patient:
-        assert await patient.send(receiver.url, {}, b"{}") == Outcome(200, None)  # The body is cut off; no matter.
+        assert await patient.send(receiver.url, {}, b"{}") == Response(200, None)  # The body is cut off; no matter.
         nonsense = await patient.send(receiver.url, {}, b"{}")
         assert nonsense.status is None
         assert "RemoteProtocolError" in (nonsense.error or "")
@@ -261,7 +261,7 @@ async def test_the_next_address_where_the_first_does_not_answer(receiver: Receiv
         return ["127.0.0.2", "127.0.0.1"]
 
     async with Post(Egress.of("127.0.0.0/8"), look_up=two) as post:
-        assert await post.send(f"http://two.test:{receiver.port}/", {}, b"{}") == Outcome(204, None)
+        assert await post.send(f"http://two.test:{receiver.port}/", {}, b"{}") == Response(204, None)
 
 
 @pytest.mark.parametrize("path", ["", "/", "?a=b", "/x?y=/z&q=%20"])

@@ -17,7 +17,7 @@ from service.core.errors import StoreUnavailable
 from service.core.redis import keys
 from service.core.settings import Settings
 from service.core.state import State
-from service.core.webhooks.deliveries import KEPT_MS
+from service.core.webhooks.deliveries import RETENTION_MS
 from service.network.egress import Egress
 from service.webhooks.dispatcher import Dispatcher
 from service.webhooks.sender import Post
@@ -269,7 +269,7 @@ async def test_a_webhook_that_hangs_does_not_hold_up_the_others(
         await make(quick.url)
         await end("canceled")
         await state.reap()
-        running = asyncio.create_task(Dispatcher(state, slow_post).run_for_ever(0.01))
+        running = asyncio.create_task(Dispatcher(state, slow_post).run_until_cancelled(0.01))
         await quick.hears(1)
         await receiver.hears(8)
         assert len(receiver.received) == 8
@@ -292,7 +292,7 @@ async def test_old_deliveries_are_removed_and_not_made_again(
     whole = state.webhooks.now
 
     async def later() -> object:
-        return await whole() + timedelta(milliseconds=KEPT_MS + 1000)
+        return await whole() + timedelta(milliseconds=RETENTION_MS + 1000)
 
     monkeypatch.setattr(state.webhooks, "now", later)
     assert await state.webhooks.expire() == 1

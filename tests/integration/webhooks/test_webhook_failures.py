@@ -19,8 +19,8 @@ from service.core.state import State
 from service.core.webhooks.stored import StoredWebhook
 from service.metrics_page import exposition
 from service.network.egress import Egress
-from service.webhooks.dispatcher import PERSISTENT, Dispatcher
-from service.webhooks.sender import Outcome, Post
+from service.webhooks.dispatcher import DISABLE_AFTER, Dispatcher
+from service.webhooks.sender import Post, Response
 from tests.integration.api.serving import serve
 
 from .conftest import End
@@ -39,7 +39,7 @@ async def stored(state: State, webhook: str) -> StoredWebhook:
 
 
 async def counted(state: State) -> dict[str, float]:
-    return {labels[0]: value for labels, value in (await state.figures.read()).get("webhook_attempts", {}).items()}
+    return {labels[0]: value for labels, value in (await state.counters.read()).get("webhook_attempts", {}).items()}
 
 
 async def fail_since(state: State, webhook: str, age: timedelta) -> None:
@@ -71,7 +71,7 @@ async def test_an_attempt_that_cannot_be_counted_counts(
 
     webhook, _ = await make(receiver.url)
     receiver.answers = [500]
-    monkeypatch.setattr(state.figures, "add", fail)
+    monkeypatch.setattr(state.counters, "add", fail)
     await end()
     await state.reap()
     await dispatcher.round()
@@ -182,11 +182,11 @@ async def test_what_fails_for_days_is_disabled_and_goes_on_when_enabled(
     assert since is not None
     await dispatcher.round()
     assert (await stored(state, webhook)).failing_since == since
-    await fail_since(state, webhook, PERSISTENT - timedelta(minutes=1))
+    await fail_since(state, webhook, DISABLE_AFTER - timedelta(minutes=1))
     await dispatcher.round()  # Given up, but not for long enough.
     assert (await stored(state, webhook)).disabled_at is None
 
-    await fail_since(state, webhook, PERSISTENT)
+    await fail_since(state, webhook, DISABLE_AFTER)
     receiver.answers = [500] * 4
     await end()
     await state.reap()
@@ -233,7 +233,7 @@ async def test_a_success_ends_the_failing(
     await end()
     await state.reap()
     await dispatcher.round()
-    await fail_since(state, webhook, PERSISTENT * 2)
+    await fail_since(state, webhook, DISABLE_AFTER * 2)
     await dispatcher.round()
     record = await stored(state, webhook)
     assert (record.failing_since, record.disabled_at) == (None, None)
@@ -339,4 +339,4 @@ def test_enabling_over_http(settings: Settings) -> None:
 async def test_an_answer_that_asks_is_one(receiver: Receiver) -> None:
     receiver.answers = [b"HTTP/1.1 503 X\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"]
     async with Post(Egress.of("127.0.0.1")) as post:
-        assert await post.send(receiver.url, {}, b"{}") == Outcome(503, None, retry_after=7.0)
+        assert await post.send(receiver.url, {}, b"{}") == Response(503, None, retry_after=7.0)

@@ -59,7 +59,7 @@ def test_bad_labels_say_why(labels: list[str], says: str) -> None:
         ({"prior": [-1.0, 2.0]}, "greater than or equal to 0"),
         ({"prior": [float("nan"), 1.0]}, "finite"),
         ({"embeddings": [[1.0]]}, "one row a label"),
-        ({"embeddings": [[1.0], [1.0, 2.0]]}, "one dimension"),
+        ({"embeddings": [[1.0], [1.0, 2.0]]}, "same dimension"),
         ({"embeddings": [[1.0], [0.0]]}, "zero"),
         ({"descriptions": {"c": "see"}}, "not in the set"),
         ({"colour": "red"}, "Extra inputs"),
@@ -105,6 +105,24 @@ def test_pickles_and_code_are_refused_with_the_way_out(kind: str, name: str) -> 
     assert "safetensors" in reason
 
 
+@pytest.mark.parametrize("kind", ["transformers", "onnx", "timm"])
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"])
+def test_files_of_an_adapter_are_refused_as_such(kind: str, name: str) -> None:
+    reason = files.refusal(kind, name)
+    assert reason is not None
+    assert "adapter" in reason
+    assert "merge_and_unload().save_pretrained(FOLDER)" in reason
+
+
+def test_an_adapter_is_known_by_its_files_and_by_its_weights() -> None:
+    assert files.adapter(["config.json", "tokenizer.json"]) is None
+    assert files.adapter(["adapter_config.json", "model.safetensors"]) is None
+    assert "belongs to an adapter" in (files.adapter(["adapter_config.json", "config.json"]) or "")
+    assert files.adapter_weights(["bert.encoder.layer.0.attention.self.query.weight", "classifier.weight"]) is None
+    for name in ("base_model.model.bert.query.lora_A.weight", "x.lora_B.default.weight", "x.lora_embedding_A"):
+        assert name in (files.adapter_weights(["classifier.weight", name]) or "")
+
+
 def test_missing_files_are_named() -> None:
     assert files.missing("transformers", {"tokenizer.json"}) == ["config.json", "model.safetensors"]
     assert files.missing("transformers", {"config.json", "model-00001-of-00001.safetensors"}) == []
@@ -122,7 +140,7 @@ def test_missing_files_are_named() -> None:
                 "method": "prediction_transport",
                 "candidates": [{"name": "x", "labels": ["a", "b"]}],
             },
-            "cannot predict",
+            "without a model",
         ),
         ({"student": {"labels": ["a", "b"], "embeddings": [[1.0], [2.0]]}}, "different encoders"),
         ({"student": "tch_123"}, "pattern"),
@@ -151,7 +169,7 @@ def test_contradictory_distillations_say_why(body: dict[str, object], says: str)
     ("body", "says"),
     [
         ({"name": "x", "modality": "text", "source": {"kind": "pickle"}}, "pickle"),
-        ({"name": "x", "modality": "text", "source": {"kind": "predictions"}}, "labels are needed"),
+        ({"name": "x", "modality": "text", "source": {"kind": "predictions"}}, "labels are missing"),
         (
             {
                 "name": "x",

@@ -30,7 +30,7 @@ def test_commands_are_in_exec_form_so_that_signals_arrive(dockerfile: Any, targe
     entry = json.loads(dockerfile.last(target, "ENTRYPOINT"))
     assert entry[:2] == ["/opt/preceptor/bin/preceptor-server", {"service": "serve", "worker": "worker"}[target]]
     check = dockerfile.last(target, "HEALTHCHECK").partition("CMD ")[2]
-    assert json.loads(check) == ["/opt/preceptor/bin/python", "/opt/healthcheck.py", target]
+    assert json.loads(check) == ["/opt/preceptor/bin/python", "-I", "-S", "/opt/healthcheck.py", target]
     assert dockerfile.last(target, "STOPSIGNAL") == "SIGTERM"
 
 

@@ -44,3 +44,16 @@ def test_the_worker_layer_pins_torch_the_way_the_script_reads_it(root: Path, tmp
     )  # fmt: skip
     assert refused.returncode == 1
     assert "must be cpu or cuda" in refused.stderr
+
+
+def test_the_build_context_has_what_the_wheels_name(root: Path) -> None:
+    context = (root / ".dockerignore").read_text().splitlines()
+    for folder in ("", "clients/python/"):
+        project = tomllib.loads((root / folder / "pyproject.toml").read_text())["project"]
+        for name in (project["readme"], *project.get("license-files", ())):
+            assert (root / folder / name).is_file()
+            assert f"!{folder}{name}" in context
+
+
+def test_the_licence_of_the_sdk_is_that_of_the_project(root: Path) -> None:
+    assert (root / "clients/python/LICENSE").read_bytes() == (root / "LICENSE").read_bytes()

@@ -46,6 +46,34 @@ def test_of_probabilities_the_logarithms_are_kept(tmp_path: Path) -> None:
     np.testing.assert_allclose(softmax, PROBABILITIES, atol=1e-6)
 
 
+@pytest.mark.parametrize("values", ["probabilities", "logits"])
+@pytest.mark.parametrize(("decimals", "classes"), [(2, 10), (3, 10), (4, 10), (2, 2), (2, 60), (3, 400)])
+def test_rounded_probabilities_are_normalised(tmp_path: Path, decimals: int, classes: int, values: str) -> None:
+    given = np.random.default_rng(decimals).dirichlet([0.3] * classes, 50)
+    rounded = np.round(given, decimals)
+    kept = taken(tmp_path, npy(rounded), values, rounded.shape)
+    expected = rounded / rounded.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(np.exp(kept), np.maximum(expected, 1e-12), rtol=1e-4)
+
+
+def test_half_precision_probabilities_are_normalised(tmp_path: Path) -> None:
+    given = np.random.default_rng(0).dirichlet([1] * 300, 20)
+    kept = taken(tmp_path, npy(given.astype("<f2")), "probabilities", given.shape)
+    np.testing.assert_allclose(np.exp(kept).sum(axis=1), 1, atol=1e-5)
+
+
+def test_logits_in_the_unit_range_stay_logits(tmp_path: Path) -> None:
+    given = np.random.default_rng(0).uniform(size=(4, 3))
+    np.testing.assert_array_equal(taken(tmp_path, npy(given)), given.astype(np.float32))
+
+
+@pytest.mark.parametrize("row", [[0.9, 0.8, 0.1], [0.2, 0.1, 0.1], [0.0, 0.0, 0.0]])
+def test_probabilities_that_do_not_sum_to_1_are_never_called_logits(tmp_path: Path, row: list[float]) -> None:
+    with pytest.raises(PreceptorError, match="divided by its sum") as caught:
+        taken(tmp_path, npy(np.array([PROBABILITIES[0], row, row, row])), "probabilities")
+    assert "logits with" not in caught.value.detail
+
+
 def test_one_hot_whole_numbers_are_probabilities(tmp_path: Path) -> None:
     kept = taken(tmp_path, npy(np.eye(4, 3, dtype=np.int8)[[0, 1, 2, 2]]), "probabilities")
     assert kept.argmax(axis=1).tolist() == [0, 1, 2, 2]

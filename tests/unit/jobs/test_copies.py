@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from service.core.errors import StateUnavailable
-from service.core.storage.local_cache import Scratch
+from service.core.storage.local_cache import LocalCache
 from worker.jobs.tasks import with_copies
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +30,7 @@ class Teachers:
 
 
 async def test_the_model_of_a_deleted_teacher_goes_after_a_job_that_fetched(tmp_path: Path) -> None:
-    scratch, teachers = Scratch(tmp_path, 2**30, grace=0), Teachers()
+    scratch, teachers = LocalCache(tmp_path, 2**30, grace=0), Teachers()
     context: Any = SimpleNamespace(state=SimpleNamespace(teachers=teachers, store=SimpleNamespace(copies=scratch)))
 
     async def task(_context: Any, request: dict[str, Any]) -> BaseModel:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from preceptor.contract.labels import LabelSetBody
 from worker.label_space import LabelSpace
-from worker.ranking.certainty import SURE, certainties
+from worker.ranking.certainty import BETTER_THAN_RANDOM_LEVEL, certainties
 from worker.ranking.estimators.base import MissingEvidence
 from worker.ranking.estimators.registry import ESTIMATORS
 from worker.ranking.scoring import Contender, ProbeOutputs, Scored, score_probe
@@ -60,7 +60,7 @@ def test_a_clear_winner_and_a_teacher_of_noise(method: str) -> None:
     good, noise = certainties(scored, TARGETS, ESTIMATORS[method]) or []
     assert good.best > 0.99
     assert (good.ties, noise.ties) == (1, 2)
-    assert good.better_than_random > SURE > noise.better_than_random
+    assert good.better_than_random > BETTER_THAN_RANDOM_LEVEL > noise.better_than_random
     assert good.low - 1e-6 <= scored[0].value <= good.high + 1e-6
     assert certainties(scored, TARGETS, ESTIMATORS[method]) == [good, noise], "the same request, the same answer"
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from worker.ranking.estimators.transport_map import held_out_scores, left_out, names_plan
+from worker.ranking.estimators.transport_map import held_out_fit, held_out_scores, names_plan
 from worker.ranking.expected_accuracy import expected_accuracy, folds_of
 
 
 def _fitted(evidence, rows):
     """Map fitted to `rows` with the chosen settings of all: intercept and weights, by dense matrices."""
-    best = left_out(evidence)
+    best = held_out_fit(evidence)
     f = evidence.log_predictions.rows / np.sqrt(evidence.teacher_classes)
     y = np.eye(evidence.student_classes)[evidence.labels]
     prior = best.start * names_plan(evidence.text_cost)
@@ -48,7 +48,7 @@ def test_it_foretells_the_accuracy_on_items_that_the_map_has_not_seen(make_evide
         whole = make_evidence(items=660, skill=0.35, seed=seed)
         probe = whole.take(np.arange(60))
         found = expected_accuracy(probe)
-        best = left_out(probe)
+        best = held_out_fit(probe)
         logs = log_softmax(whole.logits, axis=1)
         middle, spread = logs[:60].mean(axis=0), logs[:60].std(axis=0)
         f = (logs - middle) / spread / np.sqrt(whole.teacher_classes)

@@ -117,13 +117,13 @@ def test_alignment_is_one_for_the_optimal_coupling(make_evidence):
     assert Alignment().estimate(perfect).value == pytest.approx(1, abs=1e-9)
 
 
-def test_alignment_without_room_is_zero_and_says_so(make_evidence):
+def test_alignment_without_attainable_gain_is_zero_and_reported(make_evidence):
     evidence = make_evidence()
     dead = replace(evidence, predictions=np.tile(np.eye(7)[2], (60, 1)))
     score = Alignment().estimate(dead)
     assert score.value == 0
     assert not score.influence.any()
-    assert score.details["note"] == "no room for alignment"
+    assert score.details["note"] == "no attainable gain"
     orders = np.stack([np.random.default_rng(i).permutation(60) for i in range(3)])
     assert not Alignment().null_values(dead, orders).any()
 

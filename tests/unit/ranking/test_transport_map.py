@@ -99,6 +99,9 @@ def test_controls_of_a_teacher_of_one_answer_equal_its_score(make_evidence):
 
 def test_the_map_is_fitted_once_and_anew_for_other_labels(make_evidence):
     evidence = make_evidence()
-    assert transport_map.left_out(evidence) is transport_map.left_out(evidence)
+    assert transport_map.held_out_fit(evidence) is transport_map.held_out_fit(evidence)
     shuffled = evidence.with_students_shuffled(np.random.default_rng(0).permutation(60))
-    assert transport_map.left_out(shuffled).likely.mean() < transport_map.left_out(evidence).likely.mean() - 0.1
+    assert (
+        transport_map.held_out_fit(shuffled).log_likelihoods.mean()
+        < transport_map.held_out_fit(evidence).log_likelihoods.mean() - 0.1
+    )

@@ -207,7 +207,7 @@ def test_assess_refuses_scores_without_items_and_other_probes():
     weights = uncertainty.resample_weights(np.zeros(10, dtype=np.int64), 5, rng())
     with pytest.raises(ValueError, match="depend on probe items"):
         uncertainty.assess([Score(1.0)], weights, higher_is_better=True)
-    with pytest.raises(ValueError, match="one probe"):
+    with pytest.raises(ValueError, match="the same probe"):
         uncertainty.assess([Score(1.0, np.zeros(9))], weights, higher_is_better=True)
 
 

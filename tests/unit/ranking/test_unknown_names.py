@@ -120,7 +120,7 @@ def test_auto_leaves_out_what_needs_names_for_everybody() -> None:
     auto = labelled_blend(TARGETS)
     scored = [asked(CHINESE, ["犬", "鳥", "魚"], auto, sureness=s) for s in (5, 0.5)]
     needing = {name for name in auto.weights if Need.NAMES in ESTIMATORS[name].needs}
-    used = auto.asked([row.members for row in scored])
+    used = auto.used_weights([row.members for row in scored])
     assert needing
     assert set(used) == set(auto.weights) - needing
     assert sum(used.values()) == pytest.approx(1, abs=1e-3)
@@ -136,7 +136,7 @@ def test_a_nameless_teacher_competes_by_its_answers() -> None:
     assert scored[0].value > scored[1].value
     assert "transport_gain" in scored[1].members
     assert "transport_gain" not in scored[0].members
-    assert auto.asked([row.members for row in scored]) == auto.weights
+    assert auto.used_weights([row.members for row in scored]) == auto.weights
 
 
 def test_placeholders_have_no_vector_though_the_encoder_gives_one() -> None:

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from preceptor.cli.ranking import show_ranking
+from preceptor.cli.recommendation_output import show_ranking
 from preceptor.cli.session import Session
 from preceptor.contract.recommendations import Certainty, RankedTeacher, RecommendationResult, Timings
 

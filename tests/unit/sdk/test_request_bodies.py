@@ -47,7 +47,7 @@ def test_pointers_lead_into_the_body(kind: Any, values: dict[str, Any], pointers
 def test_what_concerns_the_whole_body_is_the_detail() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         body(RecommendationBody, {})
-    assert str(caught.value) == "give student (label names) or probe (data), or both"
+    assert str(caught.value) == "give student (label names), probe (data), or both"
 
 
 def test_models_and_plain_values_mix_and_none_means_default() -> None:

@@ -76,6 +76,37 @@ def test_a_folder_of_pickles_is_refused_with_the_way_out(tmp_path: Path, manifes
         TeacherFolder.read(folder)
 
 
+TRANSFORMERS = {"name": "x", "modality": "text", "source": {"kind": "transformers"}}
+
+
+@pytest.mark.parametrize("manifest", [None, TRANSFORMERS])
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"adapter_config__json": b"{}", "adapter_model__safetensors": b"1"},
+        {"adapter_config__json": b"{}", "adapter_model__safetensors": b"1", "config__json": b"{}"},
+        {"adapter_config__json": b"{}", "adapter_model__bin": b"1", "tokenizer__json": b"{}"},
+        {"config__json": b"{}", "pytorch_lora_weights__safetensors": b"1"},
+        {"adapter_config__json": b"{}"},
+    ],
+)
+def test_an_adapter_is_named_with_the_way_to_merge_it(
+    tmp_path: Path, manifest: dict[str, Any] | None, files: dict[str, bytes]
+) -> None:
+    folder = write(tmp_path / "t", manifest, **files)
+    with pytest.raises(TeacherFolderError, match=r"adapter.*merge_and_unload\(\)\.save_pretrained"):
+        TeacherFolder.read(folder)
+
+
+def test_an_adapter_beside_a_model_stays_behind_and_is_named(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "t", TRANSFORMERS, config__json=b"{}", model__safetensors=b"1", adapter_config__json=b"{}"
+    )
+    read = TeacherFolder.read(folder)
+    assert [file.name for file in read.files] == ["config.json", "model.safetensors"]
+    assert "merge_and_unload" in read.skipped["adapter_config.json"]
+
+
 def test_what_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
     cases: list[tuple[Path, str]] = [
         (tmp_path / "nowhere", "does not exist"),
@@ -87,7 +118,7 @@ def test_what_is_missing_or_wrong_is_said(tmp_path: Path) -> None:
         (write(tmp_path / "lacks", onnx(preprocessing=PREPROCESSING)), "lacks model.onnx"),
         (write(tmp_path / "blank", onnx(preprocessing=PREPROCESSING), model__onnx=b""), "is empty"),
         (write(tmp_path / "typo", onnx(preprocessing=PREPROCESSING, lables=["a"])), "/lables"),
-        (write(tmp_path / "prep", onnx()), "/source/preprocessing: Field required"),
+        (write(tmp_path / "prep", onnx()), "/source/preprocessing: it is missing"),
         (write(tmp_path / "list", None, teacher__json=b"[]"), "must hold a JSON object"),
         (write(tmp_path / "cut", None, teacher__json=b"{"), "is not JSON"),
         (

@@ -9,7 +9,7 @@ import pytest
 from preceptor import ServiceUnreachableError, WaitTimeoutError
 from preceptor.contract.base import now
 from preceptor.contract.ids import new_id
-from preceptor.contract.jobs import JobEvent, JobStatus
+from preceptor.contract.jobs import JobEvent, JobStatus, Progress
 from preceptor.contract.recommendations import Recommendation, RecommendationBody
 from preceptor.core.effects import Effect, Exchange, Finished, Open, Read, Reply, Sleep, advance
 from preceptor.core.settings import Settings
@@ -134,3 +134,75 @@ def test_a_job_that_has_ended_is_not_asked_again() -> None:
 
     script = Script(respond)
     assert script.run(wait(script.settings, DONE, 1, None)) is DONE
+
+
+def _streamed(script: "Script", effect: Effect, data: Callable[[int], dict[str, Any]]) -> Any:
+    """A stream that brings a `progress` event every 15 seconds."""
+    match effect:
+        case Open():
+            return STREAM
+        case Read():
+            script.time += 15
+            number = round(script.time / 15)
+            event = JobEvent(id=f"{number}-0", event="progress", at=now(), data=data(number))
+            return f"data: {event.model_dump_json()}\n\n".encode()
+        case Exchange():
+            return document(DONE if script.time > 3000 else RUNNING)
+        case _:
+            raise AssertionError(effect)
+
+
+def test_a_job_that_makes_progress_is_waited_for_however_long_it_takes() -> None:
+    def respond(script: Script, effect: Effect) -> Any:
+        if isinstance(effect, Read) and script.time >= 3000:
+            script.time += 15
+            event = JobEvent(id="999-0", event="status", at=now(), data={"status": "canceled"})
+            return f"data: {event.model_dump_json()}\n\n".encode()
+        return _streamed(script, effect, lambda number: {"fraction": number / 1000, "message": "training"})
+
+    script = Script(respond)
+    assert script.run(wait(script.settings, RUNNING, None, None, 100)).status is JobStatus.CANCELED
+    assert script.time > 3000
+    assert script.count(Open) == 1, "progress moves the limit: the stream stays open"
+
+
+def test_a_job_that_only_repeats_itself_is_given_up() -> None:
+    def respond(script: Script, effect: Effect) -> Any:
+        data = {"fraction": 0.25, "message": "training"}
+        return _streamed(script, effect, lambda number: {**data, "remaining_seconds": number})
+
+    script = Script(respond)
+    with pytest.raises(WaitTimeoutError, match="has made no progress for 100 s") as caught:
+        script.run(wait(script.settings, RUNNING, None, None, 100))
+    assert caught.value.idle
+    assert 115 <= script.time <= 130, "100 s after the first event, which said something new"
+
+
+def test_the_whole_wait_may_have_a_limit_beside_the_one_without_progress() -> None:
+    def respond(script: Script, effect: Effect) -> Any:
+        return _streamed(script, effect, lambda number: {"fraction": number / 1000, "message": "training"})
+
+    script = Script(respond)
+    with pytest.raises(WaitTimeoutError, match="running after 200 s") as caught:
+        script.run(wait(script.settings, RUNNING, 200, None, 100))
+    assert not caught.value.idle
+
+
+def test_progress_counts_where_the_job_is_polled_too() -> None:
+    def respond(script: Script, effect: Effect) -> Any:
+        match effect:
+            case Open():
+                return Reply(status=404, headers={}, content=b"")
+            case Exchange():
+                moved = min(script.time, 300) / 1000
+                state = RUNNING.model_copy(update={"progress": Progress(fraction=moved, message="training")})
+                return document(state)
+            case Sleep():
+                return None
+            case _:
+                return b""
+
+    script = Script(respond)
+    with pytest.raises(WaitTimeoutError, match="no progress for 100 s"):
+        script.run(wait(script.settings, RUNNING, None, None, 100))
+    assert 400 <= script.time <= 410

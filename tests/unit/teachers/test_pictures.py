@@ -158,3 +158,35 @@ def test_bad_pictures_are_named_by_their_position(data: bytes, told: str) -> Non
         prepare_pictures([good, data], ImagePreprocessing(size=(4, 4)), start=40)
     assert refused.value.detail.startswith("item 41: ")
     assert told in refused.value.detail
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
+def test_every_filter_is_pillows(interpolation: Any) -> None:
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (60, 44, 3), dtype=np.uint8))
+    how = ImagePreprocessing(size=(32, 32), interpolation=interpolation, crop_fraction=0.875)
+    resized = image.resize((36, 49), Image.Resampling[interpolation.upper()])
+    expected = np.asarray(resized.crop((2, round(17 / 2), 34, round(17 / 2) + 32)))
+    assert np.array_equal(np.asarray(fit(image, how)), expected)
+
+
+def test_bgr_turns_the_channels_round() -> None:
+    data = encoded(Image.new("RGB", (4, 4), (10, 20, 30)))
+    how = ImagePreprocessing(size=(4, 4), channels="bgr", mean=[30.0, 10.0, 10.0], std=[1.0, 2.0, 4.0])
+    for layout in ("NCHW", "NHWC"):
+        pixels = prepare_pictures([data], how.model_copy(update={"layout": layout}))
+        channel = pixels[0, :, 0, 0] if layout == "NCHW" else pixels[0, 0, 0]
+        assert np.allclose(channel, [0, 5, 0])
+
+
+def test_rescale_comes_before_mean_and_std() -> None:
+    data = encoded(Image.new("RGB", (4, 4), (255, 51, 0)))
+    how = ImagePreprocessing(size=(4, 4), rescale_factor=1 / 255, mean=[0.5], std=[0.25])
+    assert np.allclose(prepare_pictures([data], how)[0, :, 0, 0], [2, -1.2, -2], atol=1e-6)
+
+
+def test_the_longest_edge_fits_on_a_ground_of_the_mean_colour() -> None:
+    how = ImagePreprocessing(size=(32, 32), resize="longest_edge", mean=[10.0, 20.0, 30.0])
+    found = np.asarray(fit(Image.new("RGB", (80, 40), (200, 200, 200)), how))
+    assert (found[:8] == (10, 20, 30)).all()
+    assert (found[8:24] == 200).all()
+    assert (found[24:] == (10, 20, 30)).all()

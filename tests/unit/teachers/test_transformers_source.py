@@ -299,3 +299,11 @@ def test_modalities_must_fit(image_folder: Path, text_folder: Path, make_teacher
     teacher = load_teacher(make_teacher("text", SOURCE), text_folder)
     with pytest.raises(TeacherUnusable, match="takes texts"):
         teacher.predict(Items(images=[picture()]))
+
+
+def test_weights_of_an_adapter_are_named_as_such(text_folder: Path, make_teacher: Make, spoilt: Spoil) -> None:
+    folder = spoilt(text_folder)
+    names = ("base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight", "base_model.model.classifier")
+    save_file({name: torch.zeros(4, 16) for name in names}, folder / "model.safetensors")
+    with pytest.raises(TeacherUnusable, match=r"lora_A.*adapter.*merge_and_unload"):
+        load_teacher(make_teacher("text", SOURCE), folder)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.sandbox.channel import Broken, Line
+from service.sandbox.channel import Channel, ChannelBroken
 from worker.teachers.interface import Items, Outputs
 from worker.teachers.sandboxed import largest_outputs, of_batch, of_outputs, to_batch, to_outputs
 
@@ -18,10 +18,10 @@ def carried(head: dict[str, Any], parts: list[Any]) -> tuple[dict[str, Any], lis
     """Through a real pair of sockets."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        sender = threading.Thread(target=Line(ours).send, args=(head, parts))
+        sender = threading.Thread(target=Channel(ours).send, args=(head, parts))
         sender.start()
         try:
-            return Line(theirs).receive(2**31)
+            return Channel(theirs).receive(2**31)
         finally:
             sender.join()
 
@@ -86,5 +86,5 @@ def test_outputs_arrive_as_they_were(items: int, classes: int, width: int | None
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(head: dict[str, Any]) -> None:
-    with pytest.raises(Broken):
+    with pytest.raises(ChannelBroken):
         to_outputs(head, [bytearray(16)])

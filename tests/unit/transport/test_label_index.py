@@ -186,7 +186,7 @@ def test_an_index_belongs_to_one_encoder(tmp_path: Path) -> None:
     filled(tmp_path)
     with pytest.raises(ValueError, match="'encoder' with 8 dimensions"):
         LabelIndex.open(tmp_path, "another", DIM)
-    with pytest.raises(ValueError, match="build it anew"):
+    with pytest.raises(ValueError, match="rebuild the index"):
         LabelIndex.open(tmp_path, "encoder", DIM + 1)
     with pytest.raises(ValueError, match="dim must be"):
         LabelIndex.open(tmp_path / "x", "encoder", 0)
@@ -277,7 +277,7 @@ def test_a_label_outside_the_vocabulary_is_never_followed(tmp_path: Path) -> Non
         members = np.frombuffer(path.read_bytes(), np.int32).copy()
         members[4] = row
         path.write_bytes(members.tobytes())
-        with pytest.raises(DamagedIndexError, match="rows beyond"):
+        with pytest.raises(DamagedIndexError, match="rows above"):
             open_index(tmp_path / str(row)).zoo()
 
 

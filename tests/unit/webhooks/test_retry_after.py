@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import example, given, strategies as st
 
-from service.webhooks.sender import seconds_of
+from service.webhooks.sender import retry_after_seconds
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _WORDS = st.sampled_from(
@@ -50,7 +50,7 @@ _WORDS = st.sampled_from(
     ],
 )
 def test_what_it_asks_for(text: str, seconds: float | None) -> None:
-    assert seconds_of(text, NOW) == seconds
+    assert retry_after_seconds(text, NOW) == seconds
 
 
 @given(st.one_of(st.text(), st.lists(_WORDS).map(" ".join), st.lists(_WORDS).map("".join)))
@@ -58,5 +58,5 @@ def test_what_it_asks_for(text: str, seconds: float | None) -> None:
 @example("Fri, 31 Dec 9999 23:59:59 -2359")
 @example(",")
 def test_no_text_does_harm(text: str) -> None:
-    found = seconds_of(text, NOW)
+    found = retry_after_seconds(text, NOW)
     assert found is None or 0 <= found < 1e12

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import docs.configuration
-from service.webhooks.dispatcher import PAUSES
+from service.webhooks.dispatcher import RETRY_DELAYS
 from service.webhooks.sender import signature
 
 PAGE = Path(docs.configuration.__file__).with_name("webhooks.md").read_text(encoding="utf-8")
@@ -53,4 +53,4 @@ def test_it_refuses_everything_else(verified: Callable[..., bool]) -> None:
 
 def test_the_pauses_are_those_of_the_dispatcher() -> None:
     assert "after 5 seconds, 5 minutes, 30 minutes, 2, 5, 8 and 8 hours" in PAGE
-    assert PAUSES == (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 8 * 3600, 8 * 3600)
+    assert RETRY_DELAYS == (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 8 * 3600, 8 * 3600)

@@ -190,7 +190,8 @@ def export(
     _write(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False))
     _write(folder / "teacher.json", teacher.model_dump_json(indent=2, exclude_none=True))
     _write(folder / "README.md", card(delivered, source.kind, onnx, sum(p.numel() for p in model.parameters())))
-    draw_curve(delivered.history, folder / "learning_curve.png")
+    plain = delivered.curves.get("without teacher", []) if delivered.weight else []  # else it is the student itself
+    draw_curve(delivered.history, folder / "learning_curve.png", plain)
     write_events(delivered.curves, folder / EVENT_FILE, time.time())
     return sorted(path for path in folder.iterdir() if path.is_file()), teacher
 

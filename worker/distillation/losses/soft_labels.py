@@ -34,9 +34,13 @@ class SoftLabelsTerm:
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
         """See `LossTerm`."""
+        return self.each(logits, rows).mean()
+
+    def each(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """See `ItemwiseTerm`."""
         rows = rows.to(logits.device)
         crossed = -(self._targets[rows] * torch.log_softmax(logits, dim=1)).sum(dim=1)
-        return (self._weights[rows] * (crossed - self._entropy[rows])).mean()
+        return self._weights[rows] * (crossed - self._entropy[rows])
 
 
 def heard_together(

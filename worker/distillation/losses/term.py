@@ -58,6 +58,15 @@ class LossTerm(Protocol):
 
 
 @runtime_checkable
+class ItemwiseTerm(LossTerm, Protocol):
+    """A loss that is the mean of numbers of its items: items of several students can be given to it at once."""
+
+    def each(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """The loss of each item, shape (B,), in nats; their mean is the loss."""
+        ...
+
+
+@runtime_checkable
 class SpeakingTerm(Protocol):
     """A term whose teachers can be heard in the student's classes before any student is trained.
 

@@ -88,11 +88,15 @@ class TransportTerm:
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
         """See `LossTerm`."""
+        return self.each(logits, rows).mean()
+
+    def each(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """See `ItemwiseTerm`."""
         rows = rows.to(logits.device)
         logits = logits / self._temperature
         log_q = torch.log_softmax(logits, dim=1)
         entropy = -(log_q.exp() * log_q).sum(dim=1)
-        total = logits.new_zeros(())
+        total = logits.new_zeros(len(logits))
         for number, (predictions, cost) in enumerate(zip(self._predictions, self._costs, strict=True)):
             each = transport_loss(
                 logits,
@@ -103,7 +107,7 @@ class TransportTerm:
                 teacher_relaxation=self._relaxation,
                 reduction="none",
             )
-            total = total + (self._weights[rows, number] * (each / self._eps - entropy)).mean()
+            total = total + self._weights[rows, number] * (each / self._eps - entropy)
         return total * self._temperature**2
 
 

@@ -58,6 +58,7 @@ class BowBlueprint:
     modality: Modality = "text"
     learning_rate = 3e-3
     light = True
+    draws = False
 
     def __init__(self, around: Surroundings, settings: dict[str, Any]) -> None:
         self._device = torch.device(around.device)

@@ -31,4 +31,4 @@ class CnnBlueprint(TransformersBlueprint):
             return ResNetForImageClassification(config)
 
         how = PictureHandling(picture_preprocessing((SIZE, SIZE), 3))
-        super().__init__("cnn", make, how, learning_rate=2e-3, device=around.device)
+        super().__init__("cnn", make, how, learning_rate=2e-3, device=around.device, draws=False)

@@ -40,6 +40,7 @@ class MlpBlueprint:
     modality: Modality = "features"
     learning_rate = 3e-3
     light = True
+    draws = False
 
     def __init__(self, around: Surroundings, settings: dict[str, Any]) -> None:
         self._device = torch.device(around.device)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from preceptor.contract.teachers import Modality
 from service.core.errors import InvalidProbe, JobFailed
 from worker.teachers.preprocessing.images import decode
+from worker.teachers.preprocessing.picture_processor import load_processor
 from worker.teachers.preprocessing.texts import read_options
 from worker.teachers.sources.transformers import check_config
 
@@ -31,11 +32,7 @@ class ProcessorReader:
     dtype = np.dtype(np.float32)
 
     def __init__(self, folder: Path, gray: bool) -> None:
-        from transformers import AutoImageProcessor
-
-        self._processor: Any = AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, backend="pil"
-        )
+        self._processor: Any = load_processor(folder)
         self._channels = "gray" if gray else "rgb"
         blank = np.zeros((32, 32) if gray else (32, 32, 3), dtype=np.uint8)
         made = self._processor(images=[blank], return_tensors="np")["pixel_values"]

@@ -42,6 +42,7 @@ class TimmBlueprint:
     modality: Modality = "image"
     learning_rate = 1e-3
     light = False
+    draws = True
 
     def __init__(self, around: Surroundings, settings: dict[str, Any]) -> None:
         self.name = self._architecture = settings["architecture"]

@@ -135,6 +135,8 @@ class TransformersBlueprint:
     ----------
     make
         Builds the model anew; its config's labels are set when it is saved.
+    draws
+        False for an architecture without dropout.
     """
 
     def __init__(
@@ -145,9 +147,11 @@ class TransformersBlueprint:
         *,
         learning_rate: float,
         device: str,
+        draws: bool = True,
     ) -> None:
         self.name = name
         self.light = False
+        self.draws = draws
         self.learning_rate = learning_rate
         self.modality: Modality = handling.modality
         self._make, self._handling = make, handling

@@ -12,6 +12,9 @@ With few labels that is often out of reach although the teacher would help: twen
 and without it. So there is a second way in: the left-out labels are no less likely under what the teacher says of them
 than under what the student without it says, and no weight was seen to hurt. A student can learn what its teacher knows;
 unlabelled items take it there. A teacher of noise or of other things says far less than the student does.
+
+Where that comparison leaves no doubt there is less to train. Teachers far behind the student alone are refused without
+a trial; a teacher far ahead has to show on one fold only that it does no harm, where there is one weight to choose.
 """
 
 import math
@@ -36,6 +39,12 @@ INFORMS: Final = 3.0
 """Standard errors by which a teacher's left-out answers must beat the shares of the classes."""
 MODEST: Final = 1.0
 """The weight that is taken unless another one is better by more than a standard error."""
+
+AHEAD: Final = 4.0
+"""Standard errors by which a teacher must be ahead of the student alone for one fold to be enough."""
+BEHIND: Final = 6.0
+FAR: Final = 0.8
+"""Standard errors, and nats an item, by which all teachers must be behind for no weight to need a trial."""
 
 _FLOOR: Final = 1e-9
 Float64 = NDArray[np.float64]
@@ -109,34 +118,78 @@ def choose_weight(
             reason="a class has a single labelled item, so no weight can be cross-validated; "
             "give two labelled items a class, or a weight of your own",
         )
-    choices = (0.0, *weights)
     everything = np.arange(len(labels), dtype=np.int64)
-    likely: dict[float, np.ndarray] = {}
-    logits: dict[float, list[Float32]] = {weight: [] for weight in choices}
-    for held in parts:
-        kept = np.setdiff1d(everything, held)
-        for weight in choices:
-            logits[weight].append(fit(kept, held, weight))
     order = np.concatenate(parts)
-    for weight in choices:
-        likely[weight] = tempered_likelihood(np.concatenate(logits[weight]), labels[order])
-    scores = {weight: float(values.mean()) for weight, values in likely.items()}
+
+    def logits(weight: float, among: Sequence[Int64]) -> Float32:
+        return np.concatenate([fit(np.setdiff1d(everything, held), held, weight) for held in among])
+
+    plain = logits(0.0, parts)
+    alone = np.empty(len(labels))
+    alone[order] = tempered_likelihood(plain, labels[order])
+    scores = {0.0: float(alone.mean())}
+    advantage = _advantage(labels, alone, spoken)
+    refused = _far_behind(labels, alone, spoken, scores, advantage)
+    if refused is not None:
+        return refused
+    # Where the teacher is clearly ahead there is nothing to show but that it does no harm, and nothing to choose from.
+    tried = parts[:1] if len(weights) == 1 and _ahead(labels, alone, spoken) else parts
+    items = order[: sum(map(len, tried))]
+    without = tempered_likelihood(plain[: len(items)], labels[items])
     gains: dict[float, tuple[float, float]] = {}
     for weight in weights:
-        difference = likely[weight] - likely[0.0]
+        difference = tempered_likelihood(logits(weight, tried), labels[items]) - without
+        scores[weight] = scores[0.0] + float(difference.mean())
         gains[weight] = (
             float(difference.mean()),
             float(difference.std(ddof=1) / math.sqrt(len(difference))),
         )
-    heard = [float(np.log(one[everything, labels] + _FLOOR).mean()) for one in spoken if informs(one, labels)]
-    advantage = max(heard) - scores[0.0] if heard else None
     decision = _decide(scores, gains, margin, advantage)
     if decision.weight == 0:
         return decision
-    alone = np.empty(len(labels))
-    alone[order] = likely[0.0]
     in_full = frozenset(number for number, one in enumerate(spoken) if knows_when_unsure(one, labels, alone))
     return replace(decision, in_full=in_full)
+
+
+def _advantage(labels: Int64, alone: Float64, spoken: Sequence[Float64]) -> float | None:
+    heard = [float(_likely(one, labels).mean()) for one in spoken if informs(one, labels)]
+    return max(heard) - float(alone.mean()) if heard else None
+
+
+def _likely(one: Float64, labels: Int64) -> Float64:
+    return np.log(one[np.arange(len(labels)), labels] + _FLOOR)
+
+
+def _ahead(labels: Int64, alone: Float64, spoken: Sequence[Float64]) -> bool:
+    """Whether some teacher's left-out answers are clearly likelier than those of the student alone."""
+    differences = [_likely(one, labels) - alone for one in spoken if informs(one, labels)]
+    return any(float(d.mean()) > max(SLACK, AHEAD * _error(d)) for d in differences)
+
+
+def _far_behind(
+    labels: Int64,
+    alone: Float64,
+    spoken: Sequence[Float64],
+    scores: dict[float, float],
+    advantage: float | None,
+) -> GateDecision | None:
+    """The refusal of teachers whose left-out answers are all far less likely than those of the student alone."""
+    differences = [_likely(one, labels) - alone for one in spoken]
+    if not differences or not all(float(d.mean()) < -max(FAR, BEHIND * _error(d)) for d in differences):
+        return None
+    best = max(differences, key=lambda d: float(d.mean()))
+    return GateDecision(
+        0.0,
+        scores,
+        {},
+        advantage,
+        reason=f"no weight was tried: left-out labels are far less likely under what the teacher says than under what "
+        f"the student alone says ({best.mean():+.3f} nats an item, standard error {_error(best):.3f})",
+    )
+
+
+def _error(differences: Float64) -> float:
+    return float(differences.std(ddof=1)) / math.sqrt(len(differences))
 
 
 def informs(spoken: Float64, labels: Int64) -> bool:

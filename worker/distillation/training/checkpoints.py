@@ -7,6 +7,7 @@ bytes: data, never a pickle.
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -22,7 +23,7 @@ from preceptor.contract.versions import stored_form
 
 from ..inputs import Recipe, TeacherSignal, TrainingData
 
-_FORMAT: Final = "preceptor-distillation-1"
+_FORMAT: Final = "preceptor-distillation-2"
 """Raised when an equal recipe trains otherwise than before: a stopped run then begins again."""
 
 
@@ -60,8 +61,10 @@ class Ledger:
     def __init__(self, checkpoint: Checkpoint | None, fingerprint: str) -> None:
         self._checkpoint, self._fingerprint = checkpoint, fingerprint
         self._done: dict[str, dict[str, Tensor]] = {}
-        self._running: tuple[str, dict[str, Tensor], dict[str, Any]] | None = None
-        self._written = time.perf_counter()
+        self._running: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+        self._began = time.perf_counter()
+        self._written: dict[str, float] = {}
+        self._lock = threading.RLock()  # Runs may be trained side by side.
         stored = None if checkpoint is None else checkpoint.load()
         if stored is not None:
             self._read(stored)
@@ -77,14 +80,13 @@ class Ledger:
 
     def finish(self, name: str, left: dict[str, Tensor]) -> None:
         """A run is finished."""
-        self._done[name] = left
-        self._running = None
+        with self._lock:
+            self._done[name] = left
+            self._running.pop(name, None)
 
     def running(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The state of a run that was interrupted, or None."""
-        if self._running is None or self._running[0] != name:
-            return None
-        return self._running[1], self._running[2]
+        return self._running.get(name)
 
     def offer(
         self, name: str, state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]], *, now: bool = False
@@ -92,12 +94,15 @@ class Ledger:
         """Write the state down where it is time to, or `now`."""
         if self._checkpoint is None:
             return
-        if not now and time.perf_counter() - self._written < self._checkpoint.every_seconds:
-            return
-        tensors, facts = state()
-        self._running = (name, tensors, facts)
-        self._checkpoint.save(self._bytes())
-        self._written = time.perf_counter()
+        with self._lock:
+            if not now and time.perf_counter() - self._written.get(name, self._began) < self._checkpoint.every_seconds:
+                return
+            tensors, facts = state()
+            # A copy: this run goes on while another one has the states written down.
+            kept = {key: tensor.detach().to("cpu", copy=True) for key, tensor in tensors.items()}
+            self._running[name] = kept, facts
+            self._checkpoint.save(self._bytes())
+            self._written[name] = time.perf_counter()
 
     def _bytes(self) -> bytes:
         tensors: dict[str, Tensor] = {}
@@ -106,12 +111,11 @@ class Ledger:
             index[name] = list(left)
             for place, tensor in enumerate(left.values()):
                 tensors[f"done.{number}.{place}"] = tensor
-        facts: dict[str, Any] = {"done": index, "running": None}
-        if self._running is not None:
-            name, running, said = self._running
-            facts["running"] = {"name": name, "tensors": list(running), "facts": said}
+        facts: dict[str, Any] = {"done": index, "running": []}
+        for number, (name, (running, said)) in enumerate(self._running.items()):
+            facts["running"].append({"name": name, "tensors": list(running), "facts": said})
             for place, tensor in enumerate(running.values()):
-                tensors[f"run.{place}"] = tensor
+                tensors[f"run.{number}.{place}"] = tensor
         # One copy of each: safetensors refuses tensors that share memory.
         plain = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
         return save(plain, {"format": _FORMAT, "fingerprint": self._fingerprint, "facts": json.dumps(facts)})
@@ -126,10 +130,10 @@ class Ledger:
             done: dict[str, dict[str, Tensor]] = {}
             for number, (name, names) in enumerate(facts["done"].items()):
                 done[name] = {key: tensors[f"done.{number}.{place}"] for place, key in enumerate(names)}
-            running = facts["running"]
-            if running is not None:
-                held = {key: tensors[f"run.{place}"] for place, key in enumerate(running["tensors"])}
-                running = (running["name"], held, running["facts"])
+            running: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+            for number, run in enumerate(facts["running"]):
+                held = {key: tensors[f"run.{number}.{place}"] for place, key in enumerate(run["tensors"])}
+                running[run["name"]] = held, run["facts"]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError):
             # A cut-off, damaged or foreign state costs time, not the job.
             return

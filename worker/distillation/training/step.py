@@ -124,19 +124,29 @@ class Course:
         The student, new.
     term
         The teachers' part; None without.
+    draws
+        See `Blueprint`.
     """
 
     def __init__(
-        self, model: nn.Module, material: Material, term: Term | None, weight: float, plan: Plan, machine: Machine
+        self,
+        model: nn.Module,
+        material: Material,
+        term: Term | None,
+        weight: float,
+        plan: Plan,
+        machine: Machine,
+        *,
+        draws: bool = True,
     ) -> None:
         self._model, self._material, self._term, self._weight = model, material, term, weight
-        self._plan, self._machine = plan, machine
+        self._plan, self._machine, self._draws = plan, machine, draws
         self._device = next(model.parameters()).device
         self._labels = torch.from_numpy(material.labels)
         self._rows = torch.from_numpy(np.asarray(material.rows, dtype=np.int64))
-        self._importance = _importance(material).to(self._device) if plan.balanced else None
+        self._importance = importance(material).to(self._device) if plan.balanced else None
         # Copied before anything hangs on the model.
-        self._mean = AveragedModel(model, avg_fn=_running(plan.ema)) if plan.ema is not None else None
+        self._mean = AveragedModel(model, avg_fn=running_mean(plan.ema)) if plan.ema is not None else None
         self._embedding: EmbeddingProbe | None = None
         self._projector: nn.Module | None = None
         if isinstance(term, EmbeddingTerm):
@@ -205,7 +215,8 @@ class Course:
             if kept:
                 self._plain.state[parameter] = {
                     # AdamW counts steps on the CPU, wherever the weights are.
-                    key: tensor.clone() if key == "step" else tensor.to(self._device, copy=True)
+                    # Moments lie in memory as their weights do: the fused optimiser walks over both at once.
+                    key: tensor.clone() if key == "step" else torch.empty_like(parameter).copy_(tensor)
                     for key, tensor in kept.items()
                 }
 
@@ -218,8 +229,9 @@ class Course:
         augmentation = None
         if material.augmentation != "none":
             augmentation = Augmentation(torch.Generator().manual_seed(seed), material.augmentation == "mirror")
-        # Dropout inside a model draws from the global generator.
-        _seed_global(seed, self._device)
+        if self._draws:
+            # Dropout inside a model draws from the global generator.
+            _seed_global(seed, self._device)
         self._model.train()
         labelled = self._rows[chosen(len(self._rows), number, plan.batch_size, plan.seed, stream=LABELLED)]
         transfer = labelled[:0]
@@ -287,7 +299,14 @@ class Course:
         return (self._importance[labels] * each).mean()
 
 
-def _importance(material: Material) -> Tensor:
+def arranged(model: nn.Module) -> nn.Module:
+    """The model with its weights in the order in which a processor convolves fastest: channels last."""
+    if any(isinstance(module, nn.Conv2d) and module.weight.device.type == "cpu" for module in model.modules()):
+        return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
+    return model
+
+
+def importance(material: Material) -> Tensor:
     """How much an item of each class weighs so that all classes weigh the same, 1 on average; shape (S,)."""
     counts = np.bincount(material.labels[material.rows])
     with np.errstate(divide="ignore"):
@@ -295,9 +314,8 @@ def _importance(material: Material) -> Tensor:
     return torch.from_numpy(weights.astype(np.float32))
 
 
-def _running(decay: float | None) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+def running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     """A running mean that looks back no further than there are steps."""
-    assert decay is not None
 
     def mean(averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
         kept = min(decay, (1.0 + float(steps)) / (_WARMING + float(steps)))

@@ -7,10 +7,12 @@ Each step sees as many labelled as transfer items, so that few labels are not dr
 Without a teacher the student takes the same number of steps with the same labelled items in the same order.
 """
 
+import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +23,15 @@ from ..blueprint import Blueprint
 from ..evaluation.measures import Agreement, Exam
 from ..losses.term import Term
 from ..schedule import Plan
+from ..training.devices import Machine
+from ..training.early_stopping import EarlyStop
+from ..training.step import Course, Material, arranged
 from .checkpoints import Ledger
-from .devices import Machine
-from .early_stopping import EarlyStop
-from .step import Course, Material
+
+_BUILDING = threading.Lock()
+"""A new model draws from torch's global generator, which runs side by side share."""
+_MEASURING: Final = 0.25
+"""Most that measuring may take of the time of training; the first and the last epoch are always measured."""
 
 
 class TrainingStopped(Exception):
@@ -106,6 +113,14 @@ class Measures:
     watched: Exam | None = None
     agreement: Agreement | None = None
 
+    def spacing(self, trained: int) -> int:
+        """After so many epochs test and agreement are measured, where an epoch trains on so many items.
+
+        An item that is trained on costs as much as three that are answered.
+        """
+        asked = sum(len(one.rows) for one in (self.test, self.agreement) if one is not None)
+        return max(1, math.ceil(asked / (3 * _MEASURING * trained)))
+
 
 def train(
     blueprint: Blueprint,
@@ -143,10 +158,12 @@ def train(
         The student's answers became NaN or infinite; the message says what to do.
     """
     started = time.perf_counter()
-    with torch.random.fork_rng():
+    with _BUILDING, torch.random.fork_rng():
         torch.manual_seed(plan.seed)
-        model = blueprint.build()
-        course = Course(model, material, term if weight > 0 else None, weight, plan, machine or Machine())
+        model = arranged(blueprint.build())
+        taught = term if weight > 0 else None
+        course = Course(model, material, taught, weight, plan, machine or Machine(), draws=blueprint.draws)
+    with torch.random.fork_rng(enabled=blueprint.draws):
         run = _Run(course, Trained(model), plan, measures or Measures(), machine or Machine())
         before = None if ledger is None else ledger.running(name)
         first = 0 if before is None else run.restore(*before)
@@ -210,7 +227,7 @@ class _Run:
         entropy, taught = self._machine.total([self._sums.entropy, self._sums.taught])
         steps, seconds = self._sums.steps, self._sums.seconds
         # One process is enough to ask: all have the same weights.
-        mine = self._machine.rank == 0
+        mine = self._machine.rank == 0 and self._measured(step)
         metrics = EpochMetrics(
             epoch=len(self.trained.history) + 1,
             loss=(entropy + taught) / steps,
@@ -218,7 +235,7 @@ class _Run:
             transport=taught / steps,
             accuracy=float(asked.test.right(student).mean()) if mine and asked.test else None,
             agreement=asked.agreement.share(student) if mine and asked.agreement else None,
-            watched=self._stop.look(student) if mine and self._stop else None,
+            watched=self._stop.look(student) if self._machine.rank == 0 and self._stop else None,
             learning_rate=self._plan.rate(step),
             items_per_second=round(steps * self._course.items_per_step / max(seconds, 1e-9), 1),
             seconds=round(seconds, 4),
@@ -227,12 +244,20 @@ class _Run:
         self._sums = _Sums()
         return metrics
 
+    def _measured(self, step: int) -> bool:
+        # Which epoch is the last is not known before where a run may stop early.
+        if self._stop is not None or step + 1 == self._plan.steps:
+            return True
+        trained = self._plan.steps_per_epoch * self._course.items_per_step
+        return len(self.trained.history) % self._measures.spacing(trained) == 0
+
     def finished(self) -> Trained:
         """The student as it is delivered."""
         self._course.level()
         model = self._course.student
         if self._stop is not None:
             self._stop.put_best(model)
+        model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
         model.eval()
         self.trained.model = model
         return self.trained

@@ -1,4 +1,4 @@
-"""Alignment: how much of the transport cost that could be saved by knowing the item, the teacher does save."""
+"""Alignment: the share of the avoidable transport cost that the teacher's predictions avoid."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from worker.ranking.estimators.ground_cost import GroundCost, ground_cost, needs
 from worker.ranking.estimators.prediction_transport import permuted_label_costs, transport_per_item
 from worker.transport.exact import exact_cost, exact_transport
 
-# Below this the room for alignment is what float32 leaves of costs and of equal answers; a ratio of it would be noise.
-_NO_ROOM = 1e-4
+# Below this, the attainable gain is float32 rounding of costs and of equal predictions; a ratio to it would be noise.
+_MIN_ATTAINABLE = 1e-4
 
 
 def _independent(evidence: Evidence, ground: GroundCost) -> tuple[float, Vector]:
-    """``<a x b, C>`` with a and b the mean marginals of the probe, and the influence (N,) of the items on it."""
+    """``<a x b, C>`` with a and b the mean marginals of the probe, and the influence (N,) of the items."""
     q = evidence.outcomes
     of_prediction = ground.item_costs @ q.mean(axis=0)
     of_outcome = q @ ground.item_costs.mean(axis=0)
@@ -23,10 +23,10 @@ def _independent(evidence: Evidence, ground: GroundCost) -> tuple[float, Vector]
 
 
 class TransportGain(Estimator):
-    """What the items' own predictions save against independence: ``<a x b, C> - <J, C>``; higher is better.
+    """Saving of the items' own predictions over independence: ``<a x b, C> - <J, C>``; higher is better.
 
-    The independent coupling is what any teacher with these marginals would cost if its predictions had nothing to
-    do with the items. Subtracting it takes away what the marginals alone decide. 0 for a useless teacher.
+    The independent coupling has the cost of a teacher with these marginals whose predictions are independent of the
+    items. Subtracting it removes the effect of the marginals. 0 for an uninformative teacher.
 
     Source: this project's design, numerator of `Alignment`.
 
@@ -55,14 +55,14 @@ class TransportGain(Estimator):
 
 
 class Alignment(Estimator):
-    """The gain as a share of what any coupling with these marginals could gain; higher is better.
+    """The gain as a share of the largest gain of any coupling with these marginals; higher is better.
 
-    ``A = (<a x b, C> - <J, C>) / (<a x b, C> - OT(a, b; C))``: 1 when the predictions couple the two label sets as
-    well as can be, 0 when they are independent of the items, negative when they are worse than that. When there is
-    no room (a teacher that always says the same, a student with one class) A is 0. With prototypes in the cost
-    each item meets a prototype without itself, so that A may exceed 1 by a little.
+    ``A = (<a x b, C> - <J, C>) / (<a x b, C> - OT(a, b; C))``: 1 if the predictions are an optimal coupling of the two
+    label sets, 0 if they are independent of the items, negative if they are worse than that. If no gain is attainable
+    (a teacher with constant predictions, a student with one class), A is 0. With prototypes in the cost, each item is
+    compared with a prototype that excludes it, so that A may slightly exceed 1.
 
-    Influence: the optimal value follows the marginals through its dual potentials, ``f . p_i + g . q_i`` (envelope
+    Influence: the optimal value depends on the marginals through its dual potentials, ``f . p_i + g . q_i`` (envelope
     theorem), and the ratio is linearised.
 
     Source: this project's design.
@@ -83,19 +83,19 @@ class Alignment(Estimator):
         independent, influence = _independent(evidence, ground)
         costs, plan = transport_per_item(evidence, ground, self.eps)
         best = exact_transport(p.mean(axis=0), q.mean(axis=0), ground.matrix)
-        gain, room = independent - float(costs.mean()), independent - best.value
+        gain, attainable = independent - float(costs.mean()), independent - best.value
         details: dict[str, float | str] = {
             "independent": independent,
             "paid": float(costs.mean()),
             "optimal": best.value,
             "plan": plan,
         }
-        if room < _NO_ROOM:
-            return Score(0.0, np.zeros(evidence.items), details | {"note": "no room for alignment"})
-        value = gain / room
+        if attainable < _MIN_ATTAINABLE:
+            return Score(0.0, np.zeros(evidence.items), details | {"note": "no attainable gain"})
+        value = gain / attainable
         of_gain = influence - centred(costs)
-        of_room = influence - centred(p @ best.f + q @ best.g)
-        return Score(value, (of_gain - value * of_room) / room, details)
+        of_attainable = influence - centred(p @ best.f + q @ best.g)
+        return Score(value, (of_gain - value * of_attainable) / attainable, details)
 
     def null_values(self, evidence: Evidence, orders: Indices) -> Vector:
         if evidence.labels is None or self.alpha < 1.0:
@@ -103,7 +103,7 @@ class Alignment(Estimator):
         ground = ground_cost(evidence)
         independent = _independent(evidence, ground)[0]
         marginals = evidence.probabilities.mean(axis=0), evidence.outcomes.mean(axis=0)
-        room = independent - exact_cost(*marginals, ground.matrix)
-        if room < _NO_ROOM:
+        attainable = independent - exact_cost(*marginals, ground.matrix)
+        if attainable < _MIN_ATTAINABLE:
             return np.zeros(len(orders))
-        return (independent - permuted_label_costs(ground, evidence.labels, orders)) / room
+        return (independent - permuted_label_costs(ground, evidence.labels, orders)) / attainable

@@ -1,4 +1,4 @@
-"""The one interface of every estimator: what it needs, which way is better, and a score that can be resampled."""
+"""The interface of all estimators: required evidence, direction, and a score that can be resampled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.ranking.estimators.evidence import Evidence, Indices, Vector
 
 
 class Need(StrEnum):
-    """A piece of evidence that an estimator cannot do without."""
+    """A piece of evidence that an estimator requires."""
 
     NAMES = "names"
     PROBE = "probe"
@@ -42,7 +42,7 @@ WHAT_TO_SEND: Mapping[Need, str] = {
 }
 
 
-def _at_hand(need: Need, evidence: Evidence) -> bool:
+def _available(need: Need, evidence: Evidence) -> bool:
     match need:
         case Need.NAMES:
             return evidence.text_cost is not None
@@ -67,7 +67,7 @@ def _at_hand(need: Need, evidence: Evidence) -> bool:
 
 
 class MissingEvidence(Exception):
-    """An estimator was asked without the evidence that it needs."""
+    """An estimator was called without evidence that it requires."""
 
     def __init__(self, estimator: str, missing: frozenset[Need]) -> None:
         self.estimator = estimator
@@ -78,18 +78,17 @@ class MissingEvidence(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """The answer of an estimator for one teacher.
+    """The result of an estimator for one teacher.
 
     Attributes
     ----------
     value : float
         The score, in the estimator's own unit.
-    influence : float64 array (N,), optional
-        First-order effect of every probe item, with mean 0: when item i counts ``w_i`` times (mean of w = 1) the
-        score is ``value + mean_i (w_i - 1) influence_i``; exact for scores that are means over items, the
-        infinitesimal jackknife for the others. ``None`` where the score does not depend on probe items.
+        First-order effect of every probe item, with mean 0: if item i has weight ``w_i`` (mean of w = 1), the score is
+        ``value + mean_i (w_i - 1) influence_i``; exact for scores that are means over items, the infinitesimal
+        jackknife for the others. ``None`` if the score does not depend on probe items.
     details : mapping
-        What a reader may want to know: which features were used, how the value came about.
+        Information for the reader: which features were used, components of the value.
     """
 
     value: float
@@ -98,16 +97,16 @@ class Score:
 
 
 class Estimator(ABC):
-    """A transferability estimator. A subclass sets the three attributes and writes `score`.
+    """A transferability estimator. A subclass sets the three attributes and implements `score`.
 
     Attributes
     ----------
     name : str
         Name in the registry, in tables and in the API.
     needs : frozenset of Need
-        Evidence without which the estimator refuses.
+        Evidence that the estimator requires.
     higher_is_better : bool
-        Whether a larger value means a better teacher.
+        Whether a larger value indicates a better teacher.
     """
 
     name: str
@@ -115,8 +114,8 @@ class Estimator(ABC):
     higher_is_better: bool = True
 
     def missing(self, evidence: Evidence) -> frozenset[Need]:
-        """Return the needs that `evidence` does not meet; empty when the estimator can run."""
-        return frozenset(need for need in self.needs if not _at_hand(need, evidence))
+        """Return the needs that `evidence` does not meet; empty if the estimator can run."""
+        return frozenset(need for need in self.needs if not _available(need, evidence))
 
     def estimate(self, evidence: Evidence) -> Score:
         """Score one teacher.
@@ -124,7 +123,7 @@ class Estimator(ABC):
         Raises
         ------
         MissingEvidence
-            If something that the estimator needs is not at hand; the message says what to send.
+            If evidence is missing; the message states what to send.
         """
         if missing := self.missing(evidence):
             raise MissingEvidence(self.name, missing)
@@ -132,15 +131,15 @@ class Estimator(ABC):
 
     @abstractmethod
     def score(self, evidence: Evidence) -> Score:
-        """Compute the score; `evidence` holds all that `needs` names."""
+        """Compute the score; `evidence` meets all `needs`."""
 
     def null_values(self, evidence: Evidence, orders: Indices) -> Vector:
-        """Values of the random-teacher control: this teacher with its outputs given to the wrong items.
+        """Values of the random-teacher control: this teacher with its outputs permuted over the items.
 
         Parameters
         ----------
         orders : int array (M, N)
-            Permutations of the items, one a row. The same rows for every teacher keep comparisons paired.
+            Permutations of the items, one a row. The same rows for every teacher make comparisons paired.
 
         Returns
         -------

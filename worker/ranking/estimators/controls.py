@@ -1,4 +1,4 @@
-"""Controls: numbers that know little or nothing of the student. An estimator that cannot beat them fails."""
+"""Controls: scores with little or no information about the student. A useful estimator must beat them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.ranking.estimators.evidence import Evidence, Indices, Vector
 
 
 def _generator(evidence: Evidence) -> np.random.Generator:
-    """Random numbers that differ between teachers, and repeat for the same teacher and seed."""
+    """A random generator that differs between teachers, and is reproducible for the same teacher and seed."""
     return np.random.default_rng([evidence.seed, zlib.crc32(evidence.teacher.encode())])
 
 
@@ -28,7 +28,7 @@ class TeacherAccuracy(Estimator):
 
 
 class ClassCount(Estimator):
-    """The number of classes the teacher knows: a strong confound of most estimators."""
+    """The number of the teacher's classes: a strong confounder of most estimators."""
 
     name = "class_count"
     needs = frozenset()
@@ -49,7 +49,7 @@ class ParameterCount(Estimator):
 
 
 class MutualInformation(Estimator):
-    """Mutual information between item and teacher class, in nats: are predictions sure and varied? Needs no label.
+    """Mutual information between item and teacher class, in nats: confident and varied predictions. Needs no labels.
 
     ``I = H(mean_i p_i) - mean_i H(p_i) = mean_i KL(p_i | mean_j p_j)``.
 
@@ -67,7 +67,7 @@ class MutualInformation(Estimator):
 
 
 class RandomTeacher(Estimator):
-    """Another estimator on a teacher whose outputs were dealt to the wrong items: same marginals, no knowledge.
+    """Another estimator for a teacher with outputs permuted over the items: same marginals, no information.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class RandomTeacher(Estimator):
 
 
 class RandomOrder(Estimator):
-    """A random number between 0 and 1 for each teacher: the floor of every ranking table."""
+    """A random number between 0 and 1 for each teacher: the baseline of every ranking table."""
 
     name = "random_order"
     needs = frozenset()

@@ -1,4 +1,4 @@
-"""What is at hand for one teacher and one student, checked once, so that no estimator checks shapes again."""
+"""The available data of one teacher and one student, checked once, so that estimators need not check shapes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_SUM_TOLERANCE = 1e-3  # float32 softmax over 1,000 classes stays far inside; logits sent as probabilities do not
-_LOGIT_ROUNDING = 1e-6  # relative to the largest logit: what float32 arithmetic leaves between two equal answers
-_LOG_FLOOR = 1e-8  # a class that a float32 softmax rounded to zero must not become minus infinity
+_SUM_TOLERANCE = 1e-3  # far above float32 softmax rounding at 1,000 classes, far below logits passed as probabilities
+_LOGIT_ROUNDING = 1e-6  # relative to the largest logit: float32 rounding between two equal predictions
+_LOG_FLOOR = 1e-8  # avoids minus infinity for classes that a float32 softmax rounded to zero
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Everything that may be known about one (teacher, student) pair; what is not at hand stays ``None``.
+    """All data of one (teacher, student) pair; unavailable data is ``None``.
 
     Parameters
     ----------
     teacher_labels, student_labels : sequence of str
-        Class names, K and S of them.
+        Names of the K and S classes.
     text_cost : array (K, S), optional
-        Ground cost between the label names, ``1 - cos``; the same scale for every teacher.
+        Ground cost between the label names, ``1 - cos``, on the same scale for every teacher.
     teacher_prior, student_prior : array (K,) and (S,), optional
-        Class shares, each with sum 1. Uniform when left out.
+        Class shares, each with sum 1. Uniform by default.
     predictions : array (N, K), optional
         The teacher's probabilities on the probe, one row an item, each row with sum 1.
     logits : array (N, K), optional
@@ -52,16 +52,16 @@ class Evidence:
     teacher_accuracy : float, optional
         The teacher's accuracy on its own task, 0 to 1.
     parameter_count : int, optional
-        How many parameters the teacher has.
+        Number of the teacher's parameters.
     teacher : str
-        A stable name of the teacher, so that random controls differ between teachers and repeat between runs.
+        A stable name of the teacher, so that random controls differ between teachers and are reproducible.
     seed : int
-        Seed of everything random.
+        Seed of all randomness.
 
     Raises
     ------
     ValueError
-        If shapes disagree, probabilities do not sum to 1, labels are out of range or a value is not finite.
+        If shapes do not match, probabilities do not sum to 1, labels are out of range or a value is not finite.
     """
 
     teacher_labels: Sequence[str]
@@ -106,7 +106,7 @@ class Evidence:
         for array in (self.predictions, self.logits, self.features, self.labels, self.student_predictions):
             if array is not None:
                 if array.shape[0] == 0:
-                    raise ValueError("the probe is empty; send at least one item or leave the probe out")
+                    raise ValueError("the probe is empty; send at least one item or omit the probe")
                 return int(array.shape[0])
         return None
 
@@ -122,57 +122,57 @@ class Evidence:
 
     @property
     def items(self) -> int:
-        """N, the number of probe items; 0 when there is no probe."""
+        """N, the number of probe items; 0 without a probe."""
         return self._item_count() or 0
 
     @cached_property
     def teacher_marginal(self) -> Vector:
-        """Teacher prior, float64 (K,); uniform when none was given."""
+        """Teacher prior, float64 (K,); uniform by default."""
         return _prior(self.teacher_prior, self.teacher_classes)
 
     @cached_property
     def student_marginal(self) -> Vector:
-        """Student prior, float64 (S,); uniform when none was given."""
+        """Student prior, float64 (S,); uniform by default."""
         return _prior(self.student_prior, self.student_classes)
 
     @cached_property
     def probabilities(self) -> Matrix:
-        """The teacher's predictions in float64 (N, K), each row with sum exactly 1 up to rounding."""
+        """The teacher's predictions in float64 (N, K), each row with sum 1 up to float64 rounding."""
         if self.predictions is None:
-            raise ValueError("no predictions at hand; ask the estimator what is missing before you run it")
+            raise ValueError("no predictions available; call the estimator's `missing` before `score`")
         p = np.asarray(self.predictions, dtype=np.float64)
         return p / p.sum(axis=1, keepdims=True)
 
     @cached_property
     def outcomes(self) -> Matrix:
-        """The student's side of every item, float64 (N, S): one-hot labels, else the student's predictions."""
+        """The student's side of every item, float64 (N, S): one-hot labels, otherwise the student's predictions."""
         if self.labels is not None:
             return np.eye(self.student_classes)[self.labels]
         if self.student_predictions is None:
-            raise ValueError("neither labels nor student predictions at hand")
+            raise ValueError("neither labels nor student predictions available")
         q = np.asarray(self.student_predictions, dtype=np.float64)
         return q / q.sum(axis=1, keepdims=True)
 
     @cached_property
     def representation(self) -> Representation:
-        """Features, or else standardised log-predictions. Columns that vary by rounding alone stand still."""
+        """Features, or otherwise standardised log-predictions. Columns that vary only by rounding are constant."""
         if self.features is not None:
             return Representation(without_rounding(np.asarray(self.features, dtype=np.float64)), "features")
         return self.log_predictions
 
     @cached_property
     def constant(self) -> bool:
-        """Whether the teacher says the same of every item, up to rounding: nothing can be told apart by it."""
+        """Whether the teacher's output is the same for every item, up to rounding, and thus uninformative."""
         return self.items > 0 and not (self.representation.varies or self.log_predictions.varies)
 
     @cached_property
     def log_predictions(self) -> Representation:
-        """Standardised log-predictions (N, K): the teacher's last layer seen through log-softmax.
+        """Standardised log-predictions (N, K): the teacher's last layer, through log-softmax.
 
-        The richest features left when the penultimate ones are out of reach. Columns get mean 0 and variance 1 over
-        the probe, because a 1,000-class softmax spreads its logarithms over scales that no linear method should take
-        for importance. A column whose deviation is the size of float32 rounding is 0: standardised, the noise of a
-        teacher that always says the same would look like an opinion.
+        The most informative features if the penultimate ones are not available. Columns have mean 0 and variance 1
+        over the probe, because the logarithms of a 1,000-class softmax differ in scale, and linear methods would treat
+        scale as importance. A column with a deviation at the level of float32 rounding is 0; standardised, the noise of
+        a teacher with constant predictions would look informative.
         """
         rounding = 10 * _LOGIT_ROUNDING
         if self.logits is not None:
@@ -189,27 +189,27 @@ class Evidence:
         return {}
 
     def once(self, name: str, make: Callable[[], Found]) -> Found:
-        """What `make` returns for this evidence, made once: for estimators that share an intermediate result."""
+        """The result of `make`, computed once for this evidence: for estimators that share an intermediate result."""
         if name not in self._found:
             self._found[name] = make()
         return self._found[name]
 
     def take(self, index: Indices) -> Evidence:
-        """Return the same evidence on the items `index` (int array), in that order."""
+        """Return the same evidence for the items `index` (int array), in that order."""
         return self._with_items(index, self.labels is not None, self.student_predictions is not None)
 
     def permuted(self, order: Indices) -> Evidence:
-        """Return evidence whose teacher outputs belong to the wrong items: a teacher with the same marginals.
+        """Return evidence with the teacher's outputs permuted over the items: a teacher with the same marginals.
 
-        Predictions, logits and features move together; labels and student predictions stay.
+        Predictions, logits and features are permuted together; labels and student predictions are unchanged.
         """
         return self._with_items(order, False, False)
 
     def with_students_shuffled(self, order: Indices) -> Evidence:
-        """Return the pairs of `permuted`, listed by teacher output instead of by label.
+        """Return the pairs of `permuted`, ordered by teacher output instead of by label.
 
-        Nothing on the teacher's side changes, so its checks and everything derived from it (the spectrum of the
-        features, above all) are kept: a random-teacher control costs what the estimator adds to them.
+        The teacher's side is unchanged, so its checks and everything derived from it (above all the spectrum of the
+        features) are reused: a random-teacher control costs only what the estimator adds to them.
         """
         shuffled = copy(self)
         for name in ("outcomes", "_found"):
@@ -249,7 +249,7 @@ def _check(name: str, array: NDArray | None, shape: tuple[int | None, ...], *, d
     if array.ndim != len(shape) or any(w is not None and w != g for w, g in zip(shape, array.shape, strict=True)):
         raise ValueError(f"{name} has shape {array.shape}, expected {wanted}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} holds values that are not finite; drop those items or mend the model")
+        raise ValueError(f"{name} contains values that are not finite; remove those items or correct the model")
     if distribution:
         sums = array.sum(axis=-1, dtype=np.float64)
         if array.min() < 0 or np.abs(sums - 1).max() > _SUM_TOLERANCE:

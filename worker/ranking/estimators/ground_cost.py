@@ -1,4 +1,4 @@
-"""The ground cost that an estimator transports over: label names, class prototypes, or a blend of both."""
+"""The ground cost of an estimator's transport: label names, class prototypes, or a blend of both."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _SHORTEST = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class GroundCost:
-    """A ground cost and what each item pays under it.
+    """A ground cost, and the cost of each item under it.
 
     Attributes
     ----------
     matrix : float64 array (K, S)
         Distance between teacher class and student class.
     item_costs : float64 array (N, S)
-        ``<p_i, C[:, c]>``: what item i would pay were it of class c. Where prototypes enter, the column of the
-        item's own class is computed without that item.
+        ``<p_i, C[:, c]>``: the cost of item i if its class were c. With prototypes, the column of the item's own class
+        is computed without that item.
     """
 
     matrix: Matrix
@@ -39,17 +39,17 @@ def needs_of(alpha: float) -> frozenset[Need]:
 
 
 def ground_cost(evidence: Evidence, alpha: float = 1.0) -> GroundCost:
-    """Blend the name distance and the prototype distance.
+    """Blend the distance of names and the distance of prototypes.
 
     ``C = alpha C_text + (1 - alpha) C_prototype`` with ``C_prototype[k, c] = 1 - cos(w_k, m_c)``: ``w_k`` the
-    teacher's class weights, ``m_c`` the mean feature of the probe items of class c. The weights are centred over
-    the teacher's classes, because a softmax does not see a common shift, and the features over the probe, because
-    features after a ReLU all point into one orthant and every cosine would be near 1.
+    teacher's class weights, ``m_c`` the mean feature of the probe items of class c. The weights are centred over the
+    teacher's classes, because a softmax is invariant to a common shift, and the features over the probe, because
+    features after a ReLU are all in one orthant, and every cosine would be near 1.
 
-    A prototype made from an item must not judge that item: with one label a class ``w_k . m_c`` *is* the teacher's
-    logit and any teacher would look consistent with itself. So each item meets the prototype of its own class
-    without itself; when it is the only one of its class, it pays by names alone. A class with no probe item keeps
-    its name distance.
+    A prototype must not include the item that it is compared with: with one label a class, ``w_k . m_c`` *is* the
+    teacher's logit, and every teacher would appear consistent with itself. Each item is therefore compared with the
+    prototype of its own class without the item; a class with a single item is compared by names only. A class without
+    probe items keeps its distance of names.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def ground_cost(evidence: Evidence, alpha: float = 1.0) -> GroundCost:
     Raises
     ------
     ValueError
-        If `alpha` is out of range or a piece of evidence is missing.
+        If `alpha` is out of range or evidence is missing.
     """
     missing = needs_of(alpha)
     if evidence.text_cost is None:
@@ -93,18 +93,18 @@ def ground_cost(evidence: Evidence, alpha: float = 1.0) -> GroundCost:
     others = _directions(sums[labels] - features)
     own = np.arange(len(labels)), labels
     item_costs[own] = alpha * by_name[own] + (1 - alpha) * (1 - (seen * others).sum(axis=1))
-    alone = counts[labels] < 2
-    item_costs[alone] = by_name[alone]
+    single = counts[labels] < 2
+    item_costs[single] = by_name[single]
     return GroundCost(matrix, item_costs)
 
 
 def class_sums(rows: Matrix, labels: Indices, classes: int) -> tuple[Matrix, Matrix]:
-    """Sum of the rows of every class (S, D) and how many there are (S,)."""
+    """Sum of the rows of every class (S, D), and their number (S,)."""
     return np.eye(classes)[labels].T @ rows, np.bincount(labels, minlength=classes).astype(np.float64)
 
 
 def _about_mean(rows: Matrix) -> Matrix:
-    # A column that stands still is 0, not what rounding leaves of its mean.
+    # A constant column is 0, not the rounding error of its mean.
     return (rows - rows.mean(axis=0)) * (rows.max(axis=0) > rows.min(axis=0))
 
 

@@ -1,4 +1,4 @@
-"""Regularised H-score: how much of the features' variance the class means explain."""
+"""Regularised H-score: the share of the features' variance explained by the class means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leave-one-out k-NN: whether an item's nearest neighbours in the teacher's features share its label."""
+"""Leave-one-out k-NN: accuracy of predicting an item's label from its nearest neighbours in the teacher's features."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from worker.ranking.estimators.evidence import Evidence, Indices, Matrix, Vector
 from worker.ranking.estimators.representation import Representation
 
 _ROUNDING = 1e-10
-"""Squared distances that differ by less, relative to the longest row, are equal but for float32's rounding of rows."""
+"""Squared distances that differ by less, relative to the longest row, are equal up to float32 rounding of the rows."""
 _SINGLE = 1e-5
 """Error of a squared distance in float32, relative to the longest row."""
 _CANDIDATES = 8
-"""Up to so many candidates an item are compared one by one."""
+"""Maximum mean number of candidates an item that are compared one by one."""
 _BLOCK = 128
-"""Items whose distances are held at once."""
+"""Items whose distances are kept in memory at the same time."""
 
 
 def leave_one_out(features: Matrix, labels: Indices, k: int) -> NDArray[np.float64]:
-    """Probability that each item is classified right by its k nearest other items, float64 (N,).
+    """Probability that each item is classified correctly by its k nearest other items, float64 (N,).
 
-    Euclidean distance, majority vote; a tied vote goes to the tied class whose member is nearest. Items at the same
-    distance share the places that they take, so that the order of the items decides nothing: where a teacher gives
-    every item the same answer, all others vote. Classes that are level to the end share the item, which is the only
-    way to a probability other than 0 and 1.
+    Euclidean distance, majority vote; a tie goes to the tied class with the nearest member. Items at the same distance
+    share their ranks, so that the result does not depend on the order of the items: for a teacher with constant
+    predictions, all other items vote. Classes that are still tied share the item, which is the only case with a
+    probability other than 0 and 1.
     """
     n = len(labels)
     k = min(k, n - 1)
@@ -40,7 +40,7 @@ def leave_one_out(features: Matrix, labels: Indices, k: int) -> NDArray[np.float
 
 
 def _products(features: Matrix, dtype: type[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Factors of the squared distances but for the item's own square, which is the same for all others.
+    """Factors of the squared distances, up to the item's own square, which is constant over the other items.
 
     ``|x - x'|^2 - |x|^2 = -2 <x, x'> + |x'|^2`` is the product of the first (N, D + 1) and the second (D + 1, N).
     """
@@ -55,10 +55,10 @@ def _blocks(n: int) -> Iterator[Indices]:
 
 
 def _nearest(features: Matrix, labels: Indices, classes: int) -> Matrix:
-    """Votes (N, S) of every item's nearest others.
+    """Votes (N, S) of every item's nearest other items.
 
-    Products in float32 leave a few candidates an item; float64 decides among them. Where many items are level (a
-    teacher of few different answers), everything is done in float64.
+    Products in float32 select a few candidates an item; float64 decides among them. If many items are tied (a teacher
+    with few distinct predictions), all distances are computed in float64.
     """
     n = len(labels)
     largest = float((features**2).sum(axis=1).max())
@@ -87,8 +87,8 @@ def _nearest(features: Matrix, labels: Indices, classes: int) -> Matrix:
 
 
 def _several(features: Matrix, labels: Indices, classes: int, k: int) -> Matrix:
-    """Votes (N, S) of every item's k nearest others."""
-    # A nearer neighbour weighs more by less than one vote in all, which settles ties and nothing else.
+    """Votes (N, S) of every item's k nearest other items."""
+    # Nearer neighbours have slightly larger votes; the total difference is below one vote and only breaks ties.
     votes_of_places = np.concatenate([[0.0], np.cumsum(1 + 2.0 ** -(np.arange(k) + 2))])
     target = np.eye(classes)[labels]
     rounding = _ROUNDING * float((features**2).sum(axis=1).max())
@@ -102,7 +102,7 @@ def _several(features: Matrix, labels: Indices, classes: int, k: int) -> Matrix:
 
 
 def _weights(distances: Vector, rounding: float, votes_of_places: Vector) -> Vector:
-    """Votes (N,) of every item at these distances from one; sums of votes over the first places, (k + 1,)."""
+    """Votes (N,) of all items, from their distances to one; `votes_of_places`: cumulative votes by rank, (k + 1,)."""
     ordered = np.sort(distances)
     nearer = np.searchsorted(ordered, distances - rounding, side="left")
     not_farther = np.searchsorted(ordered, distances + rounding, side="right")
@@ -112,17 +112,17 @@ def _weights(distances: Vector, rounding: float, votes_of_places: Vector) -> Vec
 
 
 def _shortest(representation: Representation) -> Matrix:
-    """The items in fewer columns, with all distances kept, where that costs less than it saves."""
+    """The items in fewer columns with the same distances, if that saves time."""
     if len(representation.rows) <= _BLOCK:
         return representation.rows
-    left, values = representation.spectrum  # Not `coordinates`, which are kept: a zoo of them takes gigabytes.
+    left, values = representation.spectrum  # Not `coordinates`, which are cached: for a zoo they take gigabytes.
     return left * np.sqrt(values)
 
 
 class NearestNeighbour(Estimator):
     """Leave-one-out k-NN accuracy in the teacher's features, 0 to 1; higher is better.
 
-    With one label a class nobody can be right and every teacher scores 0. The influence holds neighbours fixed.
+    With one label a class no item can be classified, and every teacher scores 0. The influence is for fixed neighbours.
 
     Source: the k-NN baseline of Bolya, Mittapalli, Hoffman, NeurIPS 2021 (arXiv 2111.06977), with their k = 1.
 

@@ -1,4 +1,4 @@
-"""Label transport: how far the student's labels are from the teacher's, before any data is seen."""
+"""Label transport: distance between the student's and the teacher's labels, without data."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Mode = Literal["balanced", "coverage"]
 class LabelTransport(Estimator):
     """Transport between the label priors, ``OT(a, b; C)``; lower is better.
 
-    `balanced` moves the whole of the teacher's prior ``a``: a teacher pays for classes that nobody asked about.
-    `coverage` drops the constraint on the teacher's side, so that each student class finds its nearest teacher
-    class: ``sum_c b_c min_k C[k, c]``.
+    `balanced` transports the whole of the teacher's prior ``a``, so that unrelated teacher classes raise the cost.
+    `coverage` drops the constraint on the teacher's side, so that each student class is matched with its nearest
+    teacher class: ``sum_c b_c min_k C[k, c]``.
 
     Source: the label-space bridge of Lu, Ye, Zhan, arXiv 2204.11526; the relaxation is the one-sided relaxed
     transport of Kusner et al., "From Word Embeddings to Document Distances", ICML 2015.

@@ -11,13 +11,13 @@ _TINY = np.finfo(np.float64).tiny
 
 
 def leep(theta: Matrix, labels: Indices, classes: int) -> tuple[float, Vector]:
-    """Log expected empirical prediction of `labels`, and the influence of every item on it.
+    """Log expected empirical prediction of `labels`, and the influence of every item.
 
     ``LEEP = mean_i log sum_z P(y_i | z) theta_i(z)``, ``P(y | z) = J(z, y) / a(z)``,
     ``J(z, y) = mean_i theta_i(z) [y_i = y]``, ``a(z) = sum_y J(z, y)``.
 
-    An item acts twice: through its own term, and through P(y | z) on the terms of all others; the influence holds
-    both.
+    An item has two effects: through its own term, and through P(y | z) on the terms of all others. The influence
+    includes both.
 
     Parameters
     ----------

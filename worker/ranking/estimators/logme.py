@@ -10,23 +10,23 @@ from worker.ranking.estimators.representation import Representation
 
 _STEPS = 11
 _TOLERANCE = 1e-3
-_EPSILON = 1e-5  # the authors' guard against a perfect fit
+_EPSILON = 1e-5  # the authors' protection against a perfect fit
 
 
 def logme(representation: Representation, labels: Indices) -> tuple[float, Vector]:
-    """Mean over the classes present of the maximised log evidence per item, and the influence of every item.
+    """Mean over the occurring classes of the maximised log evidence per item, and the influence of every item.
 
     For each class c, with targets ``y = [label = c]``, ``w ~ N(0, 1/alpha)`` and noise precision beta:
 
     ``log p(y) = D/2 log alpha + N/2 log beta - beta/2 |y - Fm|^2 - alpha/2 |m|^2 - 1/2 log|A| - N/2 log 2 pi``,
     ``A = alpha I + beta F^T F``, ``m = beta A^-1 F^T y``; alpha and beta by fixed-point iteration.
 
-    All classes run through one spectrum of F. ``log|A|`` counts the directions that no item reaches
-    (``(D - r) log alpha``), which the authors' fixed-point code leaves out when N < D.
+    All classes use one spectrum of F. ``log|A|`` includes the directions without variance (``(D - r) log alpha``),
+    which the authors' fixed-point code omits when N < D.
 
-    Where the features say nothing (no direction is left) the weights are 0 and the evidence is that of noise alone.
+    For features without information (no direction is left) the weights are 0 and the evidence is that of noise.
 
-    Influence: alpha, beta and m are stationary, so an item acts through its own terms only:
+    Influence: alpha, beta and m are stationary points, so an item acts only through its own terms:
     ``1/2 log beta - beta/2 r_i^2 - beta/2 f_i A^-1 f_i``.
 
     Returns
@@ -75,7 +75,7 @@ def _fixed_point(left: Matrix, sigma: Vector, target: Matrix) -> tuple[Vector, V
         size = (spectrum * squares / (ratio + spectrum) ** 2).sum(axis=0)
         error = (squares * (ratio / (ratio + spectrum)) ** 2).sum(axis=0) + outside
         alpha = gamma / (size + _EPSILON)
-        # n - gamma, without the cancellation that leaves 0 or less where the features fit every target.
+        # n - gamma, without the cancellation that gives 0 or less if the features fit every target.
         beta = (n - len(sigma) + (ratio / (spectrum + ratio)).sum(axis=0)) / (np.maximum(error, 0.0) + _EPSILON)
         if (np.abs(alpha / beta - ratio) <= _TOLERANCE * ratio).all():
             break

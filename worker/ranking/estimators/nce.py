@@ -1,4 +1,4 @@
-"""NCE: how much the teacher's hard decisions tell about the labels."""
+"""NCE: the information of the teacher's hard decisions about the labels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 from worker.ranking.estimators.base import Estimator, Need, Score, centred
 from worker.ranking.estimators.evidence import Evidence
 
-_EQUAL = 1e-5  # relative difference of two probabilities that float32 may leave between equal ones
+_EQUAL = 1e-5  # relative float32 rounding between equal probabilities
 
 
 class NegativeConditionalEntropy(Estimator):
     """Negative conditional entropy of the labels given the teacher's hard decisions; higher is better, at most 0.
 
-    A decision between classes that are equally likely up to rounding is shared among them.
+    A decision between classes of equal probability (up to rounding) is divided among them.
 
     ``NCE = -H(Y | Z) = mean_i log P(y_i | z_i)``, ``z_i = argmax_k p_i(k)``, P the empirical conditional. In nats.
 
@@ -34,5 +34,5 @@ class NegativeConditionalEntropy(Estimator):
         own = counts[classes, evidence.labels[items]] / counts.sum(axis=1)[classes]
         logs = np.zeros(len(p))
         np.add.at(logs, items, shares * np.log(own))
-        # The conditional maximises this mean, so its own response to an item vanishes to first order.
+        # The conditional maximises this mean, so to first order its dependence on an item vanishes.
         return Score(float(logs.mean()), centred(logs))

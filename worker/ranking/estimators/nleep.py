@@ -14,12 +14,12 @@ from worker.ranking.estimators.leep import leep
 class NLeep(Estimator):
     """LEEP over the posteriors of a Gaussian mixture fitted to the features; higher is better, at most 0.
 
-    Principal components that hold `energy` of the variance, then a mixture of ``ratio * S`` Gaussians; ``theta_i``
-    is the posterior of item i over them.
+    Principal components with `energy` of the variance, then a mixture of ``ratio * S`` Gaussians; ``theta_i`` is the
+    posterior of item i over them.
 
-    Two departures for small probes: components have diagonal covariances, and there are at most N / 4 of them. A
-    full covariance from four items is singular, and with as many components as items every teacher scores 0. The
-    influence holds the mixture fixed.
+    Two changes for small probes: components have diagonal covariances, and there are at most N / 4 of them. A full
+    covariance from four items is singular, and with as many components as items every teacher scores 0. The influence
+    is for a fixed mixture.
 
     Source: Li et al., "Ranking Neural Checkpoints", CVPR 2021 (arXiv 2011.11200).
 
@@ -28,7 +28,7 @@ class NLeep(Estimator):
     ratio : int
         Components per student class.
     energy : float
-        Share of the variance that the principal components keep, 0 to 1.
+        Share of the variance explained by the principal components that are kept, 0 to 1.
     """
 
     name = "nleep"
@@ -45,7 +45,7 @@ class NLeep(Estimator):
         return Score(value, influence, details)
 
     def null_values(self, evidence: Evidence, orders: Indices) -> Vector:
-        """The mixture never sees a label, so one fit serves every permutation."""
+        """The mixture does not depend on labels, so one fit serves all permutations."""
         assert evidence.labels is not None
         theta = self._posteriors(evidence)
         return np.array([leep(theta[order], evidence.labels, evidence.student_classes)[0] for order in orders])
@@ -60,14 +60,14 @@ class NLeep(Estimator):
         components = max(1, min(self.ratio * evidence.student_classes, evidence.items // 4))
         mixture = GaussianMixture(components, covariance_type="diag", reg_covar=1e-3, random_state=evidence.seed)
         with warnings.catch_warnings():
-            # A mixture that stopped at its iteration limit still gives posteriors; duplicate items leave k-means
-            # with fewer clusters than asked for. Neither is something a caller could act on.
+            # A mixture that reaches its iteration limit still gives posteriors, and duplicate items leave k-means with
+            # fewer clusters than requested. A caller can do nothing about either.
             warnings.simplefilter("ignore", ConvergenceWarning)
             return np.asarray(mixture.fit(reduced).predict_proba(reduced), dtype=np.float64)
 
 
 def principal_components(rows: Matrix, energy: float) -> Matrix:
-    """Scores (N, d) on the fewest principal components that hold `energy` of the variance, total variance 1."""
+    """Scores (N, d) on the fewest principal components with `energy` of the variance; total variance 1."""
     left, values, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
     shares = values**2 / max(float((values**2).sum()), np.finfo(np.float64).tiny)
     kept = int(np.searchsorted(np.cumsum(shares), energy)) + 1

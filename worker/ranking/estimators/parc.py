@@ -1,4 +1,4 @@
-"""PARC: whether items that the teacher sees alike carry the same label."""
+"""PARC: whether items with similar teacher outputs have the same label."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from worker.ranking.estimators.base import Estimator, Need, Score, centred
 from worker.ranking.estimators.evidence import Evidence, Indices, Matrix, Vector
 
 _EQUAL = 1e-7
-"""Dissimilarities, 0 to 2, that differ by less are equal but for rounding."""
+"""Dissimilarities, 0 to 2, that differ by less are equal up to rounding."""
 _LONGEST = 20 * _EQUAL
 
 
@@ -16,12 +16,12 @@ def parc(features: Matrix, labels: Indices) -> tuple[float, Vector]:
     """Spearman correlation of pairwise dissimilarities, 100 times, and the influence of every item.
 
     ``PARC = 100 rho({1 - corr(x_i, x_j)}, {1 - corr(e_{y_i}, e_{y_j})})_{i<j}``, features standardised per column,
-    e one-hot labels. The label side has two values only: same class or not. Where all pairs are alike on one side
-    (a single item per class, say) there is nothing to correlate and the score is 0.
+    e one-hot labels. The label side has only two values: same class or not. If all pairs are equal on one side (a
+    single item per class, for example), the correlation is not defined and the score is 0.
 
-    Influence: an item enters with its N - 1 pairs. A pair acts through its own product of ranks, through the share
-    of pairs of one class, and by moving the ranks of all pairs above it. The columns' means and variances are held
-    fixed.
+    Influence: an item contributes with its N - 1 pairs. A pair contributes through its own product of ranks, through
+    the share of pairs of one class, and by shifting the ranks of all pairs above it. Column means and variances are
+    held fixed.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def parc(features: Matrix, labels: Indices) -> tuple[float, Vector]:
     """
     n = len(labels)
     spread = features.std(axis=0)
-    still = features.max(axis=0) == features.min(axis=0)
-    standard = (features - features.mean(axis=0)) * ~still / np.where(still, 1.0, spread)
+    constant = features.max(axis=0) == features.min(axis=0)
+    standard = (features - features.mean(axis=0)) * ~constant / np.where(constant, 1.0, spread)
     rows = standard - standard.mean(axis=1, keepdims=True)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     pairs = np.triu_indices(n, 1)
@@ -57,21 +57,21 @@ def parc(features: Matrix, labels: Indices) -> tuple[float, Vector]:
 
 
 def _places(values: Vector) -> tuple[Indices, Indices]:
-    """Position of every value among the distinct ones, and how many share each.
+    """Position of every value among the distinct values, and the multiplicity of each.
 
-    Values that float32 may have torn apart are one, as they must be for a rank: a run whose neighbours differ by
-    `_EQUAL` at most, while it is not so long that it would swallow values that do differ.
+    Values that differ only by float32 rounding count as one, as ranks require: a run in which neighbours differ by at
+    most `_EQUAL`, unless the run is so long that it would merge distinct values.
     """
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    begins = np.concatenate([[True], np.diff(ordered) > _EQUAL])
-    run = np.cumsum(begins) - 1
-    first = np.flatnonzero(begins)
+    starts = np.concatenate([[True], np.diff(ordered) > _EQUAL])
+    run = np.cumsum(starts) - 1
+    first = np.flatnonzero(starts)
     last = np.concatenate([first[1:], [len(values)]]) - 1
     long = (ordered[last] - ordered[first] > _LONGEST)[run]
-    begins[1:] |= long[1:] & (np.diff(np.round(ordered, 9)) > 0)
+    starts[1:] |= long[1:] & (np.diff(np.round(ordered, 9)) > 0)
     place = np.empty(len(values), dtype=np.int64)
-    place[order] = np.cumsum(begins) - 1
+    place[order] = np.cumsum(starts) - 1
     return place, np.bincount(place)
 
 

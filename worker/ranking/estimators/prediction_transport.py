@@ -1,4 +1,4 @@
-"""Prediction transport, the paper's score: what it costs to turn the teacher's predictions into the student's."""
+"""Prediction transport, the paper's score: the cost of transporting the teacher's predictions to the student's."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _VIOLATION = 1e-4
 
 
 def transport_per_item(evidence: Evidence, ground: GroundCost, eps: float) -> tuple[Vector, str]:
-    """Cost (N,) of moving the teacher's prediction to the student's side, for every item, and how it was found.
+    """Cost (N,) of transporting the teacher's prediction of every item to the student's side, and the method used.
 
-    A label leaves one coupling only, so the cost is ``<p_i, C[:, y_i]>`` and no entropy is involved. A soft
-    student prediction needs Sinkhorn; the cost is then ``<P_i, C>`` of the entropic plan.
+    A label leaves only one coupling, so the cost is ``<p_i, C[:, y_i]>``, without an entropy term. A soft student
+    prediction needs Sinkhorn; the cost is then ``<P_i, C>`` of the entropic plan.
     """
     if evidence.labels is not None:
         return ground.item_costs[np.arange(evidence.items), evidence.labels], "forced by labels"
@@ -31,24 +31,24 @@ def transport_per_item(evidence: Evidence, ground: GroundCost, eps: float) -> tu
 
 
 def permuted_label_costs(ground: GroundCost, labels: Indices, orders: Indices) -> Vector:
-    """Mean cost (M,) when item i brings the prediction of item ``orders[m, i]`` and keeps its own label."""
+    """Mean cost (M,) if item i has the prediction of item ``orders[m, i]`` and its own label."""
     return ground.item_costs[orders, labels].mean(axis=1)
 
 
 class PredictionTransport(Estimator):
     """Mean transport cost from prediction to label, ``mean_i OT_eps(p_i, q_i; C)``; lower is better.
 
-    With labels this is ``<J, C>``, ``J = mean_i p_i q_i^T``: the plan is forced. Without labels the student's own
-    soft predictions are the target and `eps` matters.
+    With labels this is ``<J, C>``, ``J = mean_i p_i q_i^T``: the plan is determined. Without labels, the targets are
+    the student's own soft predictions, and `eps` has an effect.
 
     Source: Lu, Ye, Zhan, "Faculty Distillation with Optimal Transport", arXiv 2204.11526.
 
     Parameters
     ----------
     alpha : float
-        Weight of the label names in the ground cost; the rest goes to class prototypes.
+        Weight of the label names in the ground cost; class prototypes have the rest.
     eps : float
-        Entropic regularisation, in units of the ground cost; used for soft student predictions only.
+        Entropic regularisation, in units of the ground cost; only for soft student predictions.
     name : str
         Name in the registry.
     """

@@ -1,4 +1,4 @@
-"""The table of estimators. A new estimator is one new file and one line here."""
+"""The table of estimators. A new estimator needs a module and a line here."""
 
 from __future__ import annotations
 

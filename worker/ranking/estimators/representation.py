@@ -1,4 +1,4 @@
-"""Features of the probe with their spectrum, decomposed once for all estimators that need it."""
+"""Features of the probe with their spectrum, decomposed once for all estimators that use it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-_COLUMN_ROUNDING = 1e-5  # relative to the features' size: several float32 roundings
-_STILL = 1e-11  # relative deviation of a column: far above the last digits of float64, far below those of float32
-_RANK_CUT = 1e-12  # relative to the largest eigenvalue: what float64 leaves of a zero in a Gram matrix
+_COLUMN_ROUNDING = 1e-5  # relative to the features' size: several times float32 rounding
+_CONSTANT = 1e-11  # relative deviation of a column: far above float64 rounding, far below float32 rounding
+_RANK_CUT = 1e-12  # relative to the largest eigenvalue: float64 rounding of a zero in a Gram matrix
 
 
 @dataclass(frozen=True, eq=False)
 class Representation:
-    """What a teacher sees in the probe.
+    """A teacher's representation of the probe.
 
     Attributes
     ----------
     rows : float64 array (N, D)
-        One feature vector an item.
+        One feature vector for each item.
     source : {"features", "log-predictions"}
-        Where they come from.
+        Origin of the vectors.
     """
 
     rows: NDArray[np.float64]
@@ -43,8 +43,8 @@ class Representation:
     def spectrum(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Left singular vectors (N, r) and squared singular values (r,), r the numerical rank.
 
-        Taken from the smaller of the two Gram matrices: with N = 512 items and D = 1,000 features this is one
-        eigenproblem of size 512, whatever the number of classes.
+        Computed from the smaller of the two Gram matrices: with N = 512 items and D = 1,000 features this is one
+        eigenproblem of size 512, independent of the number of classes.
         """
         x = self.rows
         wide = x.shape[1] > x.shape[0]
@@ -56,24 +56,24 @@ class Representation:
 
     @cached_property
     def coordinates(self) -> NDArray[np.float64]:
-        """The same items in an orthonormal basis of their own span (N, r): all inner products are kept."""
+        """The same items in an orthonormal basis of their span (N, r); all inner products are preserved."""
         left, values = self.spectrum
         return left * np.sqrt(values)
 
     @cached_property
     def centred_coordinates(self) -> NDArray[np.float64]:
-        """`coordinates` minus their mean (N, r); 0 where only float64's last digits differ between items."""
+        """`coordinates` minus their mean (N, r); 0 if the items differ only by float64 rounding."""
         rows = self.coordinates
         centred = rows - rows.mean(axis=0)
         sizes, left = np.sqrt((rows**2).mean(axis=0)), np.sqrt((centred**2).mean(axis=0))
-        return centred * (left > _STILL * sizes)
+        return centred * (left > _CONSTANT * sizes)
 
 
 def without_rounding(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same features with every column that varies by float32 rounding alone set to its mean.
+    """The same features, with every column that varies only by float32 rounding set to its mean.
 
-    Rounding is judged against the size of the column and of all features: estimators that do not see scale would
-    take the last digits of a constant column for knowledge.
+    Rounding is measured relative to the size of the column and of all features: scale-invariant estimators would
+    otherwise treat the last digits of a constant column as information.
 
     Parameters
     ----------
@@ -86,5 +86,5 @@ def without_rounding(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     means = rows.mean(axis=0)
     sizes = np.sqrt((rows**2).mean(axis=0))
     floor = _COLUMN_ROUNDING * np.maximum(sizes, np.sqrt((sizes**2).mean()))
-    still = rows.std(axis=0) <= floor
-    return np.where(still, means, rows) if still.any() else rows
+    constant = rows.std(axis=0) <= floor
+    return np.where(constant, means, rows) if constant.any() else rows

@@ -1,4 +1,4 @@
-"""SFDA: how well a regularised Fisher discriminant separates the classes after being made to doubt itself."""
+"""SFDA: how well a regularised Fisher discriminant separates the classes after self-challenging."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.ranking.estimators.representation import Representation
 from worker.ranking.estimators.shrunk_covariance import shrunk_solve
 
 _LEAST_SHRINKAGE = 1e-10
-_NO_SCATTER = 1e-10  # of squares, relative to the means: what float32 leaves between equal answers
+_NO_SCATTER = 1e-10  # of squares, relative to the means: float32 rounding between equal predictions
 _SAME_MEAN = 1e-10  # likewise, of squared distances between means
 
 
@@ -29,13 +29,13 @@ def discriminant(rows: Matrix, labels: Indices, dimensions: int, shrinkage: floa
     """Posteriors (N, S) of a linear discriminant with shrunk within-class scatter, and the shrinkage used.
 
     ``log p(c | x) = x S_g^-1 m_c - 1/2 m_c S_g^-1 m_c + log b_c + const``, ``S_g = (1 - g) S_w + g tr(S_w)/D I``,
-    ``g = exp(-5 lambda)`` with lambda the largest eigenvalue of S_w unless `shrinkage` is given. The authors reach
-    the same by a generalised eigenproblem all of whose vectors they keep: their product is ``S_g^-1``.
+    ``g = exp(-5 lambda)`` with lambda the largest eigenvalue of S_w unless `shrinkage` is given. The authors solve a
+    generalised eigenproblem and keep all its vectors, which is equivalent: their product is ``S_g^-1``.
     """
     classes = int(labels.max()) + 1
     means, within, shares = _within(rows, labels, classes)
     if np.trace(within) <= _NO_SCATTER * float((means**2).sum()):
-        # One item a class, or a teacher that always says the same of a class.
+        # One item a class, or a teacher with constant predictions for each class.
         return _limit(means, shares)[labels], _LEAST_SHRINKAGE if shrinkage is None else shrinkage
     if shrinkage is None:
         last = len(within) - 1
@@ -47,9 +47,9 @@ def discriminant(rows: Matrix, labels: Indices, dimensions: int, shrinkage: floa
 
 
 def _limit(means: Matrix, shares: Vector) -> Matrix:
-    """Posteriors (S, S) at each class mean as the scatter goes to 0: certain, but for classes that share the mean.
+    """Posteriors (S, S) at each class mean in the limit of zero scatter: certain, unless classes have the same mean.
 
-    Those divide the item by their shares. All do where a teacher gives every item the same answer.
+    These share the item in proportion to their shares. For a teacher with constant predictions, all classes do.
     """
     squares = (means**2).sum(axis=1)
     distances = squares[:, None] + squares[None, :] - 2 * (means @ means.T)
@@ -62,7 +62,7 @@ def sfda(representation: Representation, labels: Indices) -> tuple[Vector, float
 
     A first discriminant gives each item a confidence ``t_i``, softened by a second softmax; the item then moves
     towards the other classes' means, ``x_i <- t_i x_i + (1 - t_i) mean_{c' != y_i} m_c'``; a second discriminant
-    with the same shrinkage judges the moved items.
+    with the same shrinkage classifies the moved items.
     """
     present, dense = np.unique(labels, return_inverse=True)
     rows = representation.centred_coordinates
@@ -79,8 +79,8 @@ def sfda(representation: Representation, labels: Indices) -> tuple[Vector, float
 class Sfda(Estimator):
     """Self-challenging Fisher discriminant analysis, mean probability of the right class; higher is better.
 
-    Like the authors' code, the mean is of probabilities, not of their logarithms. The score is in-sample, so it
-    tends to 1 for every teacher when there are fewer items than features. The influence holds both fits fixed.
+    As in the authors' code, the mean is over probabilities, not over their logarithms. The score is in-sample, so it
+    tends to 1 for every teacher if there are fewer items than features. The influence is for fixed discriminants.
 
     Source: Shao et al., "Not All Models Are Equal: Predicting Model Transferability in a Self-challenging Fisher
     Space", ECCV 2022 (arXiv 2207.03036).

@@ -1,4 +1,4 @@
-"""Likelihood of left-out labels under a linear map from the teacher's outputs that starts from the names' transport."""
+"""Likelihood of held-out labels under a linear map of the teacher's outputs, regularised towards the names' plan."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from worker.ranking.estimators.base import Estimator, Need, Score, centred
 from worker.ranking.estimators.evidence import Evidence, Indices, Matrix, Vector
 
 _PENALTIES: Final = (0.003, 0.03, 0.3, 3.0)
-"""Choices of alpha, in units of the sum of squares of all features."""
+"""Candidates of alpha, in units of the sum of squares of all features."""
 _STARTS: Final = (0.0, 0.3, 1.0)
 _SHARPNESSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""Each twice the one before."""
+"""Each is twice the previous one."""
 _NAMES_EPS: Final = 0.05
-"""Regularisation of the names' transport, in units of 1 - cos."""
+"""Entropic regularisation of the transport by names, in units of 1 - cos."""
 _AT_ONCE: Final = 2**20
-"""Numbers a block of controls may take: small enough for a processor's cache."""
+"""Numbers in a block of controls: small enough for a processor's cache."""
 _DROPPED: Final = 1e-6
-"""Share of a direction that controls in float32 do without."""
+"""Directions with a smaller share are omitted in float32 controls."""
 _IN_DOUBLE: Final = 2**20
-"""Up to so many numbers in all, controls are scored in float64."""
+"""Maximum total size for which controls are scored in float64."""
 
 
 def names_plan(cost: Matrix) -> Matrix:
-    """Where each student class finds its names among the teacher's, shape (K, S); columns centred, of length 1.
+    """Plan from teacher classes to student classes by names, shape (K, S); columns centred, with length 1.
 
-    Every teacher class gives its mass to the student classes by softmax(-C / eps), the plan of transport that is
-    relaxed on the student's side; each column is then made comparable.
+    Every teacher class distributes its mass over the student classes by softmax(-C / eps), the transport plan relaxed
+    on the student's side; the columns are then normalised to be comparable.
     """
     plan = np.exp(-(cost - cost.min(axis=1, keepdims=True)) / _NAMES_EPS)
     plan /= plan.sum(axis=1, keepdims=True)
@@ -41,21 +41,21 @@ def names_plan(cost: Matrix) -> Matrix:
 
 
 @dataclass(frozen=True, eq=False)
-class LeftOut:
-    """What the map says of every item that was fitted without it, under the settings of largest likelihood.
+class HeldOutFit:
+    """Predictions of the map for every item, fitted without the item, with the settings of largest likelihood.
 
     Attributes
     ----------
     scores : float64 array (S, N)
         b + F W, before gamma.
-    likely : float64 array (N,)
+    log_likelihoods : float64 array (N,)
         Log-likelihood of each label, in nats.
     penalty, start, sharpness : float
         alpha, beta and gamma.
     """
 
     scores: Matrix
-    likely: Vector
+    log_likelihoods: Vector
     penalty: float
     start: float
     sharpness: float
@@ -67,39 +67,39 @@ class TransportMap(Estimator):
     .. math:: b, W = \arg\min \|b + F W - Y\|^2 + \alpha \|W - \beta W_0\|^2, \qquad
               q_i = \mathrm{softmax}(\gamma (b^{(-i)} + F_i W^{(-i)}))
 
-    F are standardised log-predictions (N, K), Y one-hot labels, W0 the names' plan. The left-out scores are
-    exact, from one decomposition. alpha, beta and gamma are those of largest likelihood. It asks directly what a
-    student can learn from the teacher: how well the student's classes can be read off the teacher's outputs. Without
-    names beta is 0: the map starts from nothing.
+    F are standardised log-predictions (N, K), Y one-hot labels, W0 the names' plan. The held-out scores are exact, from
+    one decomposition. alpha, beta and gamma maximise the likelihood. The score measures directly what a student can
+    learn from the teacher: how well the student's classes can be predicted from the teacher's outputs. Without names
+    beta is 0, and the map is regularised towards 0.
 
     Source: this project; the leave-one-out identity of ridge regression is Allen's PRESS (1974).
 
-    The influence holds map and settings fixed. The random-teacher control keeps alpha and beta and has a gamma of
-    its own: with the teacher's it would be punished for being as sure.
+    The influence is for fixed map and settings. The random-teacher control uses the same alpha and beta and its own
+    gamma: with the teacher's gamma it would be penalised for the teacher's confidence.
     """
 
     name = "transport_map"
     needs = frozenset({Need.PROBE, Need.LABELS, Need.TWO_CLASSES})
 
     def score(self, evidence: Evidence) -> Score:
-        best = left_out(evidence)
+        best = held_out_fit(evidence)
         details = {"penalty": best.penalty, "start": best.start, "sharpness": best.sharpness}
-        return Score(float(best.likely.mean()), centred(best.likely), details)
+        return Score(float(best.log_likelihoods.mean()), centred(best.log_likelihoods), details)
 
     def null_values(self, evidence: Evidence, orders: Indices) -> Vector:
         assert evidence.labels is not None
-        best, smoother = left_out(evidence), _smoother(evidence)
+        best, smoother = held_out_fit(evidence), _smoother(evidence)
         n, s = len(evidence.labels), evidence.student_classes
         dtype = np.float64 if n * s * len(orders) <= _IN_DOUBLE else np.float32
-        shares, room = smoother.shares(best.penalty), smoother.room(best.penalty)
-        # Directions that the fit all but drops are below what float32 keeps of the others.
+        shares, complement = smoother.shares(best.penalty), smoother.complement(best.penalty)
+        # Directions with negligible shares are below the float32 precision of the others.
         kept = slice(None) if dtype is np.float64 else shares > _DROPPED
         left = smoother.left[:, kept].astype(dtype)
-        onto = (shares[kept, None] * (smoother.left[:, kept] / room[:, None]).T).astype(dtype)  # (r, N)
-        # What does not depend on the labels' order: the classes' shares, and the start that the ridge does not undo.
+        onto = (shares[kept, None] * (smoother.left[:, kept] / complement[:, None]).T).astype(dtype)  # (r, N)
+        # Independent of the labels' order: the class shares, and the part of the start that the ridge does not change.
         fixed = np.bincount(evidence.labels, minlength=s)[:, None] / n + best.start * smoother.unfitted_base(shares)
-        fixed = (fixed / room)[:, None, :].astype(dtype)
-        own = (1 - 1 / room).astype(dtype)
+        fixed = (fixed / complement)[:, None, :].astype(dtype)
+        own = (1 - 1 / complement).astype(dtype)
         values = np.empty(len(orders))
         step = max(1, _AT_ONCE // (n * s))
         for begin in range(0, len(orders), step):
@@ -112,12 +112,12 @@ class TransportMap(Estimator):
             scores = ((targets.reshape(-1, n) @ left) @ onto).reshape(targets.shape)
             scores += fixed
             scores[at] += own
-            values[begin : begin + step] = _likeliest(scores, at)
+            values[begin : begin + step] = _best_log_likelihood(scores, at)
         return values
 
 
 class _Smoother:
-    """The ridge's smoother ``H = U diag(shares) U^T`` for every penalty, and the names' start. Knows no label."""
+    """The ridge's smoother ``H = U diag(shares) U^T`` for every penalty, and the names' start; without labels."""
 
     def __init__(self, evidence: Evidence) -> None:
         representation = evidence.log_predictions
@@ -129,19 +129,19 @@ class _Smoother:
             self.base = (plan.T @ representation.rows.T) / np.sqrt(representation.dimensions)
 
     def shares(self, penalty: float) -> Vector:
-        """How much of every direction the fit keeps, shape (r,)."""
+        """The share of every direction that the fit keeps, shape (r,)."""
         return self._values / (self._values + penalty * self._values.sum())
 
-    def room(self, penalty: float) -> Vector:
+    def complement(self, penalty: float) -> Vector:
         """1 - leverage of every item, shape (N,); the residual is divided by it (PRESS).
 
-        The rows are centred, so an intercept that is not penalised adds 1 / N to every leverage. Centring the targets
-        instead would tell each item's label by its absence from the others.
+        The rows are centred, so an unpenalised intercept adds 1 / N to every leverage. Centring the targets instead
+        would leak each item's label, by its absence from the other items.
         """
         return np.maximum(1 - self.left**2 @ self.shares(penalty) - 1 / len(self.left), 1e-9)
 
     def unfitted_base(self, shares: Vector) -> Matrix:
-        """What of `base` the ridge leaves, shape (S, N)."""
+        """The part of `base` that the ridge does not fit, shape (S, N)."""
         return self.base - (self.base @ self.left * shares) @ self.left.T
 
 
@@ -149,12 +149,12 @@ def _smoother(evidence: Evidence) -> _Smoother:
     return evidence.once("transport_map's smoother", lambda: _Smoother(evidence))
 
 
-def left_out(evidence: Evidence) -> LeftOut:
-    """The likeliest map of `evidence`, which has labels; found once for each evidence."""
-    return evidence.once("transport_map", lambda: _left_out(evidence))
+def held_out_fit(evidence: Evidence) -> HeldOutFit:
+    """The most likely map for `evidence`, which has labels; computed once for each evidence."""
+    return evidence.once("transport_map", lambda: _fit(evidence))
 
 
-def _left_out(evidence: Evidence) -> LeftOut:
+def _fit(evidence: Evidence) -> HeldOutFit:
     assert evidence.labels is not None
     smoother = _smoother(evidence)
     targets = np.eye(evidence.student_classes)[:, evidence.labels]
@@ -167,13 +167,13 @@ def _left_out(evidence: Evidence) -> LeftOut:
     of_targets, of_base = fitted.reshape(2, s, len(_PENALTIES), n)
     of_targets -= deviations[:, None, :]
     of_base -= smoother.base[:, None, :]
-    # Minus the residual of every setting, (S, penalties, starts, N), then the left-out scores.
+    # Minus the residual of every setting, (S, penalties, starts, N), then the held-out scores.
     scores = of_targets[:, :, None, :] - np.array(starts)[:, None] * of_base[:, :, None, :]
-    scores /= np.stack([smoother.room(penalty) for penalty in _PENALTIES])[:, None, :]
+    scores /= np.stack([smoother.complement(penalty) for penalty in _PENALTIES])[:, None, :]
     scores += targets[:, None, None, :]
     scores = scores.reshape(s, -1, n)
     own = evidence.labels, np.arange(scores.shape[1])[:, None], np.arange(n)
-    means = np.stack([likely.mean(axis=1) for likely in _likelihoods(scores, own)])
+    means = np.stack([log_likelihoods.mean(axis=1) for log_likelihoods in _log_likelihoods(scores, own)])
     best, found = -np.inf, (0, 0)
     for setting in range(means.shape[1]):
         for place in range(len(_SHARPNESSES)):
@@ -182,22 +182,22 @@ def _left_out(evidence: Evidence) -> LeftOut:
     setting, place = found
     chosen = np.ascontiguousarray(scores[:, setting])
     sharp = _SHARPNESSES[place] * (chosen - chosen.max(axis=0))
-    likely = sharp[evidence.labels, np.arange(n)] - np.log(np.exp(sharp).sum(axis=0))
+    log_likelihoods = sharp[evidence.labels, np.arange(n)] - np.log(np.exp(sharp).sum(axis=0))
     penalty, start = _PENALTIES[setting // len(starts)], starts[setting % len(starts)]
-    return LeftOut(chosen, likely, penalty, start, _SHARPNESSES[place])
+    return HeldOutFit(chosen, log_likelihoods, penalty, start, _SHARPNESSES[place])
 
 
 def held_out_scores(evidence: Evidence, folds: Indices) -> Matrix:
-    """b + F W of every item from a map that was fitted without its whole fold, shape (S, N); alpha and beta as chosen.
+    """b + F W of every item from a map fitted without its whole fold, shape (S, N), with the selected alpha and beta.
 
-    Exact, by the block form of the leave-one-out identity: the residual of a left-out fold is ``(I - H_BB)^-1 r_B``.
+    Exact, by the block form of the leave-one-out identity: the residual of a held-out fold is ``(I - H_BB)^-1 r_B``.
 
     Parameters
     ----------
     folds : int array (N,)
     """
     assert evidence.labels is not None
-    best, smoother = left_out(evidence), _smoother(evidence)
+    best, smoother = held_out_fit(evidence), _smoother(evidence)
     targets = np.eye(evidence.student_classes)[:, evidence.labels]
     shares = smoother.shares(best.penalty)
     deviations = targets - targets.mean(axis=1, keepdims=True)
@@ -207,16 +207,16 @@ def held_out_scores(evidence: Evidence, folds: Indices) -> Matrix:
     for fold in range(int(folds.max()) + 1):
         rows = np.flatnonzero(folds == fold)
         left = smoother.left[rows]
-        # A whole probe in one fold leaves nothing to fit an intercept to: without the last digits this is singular.
-        room = (1 + 1e-9) * np.eye(len(rows)) - (left * shares) @ left.T - 1 / len(folds)
-        scores[:, rows] = targets[:, rows] - np.linalg.solve(room, residual[:, rows].T).T
+        # If one fold is the whole probe, no items are left to fit an intercept: the small term avoids singularity.
+        complement = (1 + 1e-9) * np.eye(len(rows)) - (left * shares) @ left.T - 1 / len(folds)
+        scores[:, rows] = targets[:, rows] - np.linalg.solve(complement, residual[:, rows].T).T
     return scores
 
 
-def _likelihoods(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Iterator[NDArray[np.floating]]:
-    """Log-likelihoods of the labels at every sharpness, from scores (S, M, N) whose own classes are `at`.
+def _log_likelihoods(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Iterator[NDArray[np.floating]]:
+    """Log-likelihoods of the labels at every sharpness, from scores (S, M, N); `at` indexes each item's own class.
 
-    Each sharpness is twice the one before: its exponentials are the squares of those before.
+    Each sharpness is twice the previous one, so its exponentials are the squares of the previous ones.
     """
     odds = scores - scores.max(axis=0)
     own = odds[at]
@@ -227,14 +227,14 @@ def _likelihoods(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Iterator[
         yield sharpness * own - np.log(odds.sum(axis=0))
 
 
-def _likeliest(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Vector:
-    """Largest mean log-likelihood over the sharpnesses for scores (S, M, N), shape (M,).
+def _best_log_likelihood(scores: NDArray[np.floating], at: tuple[Any, ...]) -> Vector:
+    """Largest mean log-likelihood over all sharpnesses, from scores (S, M, N), shape (M,).
 
-    It is concave in the sharpness: once it falls for all, no further one is tried.
+    It is concave in the sharpness: once it decreases for all M, larger values are skipped.
     """
     best = np.full(scores.shape[1], -np.inf)
-    for likely in _likelihoods(scores, at):
-        means = likely.mean(axis=1, dtype=np.float64)
+    for log_likelihoods in _log_likelihoods(scores, at):
+        means = log_likelihoods.mean(axis=1, dtype=np.float64)
         if (means < best).all():
             break
         best = np.maximum(best, means)

@@ -12,10 +12,14 @@ from preceptor.contract.teachers import ImagePreprocessing
 from service.core.errors import InvalidProbe
 from service.core.tiff import tile_pixels
 
+from ..fingerprint import for_unit_pixels
 from ..interface import Float32
+from .resample import resize_window
 
 _DECODABLE_PIXELS: Final = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 """Beyond it Pillow refuses. The limit of the settings was checked when the probe was uploaded."""
+_MOST_RESIZED: Final = 2**22
+"""Pixels that a picture may have before the crop; of a larger one only the part is computed that remains."""
 _ROWS: Final = 64
 # Only formats that are decoded by a plain library call; EPS, for one, would start another program.
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -34,7 +38,7 @@ def decode(data: bytes, *, channels: str = "rgb") -> Image.Image:
     data
         A PNG, JPEG, WebP, GIF, BMP, TIFF or PPM file.
     channels
-        "rgb" or "gray": the mode of the result, Pillow's RGB or L.
+        "gray" makes Pillow's mode L; all else RGB.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def decode(data: bytes, *, channels: str = "rgb") -> Image.Image:
         if image.format == "TIFF" and tile_pixels(data) > _DECODABLE_PIXELS:
             raise Image.DecompressionBombError
         image = ImageOps.exif_transpose(image)
-        return _eight_bits(image).convert("RGB" if channels == "rgb" else "L")
+        return _eight_bits(image).convert("L" if channels == "gray" else "RGB")
     except UnidentifiedImageError:
         raise InvalidProbe(f"the picture is in none of the formats {', '.join(_FORMATS)}") from None
     except Image.DecompressionBombError:
@@ -75,35 +79,71 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, how: ImagePreprocessing) -> Image.Image:
-    """Resize (bilinear, antialiased) and cut out the centre, to exactly `how.size` (height, width).
+    """Resize and cut out the centre, to exactly `how.size` (height, width).
 
-    With ``shortest_edge`` the picture is scaled, keeping its proportions, until it covers
-    ``size / crop_fraction``; with ``exact`` it is stretched to that size. Then the centre is cut out.
+    With ``shortest_edge`` the picture is scaled, keeping its proportions, until it covers ``size / crop_fraction``;
+    with ``longest_edge`` until it fits into it, on a ground of the mean colour; with ``exact`` it is stretched to that
+    size. Then the centre is cut out. The arithmetic is that of torchvision's ``Resize`` and ``CenterCrop``, and of timm
+    where the size is not square.
     """
     height, width = how.size
+    tall, wide = _resized(image, how)
+    top, left = round((tall - height) / 2), round((wide - width) / 2)
+    part = _part(image, (tall, wide), (max(top, 0), max(left, 0), min(height, tall), min(width, wide)), how)
+    if part.size == (width, height):
+        return part
+    ground = Image.new(image.mode, (width, height), _mean_colour(how, len(image.getbands())))
+    ground.paste(part, (max(-left, 0), max(-top, 0)))
+    return ground
+
+
+def _part(
+    image: Image.Image, size: tuple[int, int], window: tuple[int, int, int, int], how: ImagePreprocessing
+) -> Image.Image:
+    """A window (top, left, height, width) of the picture resized to `size` (height, width)."""
+    top, left, height, width = window
+    kind = Image.Resampling[how.interpolation.upper()]
+    if size[0] * size[1] > _MOST_RESIZED:
+        # Of a thin picture only the part is computed that is cut out.
+        made = resize_window(np.atleast_3d(np.asarray(image)), size, window, kind)
+        return Image.fromarray(made[..., 0] if image.mode == "L" else made)
+    if image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), kind)
+    return image if size == (height, width) else image.crop((left, top, left + width, top + height))
+
+
+def _resized(image: Image.Image, how: ImagePreprocessing) -> tuple[int, int]:
+    """Height and width before the crop."""
     fraction = how.crop_fraction or 1.0
-    tall, wide = math.floor(height / fraction + 1e-9), math.floor(width / fraction + 1e-9)
-    if how.resize == "shortest_edge":
-        # Integer arithmetic as in torchvision: the edge that fits exactly is exact, the other is cut down.
-        if tall * image.width >= wide * image.height:
-            wide = max(wide, tall * image.width // image.height)
-        else:
-            tall = max(tall, wide * image.height // image.width)
-    # Of an extremely long picture only the middle is resized, so that memory stays bounded.
-    shown_wide, shown_tall = min(wide, 4 * width), min(tall, 4 * height)
-    half_x, half_y = image.width * shown_wide / wide / 2, image.height * shown_tall / tall / 2
-    x, y = image.width / 2, image.height / 2
-    if (shown_wide, shown_tall) != image.size or (shown_wide, shown_tall) != (wide, tall):
-        box = (x - half_x, y - half_y, x + half_x, y + half_y)
-        image = image.resize((shown_wide, shown_tall), Image.Resampling.BILINEAR, box=box)
-    if (shown_wide, shown_tall) != (width, height):
-        left, top = round((shown_wide - width) / 2), round((shown_tall - height) / 2)
-        image = image.crop((left, top, left + width, top + height))
-    return image
+    tall, wide = (math.floor(side / fraction + 1e-9) for side in how.size)
+    if how.resize == "exact":
+        return tall, wide
+    if how.resize == "longest_edge" or tall != wide:
+        choose = max if how.resize == "longest_edge" else min
+        ratio = choose(image.height / tall, image.width / wide)
+        return max(1, round(image.height / ratio)), max(1, round(image.width / ratio))
+    # Integer arithmetic as in torchvision: the edge that fits exactly is exact, the other is cut down.
+    if image.width <= image.height:
+        return wide * image.height // image.width, wide
+    return tall, tall * image.width // image.height
+
+
+def _mean_colour(how: ImagePreprocessing, depth: int) -> int | tuple[int, ...]:
+    mean = [round(value / _scale(how)) for value in (how.mean * depth if len(how.mean) == 1 else how.mean)]
+    if how.channels == "bgr":
+        mean.reverse()
+    return mean[0] if depth == 1 else tuple(mean)
+
+
+def _scale(how: ImagePreprocessing) -> float:
+    """What pixels of 0..255 are multiplied by before mean and std."""
+    if how.rescale_factor is not None:
+        return how.rescale_factor
+    return 1 / 255 if for_unit_pixels(how) else 1.0
 
 
 def prepare_pictures(pictures: list[bytes], how: ImagePreprocessing, *, start: int = 0) -> Float32:
-    """Pictures as a model's input: fitted, then ``(pixel - mean) / std`` on values 0..255.
+    """Pictures as a model's input: fitted, then ``(rescale_factor * pixel - mean) / std`` on values 0..255.
 
     Parameters
     ----------
@@ -124,7 +164,7 @@ def prepare_pictures(pictures: list[bytes], how: ImagePreprocessing, *, start: i
     InvalidProbe
         A picture cannot be read or is too large.
     """
-    depth = 3 if how.channels == "rgb" else 1
+    depth = 1 if how.channels == "gray" else 3
     height, width = how.size
     pixels = np.empty((len(pictures), height, width, depth), dtype=np.float32)
     for position, data in enumerate(pictures):
@@ -132,7 +172,11 @@ def prepare_pictures(pictures: list[bytes], how: ImagePreprocessing, *, start: i
             image = fit(decode(data, channels=how.channels), how)
         except InvalidProbe as error:
             raise InvalidProbe(f"item {start + position}: {error.detail}") from None
-        pixels[position] = np.asarray(image, dtype=np.float32).reshape(height, width, depth)
+        values = np.asarray(image, dtype=np.float32).reshape(height, width, depth)
+        pixels[position] = values[..., ::-1] if how.channels == "bgr" else values
+    scale = _scale(how)
+    if scale != 1:
+        pixels *= np.float32(scale)
     pixels -= np.asarray(how.mean, dtype=np.float32)
     pixels /= np.asarray(how.std, dtype=np.float32)
     if how.layout == "NCHW":

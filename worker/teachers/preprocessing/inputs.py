@@ -65,7 +65,7 @@ class Preparation:
     def __init__(self, how: Preprocessing, folder: Path) -> None:
         self.how = how
         if isinstance(how, ImagePreprocessing):
-            depth = 3 if how.channels == "rgb" else 1
+            depth = 1 if how.channels == "gray" else 3
             for name, values in (("mean", how.mean), ("std", how.std)):
                 if len(values) not in (1, depth):
                     raise TeacherUnusable(
@@ -89,7 +89,7 @@ class Preparation:
     def item_shape(self) -> tuple[int | None, ...]:
         """Shape of one item of each array, without the batch; None stands for the length of a text."""
         if isinstance(self.how, ImagePreprocessing):
-            depth = 3 if self.how.channels == "rgb" else 1
+            depth = 1 if self.how.channels == "gray" else 3
             return (depth, *self.how.size) if self.how.layout == "NCHW" else (*self.how.size, depth)
         if isinstance(self.how, TextPreprocessing):
             return (None,)
@@ -117,36 +117,3 @@ class Preparation:
         if batch.features is None:
             raise TeacherUnusable("the teacher takes feature vectors; use a probe of modality 'features'")
         return prepare_vectors(batch.features, how)
-
-
-def as_logits(values: Float32, output: str) -> Float32:
-    """A model's output as logits.
-
-    Probabilities become their natural logarithms (at least log 1e-12), so that softmax gives them back.
-
-    Parameters
-    ----------
-    values
-        Shape (B, K), float32.
-    output
-        "logits" or "probabilities", as registered.
-
-    Raises
-    ------
-    TeacherUnusable
-        The output is not a matrix with one row an item, or is said to be probabilities and is not.
-    """
-    if values.ndim != 2:
-        raise TeacherUnusable(
-            f"the model's output has the shape {values.shape}; it must be one row of class scores an item"
-        )
-    if output == "logits":
-        return np.ascontiguousarray(values, dtype=np.float32)
-    sums = values.sum(axis=1, dtype=np.float64)
-    if values.size and (values.min() < -1e-6 or np.abs(sums - 1).max() > 1e-3):
-        raise TeacherUnusable(
-            f"the output is registered as probabilities, but a row sums to "
-            f"{sums[np.abs(sums - 1).argmax()]:.4g} and "
-            f"the smallest value is {values.min():.4g}; register output 'logits', or add a softmax to the model"
-        )
-    return np.log(np.maximum(values, np.float32(1e-12)), dtype=np.float32)

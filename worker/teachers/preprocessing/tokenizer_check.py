@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ..errors import TeacherUnusable
-from .tokenizer_patterns import is_known
+from .tokenizer_patterns import is_linear
 
 _INSTEAD: Final = (
-    "if the model needs it, export the model to ONNX and register that (source 'onnx'): it runs in a process of its own"
+    "if the model needs it, export the model to ONNX and register that (source 'onnx'): it runs in a separate process"
 )
 _MOST_STEPS: Final = 16
 _LONGEST_CONTENT: Final = 16
@@ -139,8 +139,12 @@ def _pattern(pattern: Any, where: str) -> str:
             if kind == "String":
                 return text
             if kind == "Regex":
-                if not is_known(text):
-                    raise _refused(f"has the regular expression {text[:80]!r}, which no published tokenizer has,")
+                if not is_linear(text):
+                    raise TeacherUnusable(
+                        f"tokenizer.json has the regular expression {text[:80]!r}. Its time may grow faster than the "
+                        f"length of a text. Simplify it (no repetition inside a repetition, nothing that can fail "
+                        f"behind two repetitions); {_INSTEAD}"
+                    )
                 return ""
     raise _broken(f"a pattern in its {where} cannot be read")
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from preceptor.contract.files import missing, refusal
+from preceptor.contract.files import adapter, missing, refusal
 from preceptor.contract.teachers import HubSource, Teacher
 
 from ..errors import TeacherUnusable
@@ -106,6 +106,8 @@ def fetch(source: HubSource, folder: Path) -> None:
 
 
 def _wanted(name: str, sizes: dict[str, int]) -> list[str]:
+    if reason := adapter(sizes):
+        raise TeacherUnusable(f"{name} is no whole model: {reason}, and upload its files")
     wanted = [file for file in sizes if refusal("transformers", file) is None]
     if lacking := missing("transformers", set(wanted)):
         pickles = [file for file in sizes if file.endswith((".bin", ".pt", ".pth", ".ckpt"))]

@@ -2,18 +2,26 @@
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import torch
 
-from preceptor.contract.teachers import ImagePreprocessing, Modality, Teacher, TimmSource
+from preceptor.contract.teachers import ImagePreprocessing, Interpolation, Modality, Teacher, TimmSource
 
 from ..errors import TeacherUnusable
 from ..interface import Batch, Float32, Outputs
 from ..preprocessing.inputs import PICTURES, Preparation
 from ..preprocessing.texts import read_options
 from .torch_device import LastLinear, device_for, exact_inference, to_numpy, use_threads
-from .weights_files import numbers, read_shapes
+from .weights_files import numbers, read_shapes, surplus_prefix
+
+_DEFAULT_CROP: Final = 0.875
+_RESIZES: Final[dict[str, Literal["shortest_edge", "longest_edge", "exact"]]] = {
+    "center": "shortest_edge",
+    "border": "longest_edge",
+    "squash": "exact",
+}
+"""timm's crop_mode."""
 
 
 def import_timm() -> ModuleType:
@@ -59,10 +67,26 @@ def load(teacher: Teacher, folder: Path, *, device: str, threads: int | None) ->
 def preprocessing_of(config: dict[str, Any]) -> ImagePreprocessing:
     """timm's data config (0..1 means) as our preprocessing (0..255)."""
     height, width = config["input_size"][-2:]
+    interpolation = config.get("interpolation", "bilinear")
+    if interpolation == "random":
+        interpolation = "bilinear"  # As timm itself evaluates.
+    if interpolation not in get_args(Interpolation):
+        raise TeacherUnusable(
+            f"the data config has interpolation {str(interpolation)[:40]!r}; known are "
+            f"{', '.join(get_args(Interpolation))}. Correct pretrained_cfg in config.json"
+        )
+    mode = config.get("crop_mode") or "center"
+    crop = config.get("crop_pct") or _DEFAULT_CROP
+    if mode not in _RESIZES:
+        raise TeacherUnusable(
+            f"the data config has crop_mode {str(mode)[:40]!r}, which is not supported; export the model to ONNX"
+        )
     return ImagePreprocessing(
         size=(height, width),
-        resize="exact" if config.get("crop_mode") == "squash" else "shortest_edge",
-        crop_fraction=config.get("crop_pct") or None,
+        resize=_RESIZES[mode],
+        crop_fraction=crop,
+        # timm passes no interpolation on where it covers a size that is not square.
+        interpolation="bilinear" if mode == "center" and height // crop != width // crop else interpolation,
         mean=[255 * value for value in config["mean"]],
         std=[255 * value for value in config["std"]],
         channels="gray" if config["input_size"][0] == 1 else "rgb",
@@ -108,7 +132,10 @@ class TimmTeacher:
         from safetensors.torch import load_file
 
         try:
-            self._model.load_state_dict(load_file(path), strict=True)
+            tensors = load_file(path)
+            prefix = surplus_prefix(tensors, self._model.state_dict())
+            named = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+            self._model.load_state_dict(named, strict=True)
         except RuntimeError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise TeacherUnusable(

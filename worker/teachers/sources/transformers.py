@@ -1,7 +1,7 @@
 """Teachers in a `transformers` folder: image and text classifiers, from safetensors, with no code of their own."""
 
 import inspect
-import json
+import math
 import os
 import re
 from pathlib import Path
@@ -9,9 +9,9 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 
-from preceptor.contract.files import missing
+from preceptor.contract.files import adapter_weights, missing
 from preceptor.contract.labels import MAX_LABELS
 from preceptor.contract.teachers import Modality, Teacher
 from service.core.errors import InvalidProbe
@@ -20,13 +20,13 @@ from ..errors import TeacherUnusable
 from ..interface import Batch, Float32, Outputs
 from ..labels import config_labels
 from ..preprocessing.images import decode
+from ..preprocessing.picture_processor import MOST_PIXELS, PicturePreparation, load_processor
 from ..preprocessing.texts import Row, TextEncoder, read_options
 from .torch_device import LastLinear, device_for, exact_inference, to_numpy, use_threads
-from .weights_files import numbers, stored_shapes
+from .weights_files import numbers, stored_shapes, surplus_prefix
 
 _MOST_LAYERS: Final = 512
 _MOST: Final = 2**24
-_MOST_PIXELS_A_SIDE: Final = 2048
 _MOST_TOKENS: Final = 4096
 """Of a text. Attention may take memory for the square of it."""
 _MOST_ATTENTION: Final = 64 * 512**2
@@ -44,6 +44,9 @@ _POSITIONS_AFTER_PADDING: Final = frozenset(
     }
 )  # fmt: skip
 """Their positions start behind the padding token's number, so their table is longer than their texts."""
+# These two ship with transformers; others are fetched, or need packages of their own.
+_ATTENTION_KEYS: Final = ("_attn_implementation", "attn_implementation", "_attn_implementation_internal")
+_ATTENTION: Final = ("eager", "sdpa")
 _LAYERS: Final = re.compile(r"(.*_)?(layers?|depths?|blocks?|stages?|experts)$")
 
 
@@ -68,7 +71,12 @@ def load(teacher: Teacher, folder: Path, *, device: str, threads: int | None) ->
         )
     if labels is None and teacher.labels is None:
         raise TeacherUnusable("config.json names no classes; give `labels`, or write id2label into config.json")
-    return TransformersTeacher(teacher, folder, labels, numbers(shapes), device, threads)
+    try:
+        return TransformersTeacher(teacher, folder, labels, shapes, device, threads)
+    except TeacherUnusable:
+        if reason := adapter_weights(shapes):
+            raise TeacherUnusable(reason) from None
+        raise
 
 
 def check_config(config: dict[str, Any]) -> list[str] | None:
@@ -92,6 +100,8 @@ def check_config(config: dict[str, Any]) -> list[str] | None:
 def _refuse_foreign_code(options: dict[str, Any], name: str) -> None:
     for key, value in options.items():
         if _FOREIGN.fullmatch(key) and value not in (None, False, {}, []):
+            if key in _ATTENTION_KEYS and value in _ATTENTION:
+                continue
             raise TeacherUnusable(
                 f"{name} has {key!r}: the model needs code or parts from elsewhere, which are not run here. Use "
                 f"an "
@@ -140,7 +150,7 @@ class TransformersTeacher:
         teacher: Teacher,
         folder: Path,
         labels: list[str] | None,
-        stored: int,
+        shapes: dict[str, tuple[int, ...]],
         device: str,
         threads: int | None,
     ) -> None:
@@ -163,7 +173,8 @@ class TransformersTeacher:
             if modality == "image"
             else transformers.AutoModelForSequenceClassification
         )
-        _check_architecture(auto, config, modality, stored)
+        wanted = _checked_architecture(auto, config, modality, numbers(shapes))
+        prefix = surplus_prefix(shapes, wanted)
         # A model built from a meta-device count that fits the files cannot allocate more than they hold.
         model, report = auto.from_pretrained(
             folder,
@@ -174,6 +185,7 @@ class TransformersTeacher:
             dtype=torch.float32,
             ignore_mismatched_sizes=True,  # they are in the report, and refused by it
             output_loading_info=True,
+            key_mapping={f"^{re.escape(prefix)}": ""} if prefix else None,
         )
         _check_report(report)
         self._model: Any = model.eval().to(self._device)
@@ -187,10 +199,16 @@ class TransformersTeacher:
         self._head = LastLinear(model, self.classes)
         if modality == "image":
             self._gray = getattr(config, "num_channels", 3) == 1
-            self._processor = _picture_processor(folder)
+            self._prepare = PicturePreparation(load_processor(folder), self._accepted)
+            side = getattr(config, "image_size", None)
+            fixed = _pair(side) if not self._prepare.resizes else None
+            self.picture_size = fixed
         else:
             self._encoder = _text_encoder(folder, config)
             self._padding: Padding | None = None
+
+    picture_size: tuple[int, int] | None = None
+    """Height and width of the only pictures that the model takes, where they are not resized."""
 
     @property
     def class_weights(self) -> Float32 | None:
@@ -200,47 +218,90 @@ class TransformersTeacher:
     def predict(self, batch: Batch) -> Outputs:
         """Logits and the classifier's input for a batch of pictures or texts."""
         with exact_inference():
-            return self._classify(self._pictures(batch)) if self.modality == "image" else self._texts(batch)
+            return self._classify_pictures(batch) if self.modality == "image" else self._classify_texts(batch)
 
     def _classify(self, inputs: dict[str, torch.Tensor]) -> Outputs:
-        logits = self._model(**inputs).logits
+        logits = self._forward(inputs)
         features = self._head.features(logits)
         return Outputs(to_numpy(logits), None if features is None else to_numpy(features))
 
-    def _pictures(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def _classify_pictures(self, batch: Batch) -> Outputs:
+        groups = self._grouped(self._pictures(batch))
+        return _in_order([places for places, _ in groups], [self._classify(inputs) for _, inputs in groups])
+
+    def _forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        try:
+            return self._model(**inputs).logits
+        except (RuntimeError, ValueError, TypeError) as error:
+            pixels = inputs.get("pixel_values")
+            if pixels is None or self._prepare.resizes or pixels.ndim != 4:
+                raise
+            wanted = self.picture_size
+            takes = f"the model takes {wanted[1]} x {wanted[0]} only" if wanted else "the model cannot take it"
+            raise TeacherUnusable(
+                f"a picture has {pixels.shape[3]} x {pixels.shape[2]} pixels and is not resized (do_resize is false in "
+                f"preprocessor_config.json), but {takes} ({str(error).splitlines()[0][:120]}); use pictures of that "
+                "size, or set do_resize to true with that size"
+            ) from error
+
+    def prepared(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """What reaches the model, by name; of pictures of several sizes those of the first size."""
+        if self.modality == "image":
+            inputs = self._grouped(self._pictures(batch))[0][1]
+            return {name: value.cpu().numpy() for name, value in inputs.items()}
+        return self._arrays(self._encoder.rows(_texts_of(batch)))
+
+    def _grouped(self, pictures: list[dict[str, torch.Tensor]]) -> list[tuple[list[int], dict[str, torch.Tensor]]]:
+        """Pictures that can be computed together, and their places: those of one size, few where they are large."""
+        places: dict[tuple[Any, ...], list[int]] = {}
+        for place, inputs in enumerate(pictures):
+            places.setdefault(tuple((name, value.shape) for name, value in inputs.items()), []).append(place)
+        groups: list[list[int]] = []
+        for key, members in places.items():
+            pixels = math.prod(key[0][1][1:]) // 3
+            several = max(1, MOST_PIXELS // max(1, pixels)) if len(places) > 1 else len(members)
+            groups += [members[begin : begin + several] for begin in range(0, len(members), several)]
+        return [
+            (group, {name: torch.cat([pictures[place][name] for place in group]) for name in pictures[group[0]]})
+            for group in groups
+        ]
+
+    def _pictures(self, batch: Batch) -> list[dict[str, torch.Tensor]]:
         if batch.images is None:
             raise TeacherUnusable("the teacher takes pictures; use a probe of modality 'image'")
-        pictures: list[Image.Image] = []
+        found: list[dict[str, torch.Tensor]] = []
         for position, data in enumerate(batch.images):
             try:
-                pictures.append(decode(data, channels="gray" if self._gray else "rgb"))
+                made = self._prepare.arrays(decode(data, channels="gray" if self._gray else "rgb"))
             except InvalidProbe as error:
                 raise InvalidProbe(f"item {batch.start + position}: {error.detail}") from None
-        values = self._processor(images=pictures, return_tensors="pt")["pixel_values"]
-        return {"pixel_values": values.to(self._device, torch.float32)}
+            found.append(
+                {
+                    name: value.to(self._device, torch.float32 if value.is_floating_point() else None)
+                    for name, value in made.items()
+                }
+            )
+        return found
 
-    def _texts(self, batch: Batch) -> Outputs:
-        if batch.texts is None:
-            raise TeacherUnusable("the teacher takes texts; use a probe of modality 'text'")
+    def _classify_texts(self, batch: Batch) -> Outputs:
         if self._padding is None:
             self._padding = self._padding_that_fits()
-        rows = self._encoder.rows(batch.texts)
+        rows = self._encoder.rows(_texts_of(batch))
         groups = _groups([len(ids) for ids, _ in rows], self._padding)
-        parts = [self._classify_rows([rows[position] for position in group]) for group in groups]
-        order = np.argsort(np.concatenate([*groups, []]).astype(np.int64))
-        return Outputs(
-            np.concatenate([part.logits for part in parts])[order],
-            None
-            if any(part.features is None for part in parts)
-            else np.concatenate([part.features for part in parts if part.features is not None])[order],
-        )
+        return _in_order(groups, [self._classify_rows([rows[position] for position in group]) for group in groups])
 
-    def _classify_rows(self, rows: list[Row]) -> Outputs:
+    def _arrays(self, rows: list[Row]) -> dict[str, NDArray[Any]]:
         arrays = self._encoder.padded(rows)
         known = self._encoder.inputs
         # GPT-2 takes token types and adds them as words: transformers gives it those that its tokenizer makes.
-        names = [name for name in arrays if name in self._accepted and (known is None or name in known)]
-        return self._classify({name: torch.from_numpy(arrays[name]).to(self._device) for name in names})
+        return {
+            name: value for name, value in arrays.items() if name in self._accepted and (known is None or name in known)
+        }
+
+    def _classify_rows(self, rows: list[Row]) -> Outputs:
+        return self._classify(
+            {name: torch.from_numpy(value).to(self._device) for name, value in self._arrays(rows).items()}
+        )
 
     def _padding_that_fits(self) -> Padding:
         """How texts of different lengths may share a pass without a change of what the model answers to each alone.
@@ -274,6 +335,24 @@ class TransformersTeacher:
             torch.cuda.empty_cache()
 
 
+def _texts_of(batch: Batch) -> list[str]:
+    if batch.texts is None:
+        raise TeacherUnusable("the teacher takes texts; use a probe of modality 'text'")
+    return list(batch.texts)
+
+
+def _in_order(groups: list[list[int]], parts: list[Outputs]) -> Outputs:
+    """The outputs of several passes, in the order of the items."""
+    if len(parts) == 1:
+        return parts[0]
+    order = np.argsort(np.concatenate([*groups, []]).astype(np.int64), kind="stable")
+    features = [part.features for part in parts if part.features is not None]
+    return Outputs(
+        np.concatenate([part.logits for part in parts])[order],
+        np.concatenate(features)[order] if len(features) == len(parts) else None,
+    )
+
+
 def _two_lengths(encoder: TextEncoder) -> tuple[Row, Row]:
     short, long = encoder.rows(["a", "a b c d e f g h i j k l"])
     if len(long[0]) > len(short[0]) > 0:
@@ -300,6 +379,14 @@ def _groups(lengths: list[int], padding: Padding) -> list[list[int]]:
     return groups
 
 
+def _pair(side: object) -> tuple[int, int] | None:
+    if isinstance(side, int):
+        return side, side
+    if isinstance(side, (list, tuple)) and len(side) == 2:
+        return int(side[0]), int(side[1])
+    return None
+
+
 def _read_model_config(folder: Path) -> Any:
     from transformers import AutoConfig
 
@@ -313,7 +400,8 @@ def _read_model_config(folder: Path) -> Any:
         ) from None
 
 
-def _check_architecture(auto: Any, config: Any, modality: str, stored: int) -> None:
+def _checked_architecture(auto: Any, config: Any, modality: str, stored: int) -> set[str]:
+    """The names of the tensors that the architecture of a config has."""
     if type(config) not in auto._model_mapping:
         raise TeacherUnusable(
             f"a {config.model_type!r} model is no {modality} classifier of transformers; register it with its own "
@@ -327,6 +415,7 @@ def _check_architecture(auto: Any, config: Any, modality: str, stored: int) -> N
             f"config.json describes a model of {needed:,} weights but the files hold {stored:,}; "
             f"upload config.json and weights of the same model"
         )
+    return set(wanted.state_dict())
 
 
 def _check_report(report: Any) -> None:
@@ -350,34 +439,6 @@ def _check_report(report: Any) -> None:
 
 def _more(names: list[Any]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
-
-
-def _picture_processor(folder: Path) -> Any:
-    from transformers import AutoImageProcessor
-
-    files = [folder / name for name in ("preprocessor_config.json", "processor_config.json")]
-    present = [path for path in files if path.is_file()]
-    if not present:
-        raise TeacherUnusable(
-            "preprocessor_config.json is missing: it says how pictures are resized and normalised. Save it with "
-            "AutoImageProcessor.from_pretrained(NAME).save_pretrained(FOLDER)"
-        )
-    for path in present:
-        _refuse_picture_sizes(read_options(path), path.name)
-    return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False, backend="pil")
-
-
-def _refuse_picture_sizes(options: dict[str, Any], name: str) -> None:
-    for key, value in options.items():
-        if isinstance(value, dict):
-            _refuse_picture_sizes(value, name)
-        elif key in ("height", "width", "shortest_edge", "longest_edge", "size", "crop_size"):
-            sides = value if isinstance(value, list) else [value]
-            if any(isinstance(side, (int, float)) and side > _MOST_PIXELS_A_SIDE for side in sides):
-                raise TeacherUnusable(
-                    f"{key!r} in {name} is {json.dumps(value)}; pictures may have at most {_MOST_PIXELS_A_SIDE} "
-                    f"pixels a side"
-                )
 
 
 def _text_encoder(folder: Path, config: Any) -> TextEncoder:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,3 +98,33 @@ def stored_shapes(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:
 def numbers(shapes: dict[str, tuple[int, ...]]) -> int:
     """How many numbers all tensors hold together."""
     return sum(math.prod(shape) for shape in shapes.values())
+
+
+def surplus_prefix(stored: Iterable[str], wanted: Collection[str]) -> str:
+    """What stands before every name in a file, and before none in the model: ``module.``, ``_orig_mod.``, ``model.``.
+
+    Wrappers of torch add it (DataParallel, torch.compile, Lightning).
+
+    Parameters
+    ----------
+    stored
+        Names of the tensors in the file.
+    wanted
+        Names that the model has.
+
+    Returns
+    -------
+    str
+        The prefix to strip; empty where the names fit as they are, or would not fit without it either.
+    """
+    names, known = list(stored), set(wanted)
+    if not names or any(name in known for name in names):
+        return ""
+    steps = names[0].split(".")[:-1]
+    for count in range(1, len(steps) + 1):
+        prefix = ".".join(steps[:count]) + "."
+        if not all(name.startswith(prefix) for name in names):
+            return ""
+        if sum(name.removeprefix(prefix) in known for name in names) > len(names) // 2:
+            return prefix
+    return ""

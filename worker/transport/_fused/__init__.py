@@ -1,6 +1,6 @@
-"""Compiled loops of the engine, and their bindings; optional, chosen automatically where they were built.
+"""Compiled loops of the engine, and their bindings; optional, used automatically if they were built.
 
-``entropic`` and ``zoo`` are called by the solver and the bounds alone; nothing here knows what a problem is.
+Only the solver and the bounds call ``entropic`` and ``zoo``.
 """
 
 from worker.transport._fused.library import available, level

@@ -1,4 +1,4 @@
-"""Binding of the entropic loops: passes pointers and shares items out over threads."""
+"""Binding of the entropic loops: passes pointers and distributes items over threads."""
 
 import ctypes
 import functools
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from worker.transport._fused.library import level, library, structure
 
-# Below this many items a thread costs more to start than it saves.
+# Below this number of items, a thread costs more to start than it saves.
 _ITEMS_PER_THREAD = 64
 
 _ScaleArguments = structure(
@@ -58,18 +58,18 @@ def scale(
     max_iterations: int,
     max_rounds: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sinkhorn in compiled lanes, Newton for slow items; ``scaling`` (N, S) is the first v, overwritten by the last.
+    """Sinkhorn in compiled lanes, Newton for slow items; ``scaling`` (N, S) is the initial v, replaced by the last.
 
-    All tensors contiguous, on the CPU, of one dtype (float32 or float64). ``max_iterations`` counts passes over
-    the kernel, ``max_rounds`` Newton steps; 0 is Sinkhorn alone.
+    All tensors contiguous, on the CPU, of the same dtype (float32 or float64). ``max_iterations`` counts passes over
+    the kernel, ``max_rounds`` Newton steps; 0 disables Newton.
 
     Returns
     -------
     violation : Tensor, shape (N,)
-        Infinite where arithmetic failed.
+        Infinite if arithmetic failed.
     iterations : Tensor, shape (N,), int32
     sums : Tensor, shape (N, S)
-        G^T u at the last v: what :func:`finish` would have to compute again.
+        G^T u at the last v, which :func:`finish` would otherwise recompute.
     """
     count, rows, columns = predictions.shape[0], kernel.shape[0], kernel.shape[1]
     violation, sums = torch.empty(count, dtype=kernel.dtype), torch.empty_like(scaling)
@@ -114,9 +114,9 @@ def finish(
     power: float,
     with_f: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """``scaling.finish_block`` in compiled lanes, ``priced_kernel`` being G * C, the shifts added to the potentials.
+    """``scaling.finish_block`` in compiled lanes; ``priced_kernel`` is G * C, the shifts are added to the potentials.
 
-    ``scaling`` and ``sums`` are what :func:`scale` left.
+    ``scaling`` and ``sums`` are the results of :func:`scale`.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def finish(
         f is (N, 0) unless ``with_f``.
     value : Tensor, shape (N,)
     dual : Tensor, shape (N,)
-        p . f + q . g: the dual value when balanced. Not finite where arithmetic failed.
+        p . f + q . g: the dual value when balanced. Not finite if arithmetic failed.
     """
     count, rows, columns = predictions.shape[0], kernel.shape[0], kernel.shape[1]
     f = torch.empty_like(predictions) if with_f else predictions.new_empty((count, 0))

@@ -1,7 +1,7 @@
 /* Compiled loops of worker.transport: plain C, no Python.h, called through ctypes (which releases the GIL).
  *
- * One binary serves every processor of its architecture: the loops are compiled for several instruction sets
- * and the best one the processor has is chosen at run time.
+ * One binary supports every processor of its architecture: the loops are compiled for several instruction sets
+ * and the best one that the processor supports is chosen at run time.
  */
 
 #include <math.h>
@@ -113,7 +113,7 @@ BEGIN_TARGET("avx2,fma")
 END_TARGET
 
 BEGIN_TARGET("avx512f,avx512dq,avx512bw,avx512vl,fma")
-/* Division keeps its unit busy for as long as ten products; an estimate and Newton steps do not. */
+/* A division takes as long as ten products; an estimate with Newton steps is faster. */
 static inline __m512 quotient_float(__m512 a, __m512 b) {
     __m512 r = _mm512_rcp14_ps(b);
     r = _mm512_mul_ps(r, _mm512_fnmadd_ps(b, r, _mm512_set1_ps(2.0f)));
@@ -173,7 +173,7 @@ int preceptor_level(void) {
 #define DISPATCH(function, kind, level, job) function##_plain_##kind(job)
 #endif
 
-/* Products below the smallest normal number are zero: nothing that matters is lost, and denormals are slow. */
+/* Products below the smallest normal number are flushed to zero: negligible, and denormals are slow. */
 static unsigned flush_denormals(void) {
 #if defined(__x86_64__)
     unsigned before = _mm_getcsr();

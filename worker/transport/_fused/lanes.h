@@ -7,10 +7,10 @@
  *   NAME(x)          name of x in this instance
  *   FAST_QUOTIENT    optional: a / b from the reciprocal estimate of the processor
  *
- * Why lanes: all items multiply by the same kernel, so a number of the kernel is read once and used by every
- * lane. Why not a plain matrix product: with 10 columns that is bound by memory, here an item's state stays in
- * the nearest caches through all its iterations. A lane whose item has converged takes the next item at once,
- * so the slowest item holds nobody up.
+ * Why lanes: all items use the same kernel, so a number of the kernel is read once for all lanes. Why not a plain
+ * matrix product: with 10 columns it is memory-bound, whereas here an item's state stays in the nearest caches
+ * through all its iterations. A lane whose item has converged loads the next item immediately, so a slow item does
+ * not delay the others.
  */
 
 #define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
@@ -76,9 +76,9 @@ static inline VEC NAME(response)(VEC p, VEC s, REAL power) {
     return FAST_QUOTIENT(p, s);
 }
 
-/* now * (now / before)^b, where it is near: the logarithm is 2 (x - 1) / (x + 1), the exponential a quotient of
- * parabolas. What it returns steers and is never a result, it is exact to second order, and no input makes it leave
- * a factor of 14. */
+/* Approximation of now * (now / before)^b: the logarithm is 2 (x - 1) / (x + 1), the exponential a quotient of
+ * parabolas. The value is a starting point of the next sweep, never a result; it is exact to second order, and within
+ * a factor of 14 for every input. */
 static inline VEC NAME(ahead)(VEC now, VEC before, VEC b) {
     const REAL tiny = sizeof(REAL) == 4 ? (REAL)1e-36 : (REAL)1e-300;
     VEC y = 2 * b * FAST_QUOTIENT(now - before, now + before + tiny), even = y * y + (REAL)12;
@@ -120,7 +120,7 @@ static inline void NAME(tile_gather)(const REAL *restrict kernel, const VEC u[2 
     }
 }
 
-/* Kernel rows in tiles, column by column: what the inner loops read one after the other. Padding rows are 1. */
+/* Kernel rows in tiles, column by column, in the order in which the inner loops read them. Padding rows are 1. */
 static void NAME(pack)(const REAL *kernel, int rows, int columns, REAL filler, REAL *packed) {
     int tiles = (rows + TILE - 1) / TILE;
     for (int tile = 0; tile < tiles; tile++)
@@ -138,12 +138,12 @@ static REAL *NAME(scratch)(size_t reals) {
     return memory;
 }
 
-/* What a lane's next sweep over the kernel means. */
+/* Purpose of a lane's next sweep over the kernel. */
 enum {
     NAME(PLAIN), /* a Sinkhorn iteration */
-    NAME(POINT), /* the same, and remember the curvature there: Newton starts from it */
+    NAME(POINT), /* the same, and store the curvature: Newton starts from it */
     NAME(SOLVE), /* a product with the Hessian: one iteration of conjugate gradients */
-    NAME(TRIAL)  /* where did the Newton step lead? */
+    NAME(TRIAL)  /* error after the Newton step */
 };
 
 /* All lanes of a group: arrays [rows or columns][PAIR], and one number per lane. */
@@ -157,14 +157,14 @@ typedef struct {
     int64_t item[PAIR];                     /* -1: nothing left to do */
     int phase[PAIR], sweeps[PAIR], rounds[PAIR], inner[PAIR], damped[PAIR];
     REAL error[PAIR], before[PAIR], energy[PAIR], enough[PAIR];
-    VEC last[2]; /* errors of the sweep before; 0 for an item that has had none */
+    VEC last[2]; /* errors of the previous sweep; 0 for a new item */
 } NAME(group);
 
 #define ANY NAME(any)
-/* Rows of caller-made arrays need not lie on vector boundaries. */
+/* Rows of the caller's arrays need not be aligned to vectors. */
 typedef REAL ANY __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL))));
 
-/* A square of numbers, one vector a row, turned over: each round deals two halves of the rows like cards. */
+/* Transpose of a square of numbers, one vector a row: each round interleaves two halves of the rows. */
 static inline void NAME(turn)(VEC square[LANES]) {
 #if defined(__clang__)
     REAL from[LANES][LANES] __attribute__((aligned(64))), to[LANES][LANES] __attribute__((aligned(64)));
@@ -206,7 +206,7 @@ static void NAME(interleave_all)(REAL *array, int first, int count, const REAL *
 }
 
 /* Columns `lanes` of array [count][PAIR] from one row of `from` each. Blocks of 16 rows stay in the nearest cache:
- * lane by lane, every number written would fetch a line of its own. */
+ * lane by lane, every number written would need another cache line. */
 static void NAME(interleave)(REAL *array, int count, const REAL *const from[], const int lanes[], int many) {
     int ordered = many == PAIR;
     for (int n = 0; n < many; n++) ordered &= lanes[n] == n;
@@ -230,7 +230,7 @@ static void NAME(load)(NAME(group) * at, const int lanes[], int many, int64_t ne
     const int rows = job->rows, columns = job->columns;
     const REAL *p[PAIR], *q[PAIR], *v[PAIR];
     for (int n = 0; n < many; n++) {
-        /* Lanes beyond the last item repeat it, so that their arithmetic stays ordinary. */
+        /* Lanes after the last item repeat it, so that their arithmetic stays finite. */
         int64_t item = next + n < job->count ? next + n : job->count - 1;
         int lane = lanes[n];
         p[n] = (const REAL *)job->predictions + item * rows;
@@ -270,8 +270,8 @@ static void NAME(sweep)(NAME(group) * at, const REAL *packed, int padded, int co
     }
 }
 
-/* Expected sweeps of Newton with conjugate gradients from here: the square root of the condition that makes
- * Sinkhorn slow, but no more than there are unknowns, per digit; and three sweeps around each step. */
+/* Expected number of sweeps of Newton with conjugate gradients: per digit, the square root of the condition number
+ * that makes Sinkhorn slow, at most the number of unknowns; and three sweeps for each step. */
 static double NAME(newton_sweeps)(double rate, double digits, int columns) {
     double inner = 0.5 / sqrt(1 - rate) * 2.3;
     if (inner > columns) inner = columns;
@@ -281,13 +281,13 @@ static double NAME(newton_sweeps)(double rate, double digits, int columns) {
 /* Iterate until every item is done. scaling holds the first v of each item and receives its last one, from
  * before the student's update; sums receives its G^T u. Returns 0, or -1 without memory.
  *
- * Each plain update is carried further along the line from the one before (see scaling.py).
+ * Each plain update is extrapolated along the line from the previous one (see scaling.py).
  *
  * Newton, per item, on the logarithms of v: with column = v * (G^T u),
  *     (diag(column) - diag(v) G^T diag(bend) G diag(v)) x = q - column,      v <- v exp(x),
  * solved by conjugate gradients scaled by the diagonal, to a tenth or as far as the tolerance needs. A full step
- * that does not lower the error is taken back and shortened by log(1 + s) / s, s its spread, which is sure to
- * ascend (see log_domain.py). */
+ * that does not lower the error is undone and shortened by log(1 + s) / s, s its spread, which guarantees ascent
+ * (see log_domain.py). */
 static int NAME(scale)(const struct scale_arguments *job) {
     REAL *scaling = job->scaling, *violation = job->violation, *sums = job->sums;
     const int rows = job->rows, columns = job->columns, padded = (rows + TILE - 1) / TILE * TILE;
@@ -348,7 +348,7 @@ static int NAME(scale)(const struct scale_arguments *job) {
             }
             ((VEC *)error)[half] = e;
             ((VEC *)curve)[half] = h;
-            /* How far beyond the plain update: where the residual would be least, had it gone on as it did. */
+            /* Extrapolation beyond the plain update: to the smallest residual on the line of the last two. */
             VEC b = NAME(pick)(square > (VEC){0}, -along / square, (VEC){0});
             b = NAME(pick)(b > (VEC){0}, b, (VEC){0});
             b = NAME(pick)(b > NAME(all)(4), NAME(all)(4), b);
@@ -356,7 +356,7 @@ static int NAME(scale)(const struct scale_arguments *job) {
             at->last[half] = e;
         }
 
-        /* Most sweeps end nothing: then every lane takes its update and that is all. */
+        /* In most sweeps no item converges: then every lane only takes its update. */
         if (!special && tick % 4) {
             INT ends = 0;
             for (int lane = 0; lane < PAIR; lane++) {
@@ -376,7 +376,7 @@ static int NAME(scale)(const struct scale_arguments *job) {
             }
         }
 
-        /* What each lane does now. */
+        /* Next step of each lane. */
         INT update[PAIR] __attribute__((aligned(64))), begin[PAIR] __attribute__((aligned(64)));
         INT advance[PAIR] __attribute__((aligned(64))), jump[PAIR] __attribute__((aligned(64)));
         INT plain[PAIR] __attribute__((aligned(64)));
@@ -502,7 +502,7 @@ static int NAME(scale)(const struct scale_arguments *job) {
             for (int lane = 0; lane < PAIR; lane++) {
                 beta[lane] = 0;
                 if (!advance[lane]) continue;
-                /* Beyond some 10 eps the quadratic model says nothing: more digits would be wasted. */
+                /* Above about 10 eps the quadratic model is not valid: more digits have no use. */
                 if (at->inner[lane]-- <= 0 || !(energy[lane] > at->enough[lane]) || reach[lane] > 10) {
                     jump[lane] = -1;
                 } else {
@@ -533,7 +533,7 @@ static int NAME(scale)(const struct scale_arguments *job) {
             REAL spread = high - low, factor = 1;
             if (at->damped[lane] && spread > (REAL)1e-6) factor = (REAL)(log1p(spread) / spread);
             if (spread * factor > 40) factor = 40 / spread;
-            /* When balanced a constant in x changes nothing in the plan; without it the numbers stay in range. */
+            /* When balanced, a constant in x does not change the plan; removing it keeps the numbers in range. */
             REAL middle = power == 1 ? (low + high) / 2 : 0;
             for (int c = 0; c < columns; c++) {
                 size_t o = (size_t)c * PAIR + lane;
@@ -541,7 +541,7 @@ static int NAME(scale)(const struct scale_arguments *job) {
             }
             at->phase[lane] = NAME(TRIAL);
         }
-        /* A few lanes at a time: loading one alone costs as much as loading four. */
+        /* A few lanes at a time: loading one lane costs as much as loading four. */
         if (next < count && (idle >= REFILL || !busy)) {
             int many = count - next < idle ? (int)(count - next) : idle;
             NAME(load)(at, lanes, many, next, job);
@@ -598,7 +598,7 @@ static int NAME(finish)(const struct finish_arguments *job) {
         for (int k = 0; k < padded; k += TILE) {
             const int block = k % BLOCK;
             if (!block) {
-                /* A block of predictions stays in the nearest cache; rows of padding have no mass. */
+                /* A block of predictions stays in the nearest cache; padding rows have no mass. */
                 int live_rows = rows - k < BLOCK ? rows - k : BLOCK;
                 if (live_rows < BLOCK) memset(p, 0, sizeof(REAL) * PAIR * BLOCK);
                 NAME(interleave_all)(p, k, live_rows, from[0]);

@@ -1,7 +1,7 @@
-"""Finds the compiled library and says which instruction set it uses.
+"""Finds the compiled library and the instruction set that it uses.
 
-The library is plain C behind ctypes, so building it needs a C compiler and nothing else, and a call leaves the
-interpreter lock. Where it was not built, ``available()`` is False and the engine runs on torch and numpy alone.
+The library is plain C called through ctypes: building it needs only a C compiler, and a call releases the interpreter
+lock. If it was not built, ``available()`` is False and the engine uses torch and numpy.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ def library() -> ctypes.CDLL | None:
             try:
                 return ctypes.CDLL(str(path))
             except OSError:
-                # Built for another machine: the torch path serves.
+                # Built for another machine: the torch path is used.
                 return None
     return None
 
@@ -43,7 +43,7 @@ def level() -> int:
 
 
 def available() -> bool:
-    """Whether the compiled loops were built and may be used (``PRECEPTOR_FUSED=0`` turns them off)."""
+    """Whether the compiled loops were built and are enabled (``PRECEPTOR_FUSED=0`` disables them)."""
     return library() is not None
 
 

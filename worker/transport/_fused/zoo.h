@@ -1,8 +1,8 @@
 /* Passes over a zoo: costs of a vocabulary to a student, and bounds of every teacher from them.
  *
- * A template like lanes.h, single precision only: VECTOR_BYTES, TILE, NAME(x). A table row holds what is known of
- * one vocabulary row: S costs, then the likeness to the student's mean, then the nearest cost, then padding up to
- * a multiple of two vectors.
+ * A template like lanes.h, single precision only: VECTOR_BYTES, TILE, NAME(x). A table row has the data of one
+ * vocabulary row: S costs, the similarity to the student's mean, the nearest cost, and padding up to a multiple of
+ * two vectors.
  */
 
 #define LANES ((int)(VECTOR_BYTES / sizeof(float)))
@@ -10,7 +10,7 @@
 
 typedef float NAME(zvec) __attribute__((vector_size(VECTOR_BYTES)));
 #define VEC NAME(zvec)
-/* Rows of caller-made arrays need not lie on vector boundaries. */
+/* Rows of the caller's arrays need not be aligned to vectors. */
 typedef float NAME(zany) __attribute__((vector_size(VECTOR_BYTES), aligned(4)));
 
 static inline VEC NAME(least)(VEC a, VEC b) {

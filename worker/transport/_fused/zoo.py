@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
-# Two of the widest vectors: rows of a table are padded to it.
+# Twice the width of the widest vectors; rows of a table are padded to a multiple of it.
 WIDTH = 32
 
 _ProjectArguments = structure("_ProjectArguments", "vocabulary student table", "rows", "dimension width labels")
@@ -47,7 +47,7 @@ def bound(
     counts: Longs,
     prior: Doubles,
 ) -> tuple[Doubles, Doubles, Doubles]:
-    """Per teacher: coverage cost, expected likeness, expected nearest cost; each (M,)."""
+    """Per teacher: coverage cost, expected similarity, expected nearest cost; each (M,)."""
     loops = library()
     assert loops is not None
     coverage, likeness, nearest = (np.empty(starts.shape[0]) for _ in range(3))

@@ -1,4 +1,4 @@
-"""Plain float64 implementations, written to be read: the tests hold the fast ones against them."""
+"""Plain float64 implementations, written for readability: the tests compare the fast ones with them."""
 
 from worker.transport.reference.entropic import EntropicPlan, entropic_reference
 

@@ -10,7 +10,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class EntropicPlan:
-    """Solution of one entropic problem; the fields mean what they mean in ``SinkhornResult``."""
+    """Solution of one entropic problem; the fields have the meaning of those in ``SinkhornResult``."""
 
     value: float
     dual_value: float

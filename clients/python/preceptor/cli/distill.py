@@ -2,19 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal, cast
 
 import typer
 
 from ..contract.ids import RECOMMENDATION, is_id
 from ..contract.jobs import Priority
 from ..errors import PreceptorError, ServiceUnreachableError, StatusError
+from ..options import LossOptions, StudentOptions, TrainingOptions
 from .distillation_output import show_verdict
 from .job_output import finish
-from .references import probe_id, student_labels, teacher_id
+from .references import LabelsFile, probe_id, student_labels, teacher_id
 from .session import Session, command
 
-_BUILT_IN = ("auto", "cnn", "bow", "mlp")
+_BUILT_IN: Final[tuple[Literal["auto", "cnn", "bow", "mlp"], ...]] = ("auto", "cnn", "bow", "mlp")
 
 
 def attach(app: typer.Typer) -> None:
@@ -46,10 +47,7 @@ def distill(
     labels: Annotated[
         str | None, typer.Option(metavar="A,B,C", help="The student's classes, where the data does not name them.")
     ] = None,
-    labels_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The classes: one a line, or a JSON array."),
-    ] = None,
+    labels_file: LabelsFile = None,
     student: Annotated[
         str | None,
         typer.Option(
@@ -107,7 +105,7 @@ def distill(
         raise typer.BadParameter("--controls compares; leave --no-compare out")
     if recommendation is not None and not is_id(RECOMMENDATION, recommendation):
         raise typer.BadParameter(f"{recommendation!r} is not the id of a recommendation (rec_...)")
-    names = student_labels(labels, labels_file)
+    names = student_labels(session, labels, labels_file)
     numbering = names if isinstance(names, list) else None
     training = {"epochs": epochs, "seeds": seeds, "seed": seed, "batch_size": batch_size}
     chosen = {name: value for name, value in training.items() if value is not None} | _settings(set_ or [])
@@ -125,8 +123,8 @@ def distill(
         test=probe_id(session, test, numbering),
         labels=names,
         student=model,
-        loss={name: value for name, value in heard.items() if value is not None} or None,
-        training=chosen or None,
+        loss=cast("LossOptions | None", {name: value for name, value in heard.items() if value is not None} or None),
+        training=cast("TrainingOptions | None", chosen or None),
         compare="full" if controls else compare,
         priority=priority,
         name=name,
@@ -159,7 +157,7 @@ def _settings(given: list[str]) -> dict[str, Any]:
     return found
 
 
-def _student(session: Session, text: str | None) -> dict[str, str] | None:
+def _student(session: Session, text: str | None) -> StudentOptions | None:
     if text is None:
         return None
     kind, _, name = text.partition(":")

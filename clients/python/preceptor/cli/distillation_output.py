@@ -6,17 +6,13 @@ from ..contract.distillations import Accuracy, DistillationResult
 from ..text import plain
 from .recommendation_output import show_timings
 from .session import Session
-from .tables import facts, size, some
+from .tables import facts, gain_line, size, some
 
 _STYLE = {"helped": "green", "hurt": "red"}
 
 
 def show_verdict(session: Session, result: DistillationResult) -> None:
     """Accuracy with and without the teacher, the gain, and what came out."""
-    gain = None
-    if result.gain is not None:
-        low, high = 100 * result.gain.low, 100 * result.gain.high
-        gain = f"{100 * result.gain.mean:+.2f} points (90 % interval {low:+.2f} to {high:+.2f})"
     facts(
         session,
         [
@@ -25,7 +21,7 @@ def show_verdict(session: Session, result: DistillationResult) -> None:
             ("test items", result.test_items),
             ("accuracy with teacher", _accuracy(result.with_teacher)),
             ("accuracy without", _accuracy(result.without_teacher) if result.without_teacher else "not measured"),
-            ("gain", gain),
+            ("gain", gain_line(result.gain)),
             ("weight of the teacher", f"{result.weight:g}"),
             ("artifacts", some([f"{file.name} ({size(file.size)})" for file in result.artifacts])),
         ],

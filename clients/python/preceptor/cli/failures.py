@@ -12,21 +12,29 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from ..errors import JobFailedError, PreceptorError, StatusError
+from ..errors import JobFailedError, LocalFileError, PreceptorError, StatusError
 from ..text import plain
 
-_HERE: Final = {
-    "POST /v1/teachers, upload its files, validate it": "`preceptor teachers add FOLDER`",
-    "GET /v1/teachers": "`preceptor teachers list`",
-    "POST /v1/label-sets": "`preceptor labels add`",
-    "POST /v1/probes": "`preceptor probes add FILE`",
-    "GET /v1/jobs": "`preceptor jobs list`",
-    "send student.labels": "give them with --labels",
-    "?labels=": "--labels",
-    "?format=": "--format",
-    " as the body (curl --data-binary @file)": "",
-    "path:id: ": "",
-}
+_HERE: Final = (
+    ("POST /v1/teachers, upload its files, validate it", "`preceptor teachers add FOLDER`"),
+    ("POST /v1/webhooks/", "`preceptor webhooks enable` for "),
+    ("/enable", ""),
+    ("DELETE /v1/teachers/<id>", "`preceptor teachers rm`"),
+    ("DELETE /v1/probes/<id>", "`preceptor probes rm`"),
+    ("DELETE /v1/label-sets/<id>", "`preceptor labels rm`"),
+    ("GET /v1/teachers", "`preceptor teachers list`"),
+    ("GET /v1/webhooks", "`preceptor webhooks list`"),
+    ("GET /v1/jobs", "`preceptor jobs list`"),
+    ("POST /v1/label-sets", "`preceptor labels add`"),
+    ("POST /v1/probes", "`preceptor probes add FILE`"),
+    ("PUT /v1/teachers/{id}/predictions/{probe}", "`preceptor predictions upload`"),
+    ("send student.labels", "give them with --labels"),
+    ("?labels=", "--labels"),
+    ("?format=", "--format"),
+    (" as the body (curl --data-binary @file)", ""),
+    (" as Authorization: Bearer <text>", ""),
+    ("path:id: ", ""),
+)
 """What the service says to those who speak HTTP, as it is said on the command line."""
 
 
@@ -39,7 +47,7 @@ class ReportingGroup(TyperGroup):
             sys.stdout.flush()
             return result
         except PreceptorError as error:
-            report(error, as_json=bool(ctx.find_root().meta.get("as_json")))
+            report(error, as_json=_as_json(ctx))
             raise typer.Exit(1) from error
         except BrokenPipeError as error:
             # The reader has gone (`| head`). Nothing is left to say, not even by the interpreter at its end.
@@ -48,9 +56,15 @@ class ReportingGroup(TyperGroup):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
-            where = f"{error.filename}: " if error.filename else ""
-            report(PreceptorError(f"{where}{error.strerror or error}"), as_json=False)
+            report(LocalFileError(error), as_json=_as_json(ctx))
             raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            sys.stderr.write("Interrupted\n")
+            raise typer.Exit(130) from error
+
+
+def _as_json(ctx: Any) -> bool:
+    return bool(ctx.find_root().meta.get("as_json"))
 
 
 def report(error: PreceptorError, *, as_json: bool) -> None:
@@ -61,7 +75,7 @@ def report(error: PreceptorError, *, as_json: bool) -> None:
         sys.stderr.write(json.dumps({"error": known}) + "\n")
         return
     text = plain(str(error))
-    for http, command in _HERE.items():
+    for http, command in _HERE:
         text = text.replace(http, command)
     lines = [f"Error: {text}"]
     if isinstance(error, StatusError) and error.request_id and error.status >= 500:

@@ -7,6 +7,7 @@ import typer
 from ..contract.distillations import DistillationResult
 from ..contract.jobs import JobEvent, JobKind, JobStatus
 from ..contract.recommendations import RecommendationResult
+from ..contract.teachers import TeacherStatus
 from ..contract.validations import ValidationResult
 from ..core.events import status_of
 from ..display import epoch_line
@@ -66,12 +67,9 @@ def _show_result(session: Session, result: Any) -> None:
         case DistillationResult():
             show_verdict(session, result)
         case ValidationResult():
-            pairs = [
-                ("verdict", result.status.value),
-                ("reason", result.reason),
-                ("took", seconds(result.seconds)),
-            ]
-            facts(session, pairs)
+            rejected = result.status is TeacherStatus.REJECTED
+            verdict = "rejected: the teacher cannot be used" if rejected else result.status.value
+            facts(session, [("verdict", verdict), ("reason", result.reason), ("took", seconds(result.seconds))])
         case _:
             raise AssertionError(type(result))
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .references import student_labels
+from .references import LABELS_FILE, student_labels
 from .session import Session, command, new_group
 from .tables import facts, moment, show_label_sets, some
 
@@ -18,11 +18,11 @@ def add(
     labels: Annotated[str | None, typer.Argument(metavar="A,B,C", help="Class names between commas.")] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", metavar="FILE", exists=True, dir_okay=False, help="One name a line, or a JSON array."),
+        typer.Option("--file", metavar="FILE", help=f"The classes: {LABELS_FILE}"),
     ] = None,
 ) -> None:
     """Register a label set. The same names in the same order have the same id."""
-    names = student_labels(labels, file)
+    names = student_labels(session, labels, file)
     if names is None or isinstance(names, str):
         raise typer.BadParameter("give class names between commas, or --file")
     made = session.client.label_sets.create(names)

@@ -1,6 +1,5 @@
 """`preceptor recommend`"""
 
-from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
@@ -10,7 +9,7 @@ from ..contract.recommendations import Method, Mode
 from ..contract.teachers import Modality
 from .job_output import finish
 from .recommendation_output import show_ranking
-from .references import probe_id, student_labels, teacher_id
+from .references import LabelsFile, probe_id, student_labels, teacher_id
 from .session import Session, command
 
 
@@ -25,10 +24,7 @@ def recommend(
         str | None,
         typer.Option(metavar="A,B,C", help="The student's classes between commas, or the id of a label set."),
     ] = None,
-    labels_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The classes: one a line, or a JSON array."),
-    ] = None,
+    labels_file: LabelsFile = None,
     probe: Annotated[str | None, typer.Option(metavar="FILE_OR_ID", help="A sample of the student's data.")] = None,
     teacher: Annotated[
         list[str] | None, typer.Option(metavar="ID_OR_NAME", help="Only this teacher; repeat it for several.")
@@ -73,7 +69,7 @@ def recommend(
     wait: Annotated[bool, typer.Option(help="Wait for the result.")] = True,
 ) -> None:
     """Rank the zoo for a student: by its class names, or sharper with a sample of its data."""
-    student = student_labels(labels, labels_file)
+    student = student_labels(session, labels, labels_file)
     if student is None and probe is None:
         raise typer.BadParameter("give the student's classes (--labels or --labels-file), its data (--probe), or both")
     numbering = student if isinstance(student, list) else None

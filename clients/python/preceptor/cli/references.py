@@ -1,15 +1,20 @@
 """What a person types for a resource: an id, a file, a name, a list of labels."""
 
-import json
+import re
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from ..contract.ids import LABEL_SET, PROBE, TEACHER, is_id
-from ..contract.probes import Probe
-from ..errors import PreceptorError
+from ..contract.probes import Probe, ProbeFormat
+from ..core.class_names import LabelFile, invisible
+from ..errors import NotFoundError, PreceptorError
 from .session import Session
-from .tables import some
+
+LABELS_FILE = "one a line, a JSON array, id2label.json, config.json, or a CSV column."
+
+LabelsFile = Annotated[Path | None, typer.Option("--labels-file", metavar="FILE", help=f"The classes: {LABELS_FILE}")]
 
 
 def split_labels(text: str) -> list[str]:
@@ -25,18 +30,21 @@ def split_labels(text: str) -> list[str]:
 
 
 def _several(labels: list[str]) -> list[str]:
+    for position, label in enumerate(labels):
+        if why := invisible(label):
+            raise typer.BadParameter(f"the class name at position {position} has no visible character ({why})")
     if len(labels) < 2:
         given = f"{labels[0]!r} is one class" if labels else "there is no class"
         raise typer.BadParameter(f"{given}; give at least two, or there is nothing to tell apart")
     return labels
 
 
-def student_labels(labels: str | None, file: Path | None) -> list[str] | str | None:
+def student_labels(session: Session, labels: str | None, file: Path | None) -> list[str] | str | None:
     """Labels from `--labels` or `--labels-file`, or the id of a registered set; None where neither is given."""
     if labels is not None and file is not None:
         raise typer.BadParameter("give the class names either between commas or in a file, not both")
     if file is not None:
-        return _several(_read_labels(file))
+        return _several(read_labels(session, file))
     if labels is None:
         return None
     if is_id(LABEL_SET, labels):
@@ -46,17 +54,12 @@ def student_labels(labels: str | None, file: Path | None) -> list[str] | str | N
     return split_labels(labels)
 
 
-def _read_labels(file: Path) -> list[str]:
-    text = file.read_text(encoding="utf-8-sig")
-    if text.lstrip().startswith("["):
-        try:
-            labels = json.loads(text)
-        except ValueError as error:
-            raise typer.BadParameter(f"{file} begins like a JSON array but is none: {error}") from error
-        if not all(isinstance(label, str) for label in labels):
-            raise typer.BadParameter(f"{file} must hold a JSON array of strings")
-        return labels
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def read_labels(session: Session, file: Path) -> list[str]:
+    """The class names of a file; what was assumed is reported on stderr."""
+    found = LabelFile.read(file)
+    for note in found.notes:
+        session.note(f"Note: {note}")
+    return found.labels
 
 
 def probe_id(session: Session, reference: str | None, labels: list[str] | None = None) -> str | None:
@@ -66,22 +69,28 @@ def probe_id(session: Session, reference: str | None, labels: list[str] | None =
     return upload_probe(session, Path(reference), labels).id
 
 
-def upload_probe(session: Session, path: Path, labels: list[str] | None, format: str | None = None) -> Probe:
-    """Upload a file as a probe."""
+def probe_file(path: Path) -> Path:
+    """A file that can be uploaded as a probe."""
+    if path.is_dir():
+        raise typer.BadParameter(f"{str(path)!r} is a folder. Give a file, for example a zip of the folder")
     if not path.is_file():
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path), re.IGNORECASE):  # Path has made one slash of two.
+            raise typer.BadParameter(f"{str(path)!r} is a URL. Download it, then give the file")
         raise typer.BadParameter(f"{str(path)!r} is neither a file nor the id of a probe (prb_...)")
+    return path
+
+
+def upload_probe(session: Session, path: Path, labels: list[str] | None, format: ProbeFormat | None = None) -> Probe:
+    """Upload a file as a probe."""
     with session.transfers("uploading") as progress:
-        return session.client.probes.upload(path, labels, format, on_transfer=progress)  # pyright: ignore[reportArgumentType]
+        return session.client.probes.upload(probe_file(path), labels, format, on_transfer=progress)
 
 
 def teacher_id(session: Session, reference: str) -> str:
     """The id of a teacher that is given by id or by its exact name."""
     if is_id(TEACHER, reference):
         return reference
-    found = [entry for entry in session.client.teachers.list(name=reference) if entry.name == reference]
-    if len(found) == 1:
-        return found[0].id
-    if not found:
-        raise PreceptorError(f"there is no teacher with the id or name {reference!r}; see `preceptor teachers list`")
-    ids = some([entry.id for entry in found], 5)
-    raise PreceptorError(f"{len(found)} teachers are called {reference!r}; give one of the ids {ids}")
+    try:
+        return session.client.teachers.get(reference).id
+    except NotFoundError as error:
+        raise PreceptorError(f"{error}; see `preceptor teachers list`") from error

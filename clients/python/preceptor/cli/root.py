@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from . import audit, distill, doctor, health, jobs, labels, probes, recommend, students, teachers
+from . import (
+    audit,
+    distill,
+    doctor,
+    health,
+    jobs,
+    labels,
+    predictions,
+    probes,
+    recommend,
+    students,
+    teachers,
+    webhooks,
+)
 from .failures import ReportingGroup
 from .session import KeyOption, UrlOption
 
@@ -13,6 +26,7 @@ app = typer.Typer(
     name="preceptor",
     cls=ReportingGroup,
     help="Rank a zoo of pre-trained classifiers for a new task, and distil the best of them.",
+    epilog="API keys are made where the service runs: `preceptor-server keys`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,12 +56,14 @@ def shared(
 
 app.add_typer(teachers.group, name="teachers")
 app.add_typer(probes.group, name="probes")
+app.add_typer(predictions.group, name="predictions")
 app.add_typer(labels.group, name="labels")
 recommend.attach(app)
 distill.attach(app)
 app.add_typer(jobs.group, name="jobs")
 jobs.attach(app)
 app.add_typer(students.group, name="students")
+app.add_typer(webhooks.group, name="webhooks")
 audit.attach(app)
 health.attach(app)
 doctor.attach(app)

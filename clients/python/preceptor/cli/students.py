@@ -8,7 +8,7 @@ import typer
 from .session import Session, command, new_group
 from .tables import show_student, show_students, show_teacher
 
-group = new_group("Distilled students: list, show, download, promote to teachers.")
+group = new_group("Distilled students: list, show, download, promote to teachers, remove.")
 Id = Annotated[str, typer.Argument(metavar="STUDENT", help="Id of a student.")]
 
 
@@ -54,6 +54,17 @@ def download(
     else:
         for path in paths:
             session.out.print(str(path), soft_wrap=True)
+
+
+@command(group, "rm")
+def remove(session: Session, student: Annotated[list[str], typer.Argument(metavar="STUDENT...")]) -> None:
+    """Remove students and their files. A teacher that a student was promoted to stays."""
+    for each in student:
+        session.client.students.delete(each)
+    if session.as_json:
+        session.emit({"removed": student})
+    else:
+        session.out.print(f"Removed {', '.join(student)}")
 
 
 @command(group, "promote")

@@ -1,17 +1,20 @@
 """Tables of resources."""
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import BaseModel
 from rich import box
 from rich.cells import cell_len
 from rich.table import Table
+from rich.text import Text
 
-from ..contract.distillations import Student
-from ..contract.jobs import JobSummary
+from ..contract.distillations import Gain, Student
+from ..contract.jobs import JobStatus, JobSummary
 from ..contract.labels import LabelSet
-from ..contract.probes import Probe
+from ..contract.probes import Probe, ProbeCheck
 from ..contract.teachers import Teacher
 from ..errors import describe
 from ..text import plain
@@ -96,7 +99,18 @@ def some(names: Sequence[str] | None, most: int = 12) -> str | None:
     if not names:
         return None
     more = f", and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(map(quoted, names[:most])) + more
+
+
+def quoted(name: str) -> str:
+    """A name as it stands in a line of names: in quotes if it contains a comma or a quote."""
+    return json.dumps(name, ensure_ascii=False) if "," in name or '"' in name else name
+
+
+def remarks(session: Session, kind: str, lines: Iterable[str]) -> None:
+    """A line a remark, in yellow."""
+    for line in lines:
+        session.out.print(Text(f"{kind}: {plain(line)}", style="yellow"))
 
 
 def size(count: float) -> str:
@@ -145,28 +159,50 @@ def show_teachers(session: Session, teachers: list[Teacher], *, all_of_them: boo
 
 
 def show_teacher(session: Session, teacher: Teacher) -> None:
-    facts(
-        session,
-        [
-            ("id", teacher.id),
-            ("name", teacher.name),
-            ("status", teacher.status.value),
-            ("reason", teacher.reason),
-            ("source", teacher.source.kind),
-            ("modality", teacher.modality),
-            ("classes", len(teacher.labels) if teacher.labels else None),
-            ("labels", some(teacher.labels)),
-            ("description", teacher.description),
-            ("tags", ", ".join(teacher.tags)),
-            ("accuracy", None if teacher.accuracy is None else f"{teacher.accuracy:.4f} (as claimed)"),
-            ("parameters", None if teacher.parameters is None else f"{teacher.parameters:,}"),
-            ("files", some([f"{file.name} ({size(file.size)})" for file in teacher.files])),
-            ("promoted from", teacher.promoted_from),
-            ("validation", teacher.validation),
-            ("created", moment(teacher.created_at)),
-            ("updated", moment(teacher.updated_at)),
-        ],
-    )
+    pairs = [("id", teacher.id), ("name", teacher.name), ("status", teacher.status.value), ("reason", teacher.reason)]
+    _teacher_facts(session, [*pairs, *_of_model(teacher), *_of_record(teacher)], teacher)
+
+
+def show_checked_teacher(session: Session, teacher: Teacher) -> None:
+    """What a check found: nothing of a record, because there is none."""
+    source = teacher.source.model_dump(mode="json", exclude={"kind", "preprocessing"}, exclude_none=True)
+    preprocessing = getattr(teacher.source, "preprocessing", None)
+    how = None if preprocessing is None else preprocessing.model_dump(mode="json", exclude={"modality"})
+    pairs = [("name", teacher.name), *_of_model(teacher)]
+    _teacher_facts(session, [*pairs, ("source options", _options(source)), ("preprocessing", _options(how))], teacher)
+
+
+def _options(values: dict[str, Any] | None) -> str | None:
+    return ", ".join(f"{name} {json.dumps(value)}" for name, value in values.items()) if values else None
+
+
+def _of_model(teacher: Teacher) -> list[tuple[str, object]]:
+    return [
+        ("source", teacher.source.kind),
+        ("modality", teacher.modality),
+        ("classes", len(teacher.labels) if teacher.labels else None),
+        ("labels", some(teacher.labels)),
+        ("description", teacher.description),
+        ("tags", ", ".join(teacher.tags)),
+        ("accuracy", None if teacher.accuracy is None else f"{teacher.accuracy:.4f} (as claimed)"),
+        ("parameters", None if teacher.parameters is None else f"{teacher.parameters:,}"),
+        ("files", some([f"{file.name} ({size(file.size)})" for file in teacher.files])),
+        ("fingerprint", getattr(teacher, "fingerprint", None)),
+    ]
+
+
+def _of_record(teacher: Teacher) -> list[tuple[str, object]]:
+    return [
+        ("promoted from", teacher.promoted_from),
+        ("validation", teacher.validation),
+        ("created", moment(teacher.created_at)),
+        ("updated", moment(teacher.updated_at)),
+    ]
+
+
+def _teacher_facts(session: Session, pairs: list[tuple[str, object]], teacher: Teacher) -> None:
+    facts(session, pairs)
+    remarks(session, "Warning", getattr(teacher, "warnings", None) or ())
 
 
 def show_probes(session: Session, probes: list[Probe]) -> None:
@@ -194,20 +230,47 @@ def show_probe(session: Session, probe: Probe) -> None:
     counts = None
     if probe.labels and probe.counts:
         counts = some([f"{label} ({count})" for label, count in zip(probe.labels, probe.counts, strict=False)])
+    checked = isinstance(probe, ProbeCheck)
     facts(
         session,
         [
-            ("id", probe.id),
+            ("id", f"{probe.id} (the same content is stored)" if checked and probe.stored else probe.id),
             ("modality", probe.modality),
             ("items", probe.items),
             ("labelled", "yes" if probe.labelled else "no"),
+            ("classes", len(probe.counts) if probe.counts else None),
             ("labels", counts or some(probe.labels)),
+            ("items a class", _counts(probe) if not probe.labels else None),
             ("dimension", probe.dimension),
             ("format", probe.format),
+            ("columns", _columns(getattr(probe, "columns", None))),
+            ("encoding", getattr(probe, "encoding", None)),
             ("size", size(probe.size)),
-            ("created", moment(probe.created_at)),
+            ("created", None if checked else moment(probe.created_at)),
         ],
     )
+    if checked and probe.examples:
+        made = Listing(("item", "right"), "label", "content", room=80)
+        for example in probe.examples:
+            made.row(example.position, example.label, example.item)
+        made.show(session)
+    remarks(session, "Warning", getattr(probe, "warnings", None) or ())
+
+
+def _counts(probe: Probe) -> str | None:
+    """Of classes without names."""
+    return some([f"{number} ({count})" for number, count in enumerate(probe.counts)]) if probe.counts else None
+
+
+def _columns(columns: Any) -> str | None:
+    """The columns that were taken and passed over, whatever form the service gives them in."""
+    if isinstance(columns, BaseModel):
+        columns = columns.model_dump(mode="json")
+    if isinstance(columns, dict):
+        return "; ".join(f"{name}: {_columns(value) or 'none'}" for name, value in columns.items())
+    if isinstance(columns, list):
+        return some([str(column) for column in columns])
+    return None if columns is None else str(columns)
 
 
 def show_label_sets(session: Session, label_sets: list[LabelSet]) -> None:
@@ -230,8 +293,16 @@ def show_jobs(session: Session, jobs: list[JobSummary]) -> None:
     for job in jobs:
         fraction = f"{job.progress.fraction:.0%}" if job.progress and not job.status.terminal else None
         note = job.error.detail if job.error else job.progress.message if fraction and job.progress else None
+        if job.kind == "validation" and job.status is JobStatus.SUCCEEDED:
+            note = "it ran to its end; `preceptor jobs show` has the verdict"
         made.row(job.id, job.kind, job.status, fraction, moment(job.created_at), note)
     made.show(session)
+
+
+def _status(job: JobSummary) -> str:
+    if job.kind == "validation" and job.status is JobStatus.SUCCEEDED:
+        return "succeeded (the validation ran to its end; the verdict is its result)"
+    return job.status.value
 
 
 def show_job(session: Session, job: JobSummary) -> None:
@@ -241,7 +312,7 @@ def show_job(session: Session, job: JobSummary) -> None:
         [
             ("id", job.id),
             ("kind", job.kind),
-            ("status", job.status.value),
+            ("status", _status(job)),
             ("error", describe(job.error) if job.error else None),
             ("progress", f"{job.progress.fraction:.0%} {job.progress.message}" if job.progress else None),
             ("created", moment(job.created_at)),
@@ -257,11 +328,29 @@ def show_students(session: Session, students: list[Student]) -> None:
     if not students:
         session.note("There are no students. Train one with `preceptor distill`")
         return
-    made = Listing("id", "name", ("classes", "right"), "artifacts", "promoted to", give_way=("artifacts", "classes"))
+    made = Listing(
+        "id",
+        "name",
+        ("classes", "right"),
+        ("accuracy", "right"),
+        ("gain", "right"),
+        "verdict",
+        "promoted to",
+        give_way=("classes", "promoted to"),
+    )
     for student in students:
-        files = some([file.name for file in student.artifacts])
-        made.row(student.id, student.name, len(student.labels), files, student.promoted_to)
+        accuracy = None if student.accuracy is None else f"{student.accuracy:.4f}"
+        gain = None if student.gain is None else f"{100 * student.gain.mean:+.2f}"
+        classes = len(student.labels)
+        made.row(student.id, student.name, classes, accuracy, gain, student.verdict, student.promoted_to)
     made.show(session)
+
+
+def gain_line(gain: Gain | None) -> str | None:
+    """A gain in points with its interval."""
+    if gain is None:
+        return None
+    return f"{100 * gain.mean:+.2f} points (90 % interval {100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
 
 
 def show_student(session: Session, student: Student) -> None:
@@ -272,7 +361,11 @@ def show_student(session: Session, student: Student) -> None:
             ("name", student.name),
             ("distillation", student.distillation),
             ("labels", some(student.labels)),
+            ("accuracy", None if student.accuracy is None else f"{student.accuracy:.4f}"),
+            ("gain", gain_line(student.gain)),
+            ("verdict", student.verdict),
             ("promoted to", student.promoted_to),
+            ("created", moment(student.created_at)),
         ],
     )
     made = Listing("artifact", ("size", "right"), "sha256")

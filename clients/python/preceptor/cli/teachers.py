@@ -8,30 +8,32 @@ import typer
 from ..contract.teachers import Modality, Teacher, TeacherStatus
 from ..core.teacher_folder import TeacherFolder
 from ..errors import TeacherRejectedError
-from .references import split_labels, teacher_id
+from ..text import plain
+from .references import LabelsFile, student_labels, teacher_id
 from .session import Session, command, new_group
-from .tables import show_teacher, show_teachers, size
+from .tables import remarks, show_checked_teacher, show_teacher, show_teachers, size
 
-group = new_group("The zoo: add, list, show, change and remove teachers.")
+group = new_group("The zoo: check, add, list, show, change and remove teachers.")
 
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag; repeat it for several.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="The model's files, with a teacher.json where they do not name all.")
+]
+Reads = Annotated[Modality | None, typer.Option(metavar="KIND", help="What it reads: image, text or features.")]
+Names = Annotated[str | None, typer.Option(metavar="A,B,C", help="Class names between commas.")]
 Reference = Annotated[str, typer.Argument(metavar="TEACHER", help="Id or exact name.")]
 
 
 @command(group, "add")
 def add(
     session: Session,
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="FOLDER", help="The model's files, with a teacher.json where they do not name all."),
-    ],
+    folder: Folder,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Its name; by default from teacher.json, else the folder's.")
     ] = None,
-    modality: Annotated[
-        Modality | None, typer.Option(metavar="KIND", help="What it reads: image, text or features.")
-    ] = None,
-    labels: Annotated[str | None, typer.Option(metavar="A,B,C", help="Class names between commas.")] = None,
+    modality: Reads = None,
+    labels: Names = None,
+    labels_file: LabelsFile = None,
     description: Annotated[str | None, typer.Option(metavar="TEXT", help="A sentence or two.")] = None,
     tag: Tags = None,
     accuracy: Annotated[float | None, typer.Option(metavar="SHARE", help="Its own test accuracy, 0 to 1.")] = None,
@@ -42,14 +44,12 @@ def add(
         folder,
         name=name,
         modality=modality,
-        labels=split_labels(labels) if labels else None,
+        labels=_labels(session, labels, labels_file),
         description=description,
         tags=tag,
         accuracy=accuracy,
     )
-    for reason in prepared.skipped.values():
-        session.note(f"Not uploaded: {reason}")
-    session.note(f"{prepared.body.name}: uploading {_files(len(prepared.files))}, {size(prepared.size)}")
+    _announce(session, prepared)
     try:
         with session.transfers("uploading") as progress:
             teacher = session.client.teachers.add_folder(prepared, wait=wait, on_transfer=progress)
@@ -62,6 +62,57 @@ def add(
         session.note(f"It stays in the zoo, but takes no part; `preceptor teachers rm {error.teacher.id}` removes it")
         raise
     _show(session, teacher)
+
+
+@command(group, "check")
+def check(
+    session: Session, folder: Folder, modality: Reads = None, labels: Names = None, labels_file: LabelsFile = None
+) -> None:
+    """Show what would be understood and assumed of a folder, and whether it would be usable. Registers nothing.
+
+    The folder is uploaded and validated as by `add`, and removed afterwards.
+    """
+    prepared = TeacherFolder.read(folder, modality=modality, labels=_labels(session, labels, labels_file))
+    session.note(f"{prepared.body.name}: uploading {_files(len(prepared.files))}, {size(prepared.size)}")
+    try:
+        with session.transfers("uploading") as progress:
+            teacher = session.client.teachers.check(prepared, on_transfer=progress)
+    except KeyboardInterrupt:
+        session.note("\nStopped. The service removes what was uploaded within two hours")
+        raise typer.Exit(130) from None
+    rejected = teacher.status is TeacherStatus.REJECTED
+    if session.as_json:
+        session.emit(
+            {
+                "teacher": teacher.model_dump(mode="json"),
+                "notes": list(prepared.notes),
+                "skipped": dict(prepared.skipped),
+            }
+        )
+    else:
+        show_checked_teacher(session, teacher)
+        remarks(session, "Note", prepared.notes)
+        remarks(session, "Not uploaded", prepared.skipped.values())
+        verdict = f"Rejected: {teacher.reason}" if rejected else "It can be used"
+        session.out.print(f"{plain(verdict)}. Nothing was registered." if not rejected else plain(verdict))
+    if rejected:
+        raise typer.Exit(1)
+
+
+def _labels(session: Session, labels: str | None, file: Path | None) -> list[str] | None:
+    names = student_labels(session, labels, file)
+    if isinstance(names, str):
+        raise typer.BadParameter("a teacher takes class names, not the id of a label set")
+    return names
+
+
+def _announce(session: Session, folder: TeacherFolder) -> None:
+    """Say before an upload what was assumed and what stays behind."""
+    for note in folder.notes:
+        session.note(f"Note: {note}")
+    for reason in folder.skipped.values():
+        session.note(f"Not uploaded: {reason}")
+    session.note(f"{folder.body.name}: uploading {_files(len(folder.files))}, {size(folder.size)}")
 
 
 def _files(count: int) -> str:

@@ -1,4 +1,4 @@
-"""The audit: what was said of teachers when they were recommended, and what distilling from them gained."""
+"""The audit: scores of teachers at recommendation time, compared with the gains of the distillations that followed."""
 
 from pydantic import Field
 
@@ -18,23 +18,27 @@ class AuditEntry(Answer):
     name: str
     team: int = Field(default=1, description="Teachers that it was distilled from")
     rank: int
-    of: int = Field(description="Teachers that took part in the recommendation")
+    of: int = Field(description="Number of teachers that took part in the recommendation")
     scores: dict[str, float] = Field(description="By estimator, at recommendation time, in its own unit")
     higher_is_better: dict[str, bool] = Field(default_factory=dict[str, bool], description="By estimator")
-    accuracy: float | None = Field(default=None, description="With the teacher; null until the distillation has ended")
-    gain: Gain | None = Field(default=None, description="Over no teacher; null where that was not measured")
+    accuracy: float | None = Field(
+        default=None, description="Accuracy of the student with the teacher; null until the distillation has ended"
+    )
+    gain: Gain | None = Field(default=None, description="Gain over training without a teacher; null if not measured")
 
 
 class EstimatorAudit(Answer):
-    """How well one estimator foresaw the gains."""
+    """How well one estimator predicted the gains."""
 
     estimator: str
     entries: int
-    pairs: int = Field(description="Pairs of entries of one probe with different gains and scores")
-    agreement: float | None = Field(description="Share of these pairs that the estimator ordered right")
-    kendall: float | None = Field(description="Kendall's tau of these pairs: right minus wrong, over all; null if none")
+    pairs: int = Field(description="Pairs of entries on one probe that differ in gain and in score")
+    agreement: float | None = Field(description="Share of these pairs that the estimator ordered correctly")
+    kendall: float | None = Field(
+        description="Kendall's tau of these pairs: correctly minus wrongly ordered, over all; null without pairs"
+    )
     spearman: float | None = Field(
-        description="Spearman's rho over all entries, whatever the probe; null with fewer than three"
+        description="Spearman's rho over all entries of all probes; null with fewer than three entries"
     )
 
 
@@ -58,10 +62,10 @@ class Audit(Answer):
     entries: int = Field(
         description="Finished distillations with a measured gain, from one recommended teacher, among the newest 5,000"
     )
-    probes: int = Field(description="Different probes among them")
-    helped: int = Field(description="Those whose gain's interval lies above 0")
-    hurt: int = Field(description="Those whose gain's interval lies below 0")
+    probes: int = Field(description="Number of distinct probes among them")
+    helped: int = Field(description="Entries whose gain interval lies above 0")
+    hurt: int = Field(description="Entries whose gain interval lies below 0")
     mean_gain: float | None
-    estimators: list[EstimatorAudit] = Field(description="The best first")
+    estimators: list[EstimatorAudit] = Field(description="Estimators, best first")
     teams: TeamAudit = Field(default_factory=TeamAudit, description="Distillations from teams; in no other number here")
     latest: list[AuditEntry] = Field(description="The newest entries, at most 50")

@@ -1,4 +1,4 @@
-"""What all models of the contract share."""
+"""What all models of the contract have in common."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -6,16 +6,16 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Strict, model_validator
 
 Number = Annotated[float, Strict()]
-"""A number in a request. Neither `"1"` nor `true` is one: what the schema refuses is not guessed at."""
+"""A number in a request. `"1"` and `true` are rejected, as in the schema; they are not converted."""
 
 
 def whole(value: object) -> object:
-    """`2.0` as 2; all else as it is."""
+    """`2.0` as 2; every other value unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Whole = Annotated[int, Strict(), BeforeValidator(whole)]
-"""A whole number in a request. `2.0` is one, as in JSON Schema; `"2"` and `true` are not."""
+"""A whole number in a request. `2.0` is accepted, as in JSON Schema; `"2"` and `true` are not."""
 Flag = Annotated[bool, Strict()]
 """`true` or `false` in a request."""
 
@@ -24,14 +24,14 @@ _MOST_UNKNOWN: Final = 20
 
 
 class Body(BaseModel):
-    """A request body. Unknown fields are refused: a misspelt option must not be ignored."""
+    """A request body. Unknown fields are rejected: a misspelt option must not be ignored."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _few_fields(cls, value: object) -> object:
-        # Each unknown field is an error of its own, and takes a thousand times its length.
+        # Each unknown field produces an error of about a thousand times its length.
         if isinstance(value, dict) and len(value) > len(cls.model_fields) + _MOST_UNKNOWN:  # pyright: ignore[reportUnknownArgumentType]
             known = ", ".join(cls.model_fields)
             raise ValueError(f"the object has {len(value)} fields; known are {known}")  # pyright: ignore[reportUnknownArgumentType]
@@ -39,9 +39,9 @@ class Body(BaseModel):
 
 
 def tagged(name: str) -> ConfigDict:
-    """Configuration of a form of a union that is told from the others by its field `name`.
+    """Configuration of one variant of a union, selected by its field `name`.
 
-    The field has a default for those who make the form themselves; on the wire it must stand, and the schema says so.
+    The field has a default in Python. In JSON it is required, and the schema marks it as required.
     """
 
     def require(schema: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ def tagged(name: str) -> ConfigDict:
 
 
 class Answer(BaseModel):
-    """A response body. A client accepts fields that it does not know yet."""
+    """A response body. Clients ignore fields that they do not know."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -75,4 +75,4 @@ Moment = Annotated[
         when_used="json",
     ),
 ]
-"""A point in time, RFC 3339, UTC."""
+"""A point in time: RFC 3339, UTC, milliseconds."""

@@ -27,7 +27,7 @@ class BuiltinStudent(Body):
 
 
 class TransformersStudent(Body):
-    """A `transformers` architecture, from scratch: model type (`resnet`, `vit`, `bert`) and config overrides."""
+    """A `transformers` architecture trained from scratch: model type (`resnet`, `vit`, `bert`) and config overrides."""
 
     model_config = tagged("kind")
 
@@ -39,7 +39,7 @@ class TransformersStudent(Body):
 
 
 class TimmStudent(Body):
-    """A `timm` architecture, from scratch; needs timm on the worker."""
+    """A `timm` architecture trained from scratch; the worker needs timm."""
 
     model_config = tagged("kind")
 
@@ -67,17 +67,17 @@ class DistillationBody(Body):
     Attributes
     ----------
     teachers, recommendation
-        The teachers, or a finished recommendation, of whose team the first `team` teachers are taken.
+        The teachers; or a finished recommendation, from whose team the first `team` teachers are used.
     data
         A labelled probe to train on.
     transfer
-        An unlabelled probe on which only the teachers speak; few labels and many unlabelled items is the
-        case in which a teacher helps most.
+        An unlabelled probe on which only the teachers supervise the student. Few labels with many unlabelled items is
+        the case in which a teacher helps most.
     test
-        A labelled probe to measure on; a part of `data` is held out where absent.
+        A labelled probe to measure accuracy on; without one, a part of `data` is held out.
     compare
-        Train the same student without a teacher as well, and report the gain. `full`: also with label smoothing, and
-        with a teacher of random weights in place of each teacher (`settings.controls` of the result).
+        Also train the same student without a teacher, and report the gain. `full`: also with label smoothing, and with
+        a randomly initialised teacher in place of each teacher (`settings.controls` of the result).
     """
 
     teachers: (
@@ -89,7 +89,7 @@ class DistillationBody(Body):
     transfer: ProbeId | None = None
     test: ProbeId | None = None
     labels: LabelSetGiven | None = Field(
-        default=None, description="The student's label set where the data does not name its classes"
+        default=None, description="The student's label set; required if the data does not name its classes"
     )
     student: StudentModel = Field(default_factory=BuiltinStudent)
     loss: Loss = Field(default_factory=TransportLoss)
@@ -111,7 +111,7 @@ Verdict = Literal["helped", "no clear effect", "hurt", "not compared"]
 
 
 class Accuracy(Answer):
-    """Accuracy on the test items, per seed."""
+    """Accuracy on the test items, for each seed."""
 
     mean: float
     per_seed: list[float]
@@ -126,22 +126,23 @@ class Gain(Answer):
 
 
 class EpochMetrics(Answer):
-    """One epoch of the training that made the delivered student.
+    """One epoch of the training run that produced the delivered student.
 
     Attributes
     ----------
     transport
-        The teachers' term by its weight, whichever loss it is.
+        The teachers' loss term times its weight, for every loss.
     accuracy
-        On the test items.
+        Accuracy on the test items.
     agreement
-        Share of transfer items on which the student answers what the teachers say, where they say a class.
+        Share of transfer items on which student and teachers predict the same class, among the items on which the
+        teachers predict one.
     watched
-        Cross-entropy of the labelled items that an early stop watches.
+        Cross-entropy on the labelled items that early stopping monitors.
     learning_rate
-        Of its last step.
+        Learning rate of the last step.
     items_per_second
-        Labelled and transfer items that went through the student.
+        Labelled and transfer items processed by the student per second.
     """
 
     epoch: int
@@ -157,7 +158,7 @@ class EpochMetrics(Answer):
 
 
 class DistillationResult(Answer):
-    """What came out, and whether it helped."""
+    """The student, its accuracy and the gain."""
 
     student: StudentId
     student_labels: list[str]
@@ -171,16 +172,16 @@ class DistillationResult(Answer):
         default_factory=list[str],
         description="What may make the accuracy too good, such as nearly equal items",
     )
-    weight: float = Field(description="Weight of the transport term that was used")
+    weight: float = Field(description="Weight of the teachers' loss term that was used")
     weights_tried: dict[str, float] = Field(
-        default_factory=dict[str, float], description="Cross-validated score of each weight, where chosen so"
+        default_factory=dict[str, float], description="Cross-validated score of each weight, if `weight` was `auto`"
     )
     test_items: int
     history: list[EpochMetrics]
     artifacts: list[StoredFile]
     timings: Timings
     settings: dict[str, Any] = Field(
-        default_factory=dict[str, Any], description="Seeds, versions and digests that repeat the run"
+        default_factory=dict[str, Any], description="Seeds, versions and digests needed to reproduce the run"
     )
 
 
@@ -189,7 +190,7 @@ Distillation = Job[DistillationBody, DistillationResult]
 
 
 class Student(Answer):
-    """A distilled student: its artifacts, how it did, and the teacher it became where it was promoted."""
+    """A distilled student: its artifacts, its results, and the teacher that it was promoted to."""
 
     id: StudentId
     distillation: str

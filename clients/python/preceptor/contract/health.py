@@ -8,22 +8,22 @@ from .base import Answer
 
 
 class Check(Answer):
-    """One thing that the service needs."""
+    """One dependency of the service."""
 
     status: Literal["ok", "failing"]
     detail: str = ""
-    advice: str = Field(default="", description="What an operator should change although it works")
+    advice: str = Field(default="", description="Recommended change of configuration, although the dependency works")
 
 
 class Health(Answer):
-    """Whether the service can do its work, and what is missing."""
+    """Whether the service is ready, and the state of each dependency."""
 
     status: Literal["ok", "failing"]
     checks: dict[str, Check] = Field(default_factory=dict[str, Check])
 
 
 class Version(Answer):
-    """Versions of what answers."""
+    """Versions of the service, its API and Python."""
 
     service: str
     api: Literal["v1"] = "v1"

@@ -46,15 +46,15 @@ def _encode(number: int) -> str:
 
 
 def new_id(prefix: str) -> str:
-    """A fresh identifier: 48 bits of Unix milliseconds, then 80 random bits, in base 32."""
+    """A new identifier: 48 bits of Unix milliseconds, then 80 random bits, in base 32."""
     milliseconds = time.time_ns() // 1_000_000
     return f"{prefix}_{_encode(milliseconds << 80 | int.from_bytes(os.urandom(10), 'big'))}"
 
 
 def content_id(prefix: str, parts: Iterable[bytes]) -> str:
-    """An identifier derived from content: equal content has an equal identifier.
+    """An identifier derived from content: equal content has the same identifier.
 
-    Each part is hashed with its length, so that ("ab", "c") and ("a", "bc") differ.
+    Each part is hashed together with its length, so that ("ab", "c") and ("a", "bc") differ.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -64,7 +64,7 @@ def content_id(prefix: str, parts: Iterable[bytes]) -> str:
 
 
 def digest_id(prefix: str, sha256_hex: str) -> str:
-    """The content identifier of a known SHA-256 digest (its first 128 bits)."""
+    """The content identifier for a SHA-256 digest (its first 128 bits)."""
     return f"{prefix}_{_encode(int(sha256_hex[:32], 16))}"
 
 

@@ -1,4 +1,4 @@
-"""The one table of job kinds. Routing, storage, workers and the SDK read it; none of them names a kind again."""
+"""The table of job kinds. Routing, storage, workers and the SDK read it; no other module lists the kinds."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -14,16 +14,16 @@ from .validations import Validation, ValidationBody, ValidationResult
 
 @dataclass(frozen=True)
 class JobKindSpec:
-    """What differs between kinds of jobs.
+    """Properties of a job kind.
 
     Attributes
     ----------
     lane
-        The queue that it waits in.
+        Queue of its jobs.
     path
-        Collection below `/v1` that its resource belongs to.
+        Collection of its resource, below `/v1`.
     body, result
-        Models of the request and of the result.
+        Models of request and result.
     job
         Model of the whole job.
     """
@@ -45,5 +45,5 @@ JOB_KINDS: Final[dict[JobKind, JobKindSpec]] = {
 
 
 def kind_of(job_id: str) -> JobKind | None:
-    """The kind of a job, from its id; None where the text is not the id of a job."""
+    """The kind of a job, from its id; None if the text is not a job id."""
     return next((kind for kind, prefix in JOB_PREFIXES.items() if is_id(prefix, job_id)), None)

@@ -1,4 +1,4 @@
-"""Jobs: what every long-running request has in common."""
+"""Jobs: the common part of all long-running requests."""
 
 from enum import StrEnum
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """State of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -25,16 +25,18 @@ class JobStatus(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether the job has ended for good."""
+        """Whether the state is final."""
         return self in (JobStatus.CANCELED, JobStatus.FAILED, JobStatus.SUCCEEDED)
 
 
 Priority = Literal["low", "normal", "high"]
-TURNS: Final = "Callers take turns in a lane; `high` goes before the caller's own other jobs, `low` behind everybody's"
+TURNS: Final = (
+    "Callers take turns in a lane. `high`: before the caller's other jobs; `low`: after the jobs of all callers"
+)
 
 
 class Progress(Answer):
-    """How far a running job is."""
+    """Progress of a running job."""
 
     fraction: float = Field(ge=0, le=1)
     message: str = ""
@@ -50,25 +52,25 @@ class JobSummary(Answer):
     created_at: Moment
     started_at: Moment | None = None
     finished_at: Moment | None = None
-    deliveries: int = Field(default=0, description="How often a worker has taken the job")
+    deliveries: int = Field(default=0, description="Number of times that the job was handed to a worker")
     progress: Progress | None = None
     error: Problem | None = None
 
 
 class Job(JobSummary, Generic[Request, Result]):
-    """A job with its request and, once it has succeeded, its result."""
+    """A job with its request and, after success, its result."""
 
     request: Request
     result: Result | None = None
 
 
 class JobEvent(Answer):
-    """One entry of a job's event log, as it crosses the event stream.
+    """One entry of a job's event log, as sent on the event stream.
 
-    `event` is `status`, `progress`, `log`, or a name of the job's own (`epoch`, `teacher`).
+    `event` is `status`, `progress`, `log`, or an event of the job's kind (`epoch`, `teacher`).
     """
 
-    id: str = Field(description="Pass as `Last-Event-ID` to resume behind this event")
+    id: str = Field(description="Send as `Last-Event-ID` to resume after this event")
     event: str
     at: Moment
     data: dict[str, Any] = Field(default_factory=dict[str, Any])

@@ -16,7 +16,7 @@ MAX_LABEL_LENGTH: Final = 200
 MAX_EMBEDDING_DIMENSION: Final = 4096
 MAX_PRIOR: Final = 1e18
 MIN_EMBEDDING_NORM: Final = 1e-6
-"""Shorter vectors lose their direction when they are squared in single precision."""
+"""Shorter vectors lose their direction when they are squared in float32."""
 
 Coordinate = Annotated[Number, Field(ge=-1e6, le=1e6)]
 
@@ -34,7 +34,7 @@ _LABEL_SCHEMA: Final[JsonDict] = {"pattern": rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}{
 
 def _clean(name: str) -> str:
     if name.isascii() and name.isprintable() and (stripped := name.strip()):
-        return stripped  # Most names: nothing to normalise, and no control characters.
+        return stripped  # Fast path for most names: nothing to normalise, no control characters.
     name = unicodedata.normalize("NFC", name).strip()
     if not name:
         raise ValueError("a label must not be empty")
@@ -64,11 +64,11 @@ def _distinct(labels: list[str]) -> list[str]:
 
 Labels = Annotated[
     list[Label],
-    # As everywhere where thousands of entries could each be wrong: the first one ends it.
+    # Validation stops at the first error, as in all lists that may have thousands of invalid entries.
     Field(fail_fast=True, min_length=2, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True}),
     AfterValidator(_distinct),
 ]
-"""Distinct class names in label order: at least 2 (with one class there is nothing to tell apart)."""
+"""Distinct class names in label order: at least 2, since one class leaves nothing to distinguish."""
 
 
 Embedding = Annotated[list[Coordinate], Field(fail_fast=True, min_length=1, max_length=MAX_EMBEDDING_DIMENSION)]
@@ -76,9 +76,9 @@ Embedding = Annotated[list[Coordinate], Field(fail_fast=True, min_length=1, max_
 
 
 def _few(given: object) -> object:
-    # Not in the schema: there a generator of requests would take it as an invitation.
+    # Not part of the schema: request generators would try to reach this limit.
     if isinstance(given, (dict, list)) and len(given) > MAX_LABELS:  # pyright: ignore[reportUnknownArgumentType]
-        raise ValueError(f"there can be one entry a label, and at most {MAX_LABELS:,} labels")
+        raise ValueError(f"one entry a label is allowed, for at most {MAX_LABELS:,} labels")
     return given  # pyright: ignore[reportUnknownVariableType]
 
 
@@ -88,12 +88,12 @@ class LabelSetBody(Body):
     Attributes
     ----------
     descriptions
-        One sentence a label; encoded in place of the bare name where given.
+        One sentence for each label; encoded in place of the name if given.
     prior
-        How often each class occurs; normalised to sum 1. Uniform where absent.
+        Class frequencies; normalised to sum 1. Uniform by default.
     embeddings
-        The caller's own label embeddings, one row a label, any dimension; they replace the encoder, so both
-        sides of a comparison must come from the same encoder.
+        The caller's label embeddings, one row a label, of any dimension. They replace the encoder, so both sides of a
+        comparison must use the same encoder.
     """
 
     labels: Labels
@@ -109,7 +109,7 @@ class LabelSetBody(Body):
     @model_validator(mode="after")
     def _agree(self) -> "LabelSetBody":
         if self.descriptions and (unknown := sorted(self.descriptions.keys() - set(self.labels))):
-            raise ValueError(f"descriptions speak of labels that are not in the set: {unknown[:5]}")
+            raise ValueError(f"descriptions contain labels that are not in the set: {unknown[:5]}")
         if self.prior is not None:
             if len(self.prior) != len(self.labels):
                 raise ValueError(
@@ -124,7 +124,7 @@ class LabelSetBody(Body):
                 )
             widths = {len(row) for row in self.embeddings}
             if len(widths) != 1:
-                raise ValueError(f"embeddings must all have one dimension; there are {sorted(widths)[:5]}")
+                raise ValueError(f"embeddings must have the same dimension; found {sorted(widths)[:5]}")
             for position, row in enumerate(self.embeddings):
                 if math.hypot(*row) < MIN_EMBEDDING_NORM:
                     raise ValueError(f"the embedding of {self.labels[position]!r} is zero: it has no direction")
@@ -135,7 +135,7 @@ class LabelSetBody(Body):
         return content_id(LABEL_SET, [self.model_dump_json().encode()])
 
     def normalised_prior(self) -> list[float]:
-        """The prior with sum 1; uniform where none was given."""
+        """The prior with sum 1; uniform by default."""
         if self.prior is None:
             return [1 / len(self.labels)] * len(self.labels)
         total = math.fsum(self.prior)
@@ -149,7 +149,7 @@ def _form(given: object) -> str:
 LabelSetGiven = Annotated[
     Annotated[LabelSetBody, Tag("names")] | Annotated[LabelSetId, Tag("id")], Discriminator(_form)
 ]
-"""A label set, in full or by the id of a registered one."""
+"""A label set, given in full or by the id of a registered set."""
 
 
 class LabelSet(Answer):

@@ -1,4 +1,4 @@
-"""How a student hears its teachers: the losses of a distillation, told by `name`."""
+"""Losses of a distillation, selected by `name`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
@@ -17,13 +17,13 @@ class TransportLoss(Body):
     Attributes
     ----------
     weight
-        Weight of the transport term, or `auto`: chosen by cross-validation on the labelled items, with 0
-        (do not distil) among the choices.
+        Weight of the transport term; `auto`: chosen by cross-validation on the labelled items, with 0 (no
+        distillation) among the candidates.
     ground_cost
-        `names`: distance of label names. `joint`: names joined with the evidence of the labelled items,
+        `names`: distance between label names. `joint`: label names combined with the labelled items,
         -log P(student class | teacher class).
     relaxation
-        KL weight of the teacher's marginal; `null` keeps it balanced.
+        KL weight of the teacher's marginal; `null`: the marginal is a constraint (balanced transport).
     """
 
     name: Literal["transport"] = "transport"
@@ -35,16 +35,16 @@ class TransportLoss(Body):
 
 
 class RidgeMapLoss(Body):
-    """Cross-entropy to soft labels, through a map from the teacher's outputs to the student's classes.
+    """Cross-entropy to soft labels, from a linear map of the teacher's outputs to the student's classes.
 
-    The map is a ridge regression, fitted to the labelled items.
+    The map is a ridge regression fitted to the labelled items.
 
     Attributes
     ----------
     weight
         As for `transport`.
     use_names
-        Whether the map may start from the affinity of the label names; `false` for the plain ridge map.
+        Whether the map may start from the affinity of the label names; `false`: plain ridge regression.
     """
 
     model_config = tagged("name")
@@ -55,14 +55,14 @@ class RidgeMapLoss(Body):
 
 
 class MappedKlLoss(Body):
-    """KL to the teacher's prediction, carried over to the student's classes by P(student class | teacher class).
+    """KL divergence to the teacher's prediction, mapped to student classes by P(student class | teacher class).
 
     Attributes
     ----------
     weight
         As for `transport`.
     eps, temperature
-        As for `transport`, from whose joint cost the map follows.
+        As for `transport`; the map follows from its joint cost.
     """
 
     model_config = tagged("name")
@@ -74,16 +74,16 @@ class MappedKlLoss(Body):
 
 
 class RelationalLoss(Body):
-    """Cross-entropy to a nearest-centre classifier in the teacher's space (after ReFilled, Ye et al., CVPR 2020).
+    """Cross-entropy to a nearest-centre classifier in the teacher's feature space (ReFilled, Ye et al., CVPR 2020).
 
-    The centres are those of the labelled items of each student class; no name is looked at.
+    The centres are the means of the labelled items of each student class. Label names are not used.
 
     Attributes
     ----------
     weight
         As for `transport`.
     temperature
-        Divides the cosine to a centre; `null`: the one that makes left-out labels likeliest.
+        Divides the cosine to a centre; `null`: maximises the likelihood of held-out labels.
     """
 
     model_config = tagged("name")
@@ -94,9 +94,9 @@ class RelationalLoss(Body):
 
 
 class FeaturesLoss(Body):
-    """Cosine of the student's embedding to the teacher's, through a linear map that is trained with the student.
+    """Cosine between the student's embedding and the teacher's, under a linear map trained with the student.
 
-    The map goes from the teacher's space to the student's. No name and no label is looked at.
+    The map goes from the teacher's space to the student's. Neither names nor labels are used.
 
     Attributes
     ----------
@@ -111,22 +111,22 @@ class FeaturesLoss(Body):
 
 
 class WkdLoss(Body):
-    """Transport at a cost from how classes lie in the teacher's space (WKD-L, Lv et al., arXiv 2412.08139).
+    """Transport with a cost from class centres in the teacher's feature space (WKD-L, Lv et al., arXiv 2412.08139).
 
-    `C = 1 - exp(-kappa (1 - IR))`, IR the cosine of a teacher class's centre and a student class's. No name is
-    looked at.
+    `C = 1 - exp(-kappa (1 - IR))`, IR the cosine between the centres of a teacher class and a student class. Names are
+    not used.
 
     Attributes
     ----------
     weight
         As for `transport`.
     kappa
-        How fast the cost rises with the distance of two classes; `null`: the one that makes left-out labels
-        likeliest.
+        Rate at which the cost rises with the distance of two classes; `null`: maximises the likelihood of held-out
+        labels.
     eps
-        Entropic regularisation, in units of the cost, which is at most 1.
+        Entropic regularisation, in units of the cost (at most 1).
     temperature
-        Softens the teacher's and the student's predictions.
+        Softmax temperature of teacher and student predictions.
     """
 
     model_config = tagged("name")
@@ -139,9 +139,9 @@ class WkdLoss(Body):
 
 
 class UldLoss(Body):
-    """Distance of sorted predictions (Boizard et al., arXiv 2402.12030): which class is which is not looked at.
+    """Distance between sorted predictions (Boizard et al., arXiv 2402.12030); ignores which class is which.
 
-    A weak baseline: it moves how sure the student is, not what of.
+    A weak baseline: it matches confidence and ignores class identity.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ class UldLoss(Body):
 
 
 class NoLoss(Body):
-    """No teacher takes part: cross-entropy alone."""
+    """No teacher: cross-entropy only."""
 
     model_config = tagged("name")
 
@@ -165,12 +165,12 @@ class NoLoss(Body):
 
     @property
     def weight(self) -> float:
-        """Of the teachers' term: 0."""
+        """Weight of the teachers' term: 0."""
         return 0.0
 
 
 def _kind_of_loss(value: Any) -> Any:
-    # Requests without a name are older than the other losses: they mean transport.
+    # Requests without `name` predate the other losses and mean `transport`.
     if isinstance(value, Mapping):
         return cast("Mapping[str, Any]", value).get("name", "transport")
     return getattr(value, "name", None)
@@ -192,4 +192,4 @@ Loss = Annotated[
         "wkd, uld or none",
     ),
 ]
-"""How a teacher is heard, told by `name`; `transport` where no name stands."""
+"""The loss that uses the teachers, selected by `name`; `transport` without one."""

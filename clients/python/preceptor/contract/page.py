@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 class Page(Answer, Generic[Item]):
-    """One page of a list, newest first. `next` is the cursor of the page behind it, or null."""
+    """One page of a list, newest first. `next` is the cursor of the next page, or null."""
 
     items: list[Item]
     next: str | None = Field(default=None, description="Pass as `cursor` for the next page")

@@ -8,7 +8,7 @@ from .base import Answer, Moment
 from .ids import ProbeId
 
 ProbeModality = Literal["image", "text", "features", "opaque"]
-"""`opaque`: the items stay with their owner; only their number and labels are known."""
+"""`opaque`: the items stay with their owner; the service stores their number and labels only."""
 ProbeFormat = Literal["npz", "parquet", "zip", "jsonl", "csv"]
 
 
@@ -21,17 +21,17 @@ class ProbeColumns(Answer):
 
 
 class Probe(Answer):
-    """A stored sample of data, labelled or not. Equal content has an equal id."""
+    """A stored data sample, labelled or unlabelled. Equal content has the same id."""
 
     id: ProbeId
     modality: ProbeModality
     items: int
     labelled: bool
-    labels: list[str] | None = Field(default=None, description="Class names in label order, where the data names them")
-    counts: list[int] | None = Field(default=None, description="Items a class, in label order")
+    labels: list[str] | None = Field(default=None, description="Class names in label order, if the data names them")
+    counts: list[int] | None = Field(default=None, description="Number of items of each class, in label order")
     dimension: int | None = Field(default=None, description="Length of a feature vector")
-    format: ProbeFormat = Field(description="The format of the first upload")
-    size: int = Field(description="Bytes stored")
+    format: ProbeFormat = Field(description="Format of the first upload")
+    size: int = Field(description="Stored bytes")
     columns: ProbeColumns | None = Field(
         default=None,
         description="Of a table, the columns that were read; in the answer to an upload, those of that one",

@@ -11,22 +11,22 @@ TYPE_BASE: Final = "urn:preceptor:problem:"
 
 
 class FieldError(Answer):
-    """One thing wrong with the request, and where."""
+    """One error in the request, and its position."""
 
     pointer: str = Field(
-        description="JSON pointer into the body (`/student/labels/3`), `?name` for a query, `header:Name`"
+        description="JSON pointer into the body (`/student/labels/3`), `?name` for a query parameter, `header:Name`"
     )
     detail: str
 
 
 class Problem(Answer):
-    """What went wrong and what to do (RFC 9457)."""
+    """An error and how to correct it (RFC 9457)."""
 
     type: str = Field(
         description="A stable URN that names the kind of problem", examples=[TYPE_BASE + "invalid-request"]
     )
     title: str
     status: int
-    detail: str = Field(description="What was wrong here, and what to do")
-    instance: str | None = Field(default=None, description="The request's id; logs carry the same")
+    detail: str = Field(description="What was found, what was expected, and what to do")
+    instance: str | None = Field(default=None, description="Id of the request, as in the logs")
     errors: list[FieldError] = Field(default_factory=list[FieldError])

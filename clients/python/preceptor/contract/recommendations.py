@@ -1,4 +1,4 @@
-"""Recommendations: rank the zoo for a student."""
+"""Recommendations: rank the teachers of the zoo for a student."""
 
 from typing import Annotated, Any, Literal, cast
 
@@ -25,30 +25,30 @@ ProbeMethod = Literal[
     "sfda",
     "transport_map",
 ]
-"""Estimators that need a labelled probe; docs/estimators.md has their equations."""
+"""Estimators that need a labelled probe; docs/estimators.md states their equations."""
 
 Method = Literal["auto", "label_transport", ProbeMethod]
 UsedMethod = Literal["auto", "label_transport", ProbeMethod]
-"""`auto` where a blend was used; with names alone it is `label_transport`."""
+"""The method that was used: `auto` for a blend; with names only, `auto` becomes `label_transport`."""
 Mode = Literal["coverage", "balanced"]
 
 
 class Candidate(LabelSetBody):
-    """A teacher's label set given in the request itself; no model behind it is run."""
+    """A teacher's label set given in the request. No model is run for it."""
 
     name: Name
 
 
 class TeacherFilter(Body):
-    """Which registered teachers take part; all that are ready where absent."""
+    """Which registered teachers take part; by default all that are ready."""
 
     ids: list[TeacherId] | None = Field(default=None, min_length=1, max_length=10_000)
-    tags: list[Tag] | None = Field(default=None, max_length=32, description="A teacher needs all of them")
+    tags: list[Tag] | None = Field(default=None, max_length=32, description="Teachers with all of these tags")
     modality: Modality | None = None
 
 
 class PairCost(Body):
-    """Sets the ground cost of a teacher's and a student's class by hand: 0 makes them the same, 2 forbids the pair."""
+    """Ground cost of one teacher class and one student class, set by hand: 0 is the same class, 2 the largest cost."""
 
     teacher: Label
     student: Label
@@ -58,18 +58,18 @@ class PairCost(Body):
 class RecommendationBody(Body):
     """Rank teachers for a student.
 
-    Label names alone are enough (`student`, or a probe whose data names its classes). A probe sharpens the answer.
+    Label names are enough (`student`, or a probe whose data names its classes). A probe makes the ranking more precise.
 
     Attributes
     ----------
     method
-        `label_transport` compares label sets; no model is run. All others run each teacher on a labelled probe:
+        `label_transport` compares label sets; no model is run. All other methods run each teacher on a labelled probe:
         `prediction_transport` (arXiv 2204.11526), normalised transport (`alignment`, `transport_gain`), and the
-        published estimators of docs/estimators.md. `auto` blends several where there is a labelled probe, with weights
-        from a benchmark; without one it is `label_transport`.
+        published estimators of docs/estimators.md. `auto` is a blend of several estimators, with weights fitted on a
+        benchmark; without a labelled probe it is `label_transport`.
     mode
-        For label transport: `coverage` asks whether each student class finds a near teacher class; `balanced`
-        moves the whole of the teacher's prior and so punishes a teacher for classes that nobody asked about.
+        For label transport. `coverage`: the distance of each student class to its nearest teacher class. `balanced`:
+        all of the teacher's prior is transported, so that teacher classes unrelated to the student raise the cost.
     temperature
         Softmax temperature of the teacher's predictions.
     """
@@ -83,25 +83,29 @@ class RecommendationBody(Body):
     top_k: Whole = Field(default=10, ge=1, le=1000)
     sources_per_class: Whole = Field(default=3, ge=1, le=50)
     shortlist: Whole = Field(
-        default=100, ge=1, le=10_000, description="With a probe, at most so many teachers are run: the nearest by names"
+        default=100,
+        ge=1,
+        le=10_000,
+        description="With a probe, the maximum number of teachers that are run: those nearest by label names",
     )
     budget_seconds: Annotated[Number | None, Since(2)] = Field(
         default=None,
         gt=0,
         le=86_400,
-        description="With a probe, no further teacher is asked once so long was spent; the nearest by names come first",
+        description="With a probe, the time in seconds after which no further teacher is run; teachers run in order "
+        "of their distance by label names",
     )
     pairs: list[PairCost] | None = Field(default=None, max_length=10_000, description="Ground costs set by hand")
     temperature: Number = Field(default=1.0, gt=0, le=100)
     encoder: Annotated[str, Field(max_length=300)] | None = Field(
-        default=None, description="Label encoder; the server's default where absent"
+        default=None, description="Label encoder; by default the server's"
     )
     priority: Annotated[Priority, Since(2)] = Field(default="normal", description=TURNS)
 
     @model_validator(mode="before")
     @classmethod
     def _without_retired(cls, given: Any) -> Any:
-        """`eps` had no effect and was removed. Requests of older clients, stored ones among them, may still have it."""
+        """Ignore `eps`, which had no effect and was removed. Older clients and stored requests may still have it."""
         if isinstance(given, dict):
             return {name: value for name, value in cast("dict[str, Any]", given).items() if name != "eps"}
         return given
@@ -109,48 +113,48 @@ class RecommendationBody(Body):
     @model_validator(mode="after")
     def _agree(self) -> "RecommendationBody":
         if self.student is None and self.probe is None:
-            raise ValueError("give student (label names) or probe (data), or both")
+            raise ValueError("give student (label names), probe (data), or both")
         if self.method not in ("auto", "label_transport"):
             if self.probe is None:
-                raise ValueError(f"{self.method} needs a probe; label_transport works with label names alone")
+                raise ValueError(f"{self.method} needs a probe; label_transport needs label names only")
             if self.candidates is not None:
-                raise ValueError("candidates are bare label sets and cannot predict; use method label_transport")
+                raise ValueError("candidates are bare label sets without a model; use method label_transport")
         own = isinstance(self.student, LabelSetBody) and self.student.embeddings is not None
         if own and (self.candidates is None or any(c.embeddings is None for c in self.candidates)):
             raise ValueError(
-                "own embeddings for the student need candidates that bring theirs too: distances between "
-                "different encoders mean nothing"
+                "own embeddings for the student need candidates with embeddings of the same encoder: distances "
+                "between different encoders have no meaning"
             )
         return self
 
 
 class TransportSource(Answer):
-    """A teacher class from which mass flows to a student class."""
+    """A teacher class whose mass is transported to a student class."""
 
     label: str
-    mass: float = Field(description="Share of the whole plan")
+    mass: float = Field(description="Share of the whole plan's mass")
     cost: float = Field(description="Ground cost between the two labels")
 
 
 class ClassPlan(Answer):
-    """Where one student class takes its mass from."""
+    """The teacher classes that a student class receives its mass from."""
 
     label: str
     mass: float
     cost: float = Field(description="Mean ground cost of that mass")
-    covered: bool = Field(description="Whether the teacher has a class near this one")
+    covered: bool = Field(description="Whether a teacher class is near this student class")
     sources: list[TransportSource]
 
 
 class Certainty(Answer):
-    """How sure a score is: a bootstrap over the probe's items, paired over all teachers."""
+    """Confidence in a score: bootstrap over the probe's items, paired over all teachers."""
 
     low: float = Field(description="Lower end of the 90 % interval of the score")
-    high: float = Field(description="Upper end")
-    best: float = Field(description="Probability to be the best of all that were ranked")
-    ties: int = Field(description="Group of teachers that this probe cannot tell apart, 1 for the best")
+    high: float = Field(description="Upper end of this interval")
+    best: float = Field(description="Probability that the teacher is the best of all ranked teachers")
+    ties: int = Field(description="Group of teachers that this probe cannot separate; 1 for the best group")
     better_than_random: float = Field(
-        description="Probability to beat the same teacher with its answers dealt to the wrong items"
+        description="Probability that the teacher scores higher than with its outputs permuted over the items"
     )
 
 
@@ -158,41 +162,42 @@ class RankedTeacher(Answer):
     """One row of the ranking."""
 
     rank: int
-    teacher: TeacherId | None = Field(default=None, description="Null for a candidate given in the request")
+    teacher: TeacherId | None = Field(default=None, description="Null for a candidate")
     name: str
     cost: float = Field(description="Transport cost of the plan; lower is better")
     score: float | None = Field(
-        default=None, description="What is ranked by; of `auto`, relative to the mean of those that were ranked"
+        default=None,
+        description="Score that the ranking is by; with `auto`, relative to the mean of the ranked teachers",
     )
     scores: dict[str, float] | None = Field(
-        default=None, description="With `auto`, what each estimator of the blend says, in its own unit"
+        default=None, description="With `auto`, the score of each estimator of the blend, in its own unit"
     )
     expected_accuracy: float | None = Field(
         default=None,
         ge=0,
         le=100,
-        description="Points of accuracy, 0 to 100, higher is better: how many new items get the right class when it is "
-        "read off this teacher's answers by a linear map that never saw them. It does not depend on the other teachers "
-        "or the method, so it compares between rankings. It is not the accuracy of the distilled student. Null where "
-        "no labelled probe of two classes was used",
+        description="Expected accuracy in points, 0 to 100, higher is better: accuracy on new items of a linear map "
+        "from this teacher's outputs to the student's classes, estimated on held-out probe items. It does not depend "
+        "on the other teachers or on the method, so it is comparable between rankings. It is not the accuracy of the "
+        "distilled student. Null without a labelled probe of at least two classes",
     )
     expected_accuracy_low: float | None = Field(
         default=None, description="Lower end of the 90 % interval of the expected accuracy, in points"
     )
-    expected_accuracy_high: float | None = Field(default=None, description="Upper end")
+    expected_accuracy_high: float | None = Field(default=None, description="Upper end of this interval")
     method: UsedMethod
-    certainty: Certainty | None = Field(default=None, description="Null where no labelled probe was used")
+    certainty: Certainty | None = Field(default=None, description="Null without a labelled probe")
     classes: int
     plan: list[ClassPlan]
-    uncovered: list[str] = Field(description="Student classes with no near teacher class")
-    seconds: float = Field(description="Time spent on this teacher")
+    uncovered: list[str] = Field(description="Student classes without a near teacher class")
+    seconds: float = Field(description="Time spent on this teacher, in seconds")
     cached: dict[str, bool] = Field(
-        default_factory=dict[str, bool], description="Which parts came from a cache: `cost`, `outputs`"
+        default_factory=dict[str, bool], description="Whether a part came from a cache: `cost`, `outputs`"
     )
 
 
 class SkippedTeacher(Answer):
-    """A teacher that took no part, and why."""
+    """A teacher that was not ranked, and the reason."""
 
     teacher: TeacherId | None = None
     name: str
@@ -200,26 +205,26 @@ class SkippedTeacher(Answer):
 
 
 class TeamMember(Answer):
-    """One of several teachers that together serve the student's classes better than one."""
+    """A teacher of a team that covers the student's classes better together than one teacher does."""
 
     teacher: TeacherId | None = None
     name: str
     loss: float = Field(
-        description="What the team loses on a class in the mean once this teacher has joined: nats with `auto`, "
+        description="The team's mean loss over the student classes after this teacher has joined: nats with `auto`, "
         "ground cost otherwise"
     )
-    weights: dict[str, float] = Field(description="How far it is trusted for every student class; over a team 1")
+    weights: dict[str, float] = Field(description="Weight of the teacher for each student class; sums to 1 over a team")
 
 
 class CacheUse(Answer):
-    """How often a cache answered."""
+    """Hits and misses of a cache."""
 
     hits: int = 0
     misses: int = 0
 
 
 class Timings(Answer):
-    """Where the seconds went. Stages are wall-clock seconds."""
+    """Wall-clock seconds of a job: total, time in the queue, and by stage."""
 
     queued: float = 0
     total: float = 0
@@ -228,21 +233,21 @@ class Timings(Answer):
 
 
 class RecommendationResult(Answer):
-    """The ranked zoo."""
+    """The ranking."""
 
     method: UsedMethod
-    blend: dict[str, float] | None = Field(default=None, description="With `auto`, the weights of its estimators")
+    blend: dict[str, float] | None = Field(default=None, description="With `auto`, the weight of each estimator")
     mode: Mode | None
-    higher_is_better: bool = Field(default=False, description="Of the scores; costs are always better when lower")
-    abstain: bool = Field(default=False, description="Nothing in the zoo is likely to help; the warnings say why")
+    higher_is_better: bool = Field(default=False, description="Direction of the scores; a lower cost is always better")
+    abstain: bool = Field(default=False, description="Whether no teacher is likely to help; `warnings` states why")
     encoder: str = Field(description="Identity of the label encoder")
     student_labels: list[str]
-    considered: int = Field(description="Teachers that took part")
-    solved: int = Field(description="Teachers whose transport problem was solved; bounds ruled the others out")
+    considered: int = Field(description="Number of teachers that took part")
+    solved: int = Field(description="Number of teachers with a solved transport problem; bounds excluded the others")
     ranking: list[RankedTeacher]
     team: list[TeamMember] = Field(
         default_factory=list[TeamMember],
-        description="The first of the ranking, and those who serve best what the ones before serve badly",
+        description="The first of the ranking, then the teachers that most improve the classes served worst so far",
     )
     skipped: list[SkippedTeacher]
     uncovered: list[str] = Field(description="Student classes that no ranked teacher covers")

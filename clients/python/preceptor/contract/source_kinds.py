@@ -1,6 +1,6 @@
-"""The one table of teacher sources: what each consists of and how it must be treated. Everything else reads it.
+"""The table of teacher sources: files and treatment of each kind. All other modules read it.
 
-Files are data formats only: a pickle can run code when it is loaded.
+Only data formats are accepted: a pickle can run code when it is loaded.
 """
 
 from dataclasses import dataclass
@@ -10,31 +10,31 @@ _TOKENIZER: Final = (
     r"tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.txt|vocab\.json|"
     r"merges\.txt|spiece\.model|sentencepiece\.bpe\.model"
 )
-_SAFETENSORS: Final = r"model\.safetensors|model-\d{5}-of-\d{5}\.safetensors|model\.safetensors\.index\.json"
+SAFETENSORS: Final = r"model\.safetensors|model-\d{5}-of-\d{5}\.safetensors|model\.safetensors\.index\.json"
 
 
 @dataclass(frozen=True)
 class SourceKind:
-    """How the product treats the teachers of one source.
+    """Properties of a kind of teacher source.
 
     Attributes
     ----------
     files
-        Regular expression of the file names that may be uploaded; None where none may.
+        Regular expression of the file names that may be uploaded; None if none may.
     needed
-        Files without which it cannot be validated.
+        Files required for validation.
     takes
-        The files in words, for messages; where none may be uploaded, what to do instead.
+        The accepted files in words, for messages; if none are accepted, what to do instead.
     carries_labels
-        Whether its files name the classes, so that a registration may leave `labels` out.
+        Whether its files name the classes; a registration may then omit `labels`.
     sandboxed
-        Whether its model is a program of its own, which runs in a process apart.
+        Whether its model runs in a sandbox process, because the model is a program.
     downloads
-        Whether the worker fetches the model itself.
+        Whether the worker downloads the model.
     runs_model
-        Whether there is a model to run. Else only its predictions are known.
+        Whether there is a model to run; otherwise only its predictions are known.
     sharded
-        Whether weights may be cut into several safetensors files.
+        Whether the weights may be split into several safetensors files.
     """
 
     files: str | None
@@ -48,13 +48,13 @@ class SourceKind:
 
     @property
     def takes_files(self) -> bool:
-        """Whether files are uploaded for it."""
+        """Whether files can be uploaded."""
         return self.files is not None
 
 
 SOURCE_KINDS: Final[dict[str, SourceKind]] = {
     "transformers": SourceKind(
-        files=rf"config\.json|{_SAFETENSORS}|preprocessor_config\.json|processor_config\.json|{_TOKENIZER}",
+        files=rf"config\.json|{SAFETENSORS}|preprocessor_config\.json|processor_config\.json|{_TOKENIZER}",
         needed=("config.json",),
         takes="config.json, model.safetensors, and the preprocessor's or tokenizer's JSON files",
         carries_labels=True,

@@ -19,30 +19,50 @@ Tag = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
-# The bounds stand before the validator: behind it, inside a tuple, they would be missing from the schema.
+# The bounds precede the validator: after it, inside a tuple, they would be missing from the schema.
 Side = Annotated[int, Strict(), Field(ge=1, le=2048), BeforeValidator(whole)]
 """Pixels."""
 
 
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+"""Pillow's filters."""
+
+
+# Fields that sources gained later are left out of a document at their defaults: older clients and workers refuse
+# unknown ones.
 class ImagePreprocessing(Body):
-    """How a picture becomes the model's input: resize, crop, `(pixel - mean) / std` on 0..255 values."""
+    """Conversion of a picture to the model's input: resize, crop, `(rescale_factor * pixel - mean) / std`."""
 
     model_config = tagged("modality")
 
     modality: Literal["image"] = "image"
-    size: tuple[Side, Side] = Field(description="Height and width of the model's input, pixels")
-    resize: Literal["shortest_edge", "exact"] = "shortest_edge"
+    size: tuple[Side, Side] = Field(description="Height and width of the model's input in pixels")
+    resize: Literal["shortest_edge", "longest_edge", "exact"] = Field(
+        default="shortest_edge",
+        description="Cover size / crop_fraction, fit into it on a ground of the mean colour, or stretch to it",
+    )
     crop_fraction: Annotated[Number, Field(gt=0, le=1)] | None = Field(
-        default=None, description="The shortest edge becomes size / crop_fraction, then the centre is cut out"
+        default=None, description="The picture is resized to size / crop_fraction, then the centre is cut out"
+    )
+    interpolation: Interpolation = Field(
+        default="bilinear",
+        exclude_if=lambda value: value == "bilinear",
+        description="Filter of the resize; all but nearest are antialiased, as in Pillow",
+    )
+    rescale_factor: Annotated[Number, Field(gt=0, le=255)] | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Factor on 0..255 pixels before mean and std. Unset: 1, or 1/255 if mean and std are clearly meant "
+        "for pixels of 0..1 (mean 0..1, std 0.05..1, both below 1); a warning of the teacher reports it",
     )
     mean: list[Number] = Field(default_factory=lambda: [0.0], min_length=1, max_length=4)
     std: list[Annotated[Number, Field(gt=0)]] = Field(default_factory=lambda: [1.0], min_length=1, max_length=4)
-    channels: Literal["rgb", "gray"] = "rgb"
+    channels: Literal["rgb", "bgr", "gray"] = "rgb"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
 
 
 class TextPreprocessing(Body):
-    """How a text becomes the model's input: a `tokenizer.json`, truncated to `max_length` tokens."""
+    """Conversion of a text to the model's input: a `tokenizer.json`, truncated to `max_length` tokens."""
 
     model_config = tagged("modality")
 
@@ -55,7 +75,7 @@ class TextPreprocessing(Body):
 
 
 class FeaturesPreprocessing(Body):
-    """The model takes the probe's feature vectors as they are, or standardised."""
+    """The probe's feature vectors are the model's input, unchanged or standardised."""
 
     model_config = tagged("modality")
 
@@ -71,11 +91,16 @@ Preprocessing = Annotated[
 
 
 class TransformersSource(Body):
-    """A `transformers` folder: `config.json` with `id2label`, `*.safetensors`, and the preprocessor's files."""
+    """A `transformers` folder: `config.json` with `id2label`, `*.safetensors`, preprocessor and tokenizer files."""
 
     model_config = tagged("kind")
 
     kind: Literal["transformers"] = "transformers"
+
+
+OutputName = Annotated[str, Field(min_length=1, max_length=200)]
+OutputKind = Literal["logits", "probabilities", "independent_probabilities"]
+"""`probabilities` sum to 1 over the labels; `independent_probabilities` are one sigmoid per label."""
 
 
 class OnnxSource(Body):
@@ -85,21 +110,39 @@ class OnnxSource(Body):
 
     kind: Literal["onnx"] = "onnx"
     preprocessing: Preprocessing
-    output: Literal["logits", "probabilities"] = "logits"
+    output: Literal["logits", "probabilities"] = Field(
+        default="logits",
+        description="What the model returns. A final softmax or sigmoid is recognised: the teacher's `output` reports "
+        "what its outputs were taken for",
+    )
+    output_name: OutputName | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="The output with the class scores; needed if the model has several that fit",
+    )
 
 
 class TorchExportSource(Body):
-    """A `torch.export` archive, `model.pt2`; accepted only where it loads without unpickling."""
+    """A `torch.export` archive, `model.pt2`; rejected if it does not load without unpickling."""
 
     model_config = tagged("kind")
 
     kind: Literal["torch_export"] = "torch_export"
     preprocessing: Preprocessing
-    output: Literal["logits", "probabilities"] = "logits"
+    output: Literal["logits", "probabilities"] = Field(
+        default="logits",
+        description="What the model returns. A final softmax or sigmoid is recognised: the teacher's `output` reports "
+        "what its outputs were taken for",
+    )
+    output_name: OutputName | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="The output with the class scores; needed if the model has several that fit",
+    )
 
 
 class TimmSource(Body):
-    """A `timm` architecture with `model.safetensors`; needs timm on the worker."""
+    """A `timm` architecture with `model.safetensors`; the worker needs timm."""
 
     model_config = tagged("kind")
 
@@ -115,12 +158,13 @@ class HubSource(Body):
     kind: Literal["hub"] = "hub"
     repository: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=200)
     revision: str = Field(
-        pattern=r"^[0-9a-f]{40}$", description="A full commit hash: a branch or a tag can change under you"
+        pattern=r"^[0-9a-f]{40}$",
+        description="Full commit hash; branches and tags are rejected, because they can change",
     )
 
 
 class PredictionsSource(Body):
-    """A black box: only its predictions over a probe are known, uploaded per probe."""
+    """A black box: only its predictions on probes are known, uploaded for each probe."""
 
     model_config = tagged("kind")
 
@@ -134,7 +178,7 @@ Source = Annotated[
 
 
 class TeacherStatus(StrEnum):
-    """Whether a teacher may be used."""
+    """Whether a teacher can be used."""
 
     AWAITING_FILES = "awaiting_files"
     VALIDATING = "validating"
@@ -143,7 +187,7 @@ class TeacherStatus(StrEnum):
 
 
 class TeacherBody(Body):
-    """A teacher to be registered. `labels` may be left out where the source's config.json names them."""
+    """A teacher to register. `labels` may be omitted if the source's config.json names the classes."""
 
     name: Name
     source: Source
@@ -152,7 +196,7 @@ class TeacherBody(Body):
     description: str = Field(default="", max_length=4000)
     tags: list[Tag] = Field(default_factory=list[str], max_length=MAX_TAGS)
     accuracy: Annotated[Number, Field(ge=0, le=1)] | None = Field(
-        default=None, description="Its own test accuracy, as claimed by the owner"
+        default=None, description="Test accuracy on the teacher's own task, as stated by its owner"
     )
 
     @model_validator(mode="after")
@@ -163,12 +207,12 @@ class TeacherBody(Body):
                 f"modality is {self.modality!r} but source.preprocessing is for {preprocessing.modality!r}"
             )
         if self.labels is None and not SOURCE_KINDS[self.source.kind].carries_labels:
-            raise ValueError(f"labels are needed: a source of kind {self.source.kind!r} does not carry class names")
+            raise ValueError(f"labels are missing: a source of kind {self.source.kind!r} does not carry class names")
         return self
 
 
 class TeacherPatch(Body):
-    """Changes to a teacher's description. The model and its labels never change: register another teacher."""
+    """Changes to a teacher's description. Model and labels cannot change: register another teacher."""
 
     name: Name | None = None
     description: str | None = Field(default=None, max_length=4000)
@@ -184,13 +228,34 @@ class StoredFile(Answer):
     sha256: str
 
 
+class TeacherFingerprint(Answer):
+    """What the teacher received and returned on the sample of its validation."""
+
+    items: int = Field(description="Number of sample items")
+    input_min: float | None = Field(default=None, description="Smallest value that reached the model")
+    input_max: float | None = Field(default=None, description="Largest value that reached the model")
+    constant_inputs: float | None = Field(
+        default=None, description="Share of items without contrast after preprocessing, although they had some before"
+    )
+    saturated_inputs: float | None = Field(
+        default=None, description="Share of items with at least 95 % of their values at the two ends of the input range"
+    )
+    output_min: float | None = Field(default=None, description="Smallest logit")
+    output_max: float | None = Field(default=None, description="Largest logit")
+    predicted_classes: int | None = Field(default=None, description="Number of distinct predictions")
+    top_class_share: float | None = Field(default=None, description="Share of the most frequent prediction")
+    entropy: float | None = Field(
+        default=None, description="Mean entropy of the predictions; 0 is certain, 1 is uniform over the labels"
+    )
+
+
 class Teacher(Answer):
     """A registered teacher."""
 
     id: TeacherId
     name: str
     status: TeacherStatus
-    reason: str | None = Field(default=None, description="Why it was rejected, and what to do")
+    reason: str | None = Field(default=None, description="Why the teacher was rejected, and what to do")
     source: Source
     modality: Modality
     labels: list[str] | None = None
@@ -198,11 +263,18 @@ class Teacher(Answer):
     description: str = ""
     tags: list[str] = Field(default_factory=list[str])
     accuracy: float | None = None
-    parameters: int | None = Field(default=None, description="Number of weights")
-    digest: str | None = Field(default=None, description="SHA-256 over the model's files; part of every cache key")
+    parameters: int | None = Field(default=None, description="Number of parameters")
+    output: OutputKind | None = Field(
+        default=None, description="What the model's outputs were taken for; None before its validation"
+    )
+    warnings: list[str] = Field(
+        default_factory=list[str], description="What may be wrong with the teacher, although it can be used"
+    )
+    fingerprint: TeacherFingerprint | None = None
+    digest: str | None = Field(default=None, description="SHA-256 of the model's files; part of every cache key")
     files: list[StoredFile] = Field(default_factory=list[StoredFile])
-    validation: str | None = Field(default=None, description="The job that validates it")
-    promoted_from: str | None = Field(default=None, description="The student it was, where it is one of ours")
+    validation: str | None = Field(default=None, description="Id of its validation job")
+    promoted_from: str | None = Field(default=None, description="Id of the student that it was promoted from")
     expires_at: Moment | None = Field(
         default=None,
         description="Of a teacher that is only checked (`?check=true`): when it is removed at the latest. It is never "

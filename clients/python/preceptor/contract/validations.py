@@ -1,4 +1,4 @@
-"""Validations: a job that loads a teacher and decides whether it may be used."""
+"""Validations: a job that loads a teacher and decides whether it can be used."""
 
 from pydantic import Field
 
@@ -9,13 +9,13 @@ from .teachers import Teacher, TeacherStatus
 
 
 class ValidationBody(Body):
-    """Which teacher to validate."""
+    """The teacher to validate."""
 
     teacher: TeacherId
 
 
 class ValidationResult(Answer):
-    """The verdict."""
+    """The outcome of a validation."""
 
     status: TeacherStatus
     reason: str | None = None

@@ -1,7 +1,7 @@
-"""The version of the contract: how an older worker beside a newer service knows which requests it cannot read.
+"""The version of the contract. It shows an older worker which requests of a newer service it cannot read.
 
-Bodies refuse unknown fields. So a request is stored without the newer fields that are at their defaults, and with the
-lowest version that can read what is left.
+Request models reject unknown fields. A request is therefore stored without newer fields that have their default value,
+and with the lowest version that can read the rest.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from typing import Any, Final, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 CONTRACT: Final = 2
-"""Raised when a request gains a field, a value or a form; what it has gained is marked with `Since`.
+"""Increased when a request gains a field, a value or a variant; `Since` marks the addition.
 
-- 1: the first.
+- 1: the first version.
 - 2: `priority`; `budget_seconds`; schedules, EMA, early stopping, class weights, augmentation, precision and gradient
   accumulation of a training; the losses `wkd`, `mapped_kl` and `features`.
 """
@@ -23,15 +23,15 @@ _OBJECT: Final[TypeAdapter[dict[str, Any]]] = TypeAdapter(dict[str, Any])
 
 @dataclass(frozen=True)
 class Since:
-    """Marks what a request has gained: `Annotated[Priority, Since(2)]`.
+    """Marks an addition to a request: `Annotated[Priority, Since(2)]`.
 
     Parameters
     ----------
     contract
-        The first version that knows it.
+        The first version that has it.
     values
-        Where the field itself is older, or is the tag of a newer form of a union: the values that are new. Otherwise
-        the field is, and its default (a plain value) must mean what was done before there was the field.
+        The new values, if the field is older, or is the tag of a newer variant of a union. Otherwise the field is new;
+        its default (a plain value) must keep the behaviour from before the field existed.
     """
 
     contract: int
@@ -39,21 +39,21 @@ class Since:
 
 
 def stored_form(body: BaseModel, *, nulls: bool = True) -> tuple[dict[str, Any], int]:
-    """A request as JSON, without newer fields at their defaults, and the lowest contract that can read it.
+    """A request as JSON, without newer fields at their defaults, and the lowest version that can read it.
 
     Parameters
     ----------
     nulls
-        Whether fields without a value are there as null.
+        Whether fields without a value are written as null.
     """
     form = _OBJECT.validate_json(body.model_dump_json(exclude_none=not nulls))
     return form, _lowered(body, form)
 
 
 def full_form(kind: type[BaseModel], form: dict[str, Any]) -> dict[str, Any]:
-    """A stored request with the defaults of fields that it lacks.
+    """A stored request, completed with the defaults of missing fields.
 
-    One that this version cannot read is given back as it is: it came from a newer one, or rules were looser then.
+    A request that this version cannot read is returned unchanged: a newer version or less strict rules wrote it.
     """
     try:
         return _OBJECT.validate_json(kind.model_validate(form).model_dump_json())
@@ -63,7 +63,7 @@ def full_form(kind: type[BaseModel], form: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _marks(kind: type[BaseModel]) -> list[tuple[str, tuple[Since, ...], Any]]:
-    """The fields of a body: name, marks, default."""
+    """The fields of a request model: name, marks, default."""
     return [
         (name, tuple(mark for mark in field.metadata if isinstance(mark, Since)), field.get_default())
         for name, field in kind.model_fields.items()
@@ -71,7 +71,7 @@ def _marks(kind: type[BaseModel]) -> list[tuple[str, tuple[Since, ...], Any]]:
 
 
 def _lowered(value: object, form: object) -> int:
-    """Remove from `form` what older readers do not need; the contract that the rest needs."""
+    """Remove from `form` what older readers do not need; returns the version that the rest needs."""
     needed = 1
     if isinstance(value, BaseModel):
         fields = cast("dict[str, object]", form)

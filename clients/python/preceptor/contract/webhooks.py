@@ -1,4 +1,4 @@
-"""Webhooks: addresses that hear of the end of jobs, after the Standard Webhooks specification."""
+"""Webhooks: addresses that are notified of the end of jobs, after the Standard Webhooks specification."""
 
 from typing import Annotated, Final, Literal
 
@@ -19,21 +19,24 @@ URL_PATTERN: Final = (
     rf"^https?://({_NAME}(\.{_NAME})*|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{{0,4}})?"
     r"(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?(\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?$"
 )
-"""What `WebhookUrl` admits: there is no place for a user name, a password or a fragment."""
+"""Pattern of `WebhookUrl`: user names, passwords and fragments are not allowed."""
 
 WebhookUrl = Annotated[str, StringConstraints(max_length=2000, pattern=URL_PATTERN)]
-"""An absolute address, http or https. A name with other letters than ASCII is written in its `xn--` form."""
+"""An absolute http or https URL. A host name with non-ASCII letters must be in its `xn--` form."""
 
 
 class WebhookBody(Body):
-    """A webhook to be created."""
+    """A webhook to create."""
 
-    url: WebhookUrl = Field(description="Where messages are posted", examples=["https://example.com/hooks/preceptor"])
+    url: WebhookUrl = Field(description="Address of the messages", examples=["https://example.com/hooks/preceptor"])
     events: list[WebhookEvent] = Field(
-        default_factory=lambda: list(EVENTS), min_length=1, max_length=len(EVENTS), description="All where absent"
+        default_factory=lambda: list(EVENTS),
+        min_length=1,
+        max_length=len(EVENTS),
+        description="Events to deliver; all by default",
     )
     description: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")] = Field(
-        default="", description="For whoever reads the list"
+        default="", description="Free text, shown in lists"
     )
 
 
@@ -44,39 +47,39 @@ class Webhook(Answer):
     url: str
     events: list[WebhookEvent]
     description: str = ""
-    created_at: Moment = Field(description="Jobs that ended before are not told of")
-    disabled_at: Moment | None = Field(default=None, description="Since when nothing is sent; null where it is on")
-    # Text, so that clients can read reasons that come later.
+    created_at: Moment = Field(description="Jobs that ended earlier are not delivered")
+    disabled_at: Moment | None = Field(default=None, description="Since when nothing is sent; null if enabled")
+    # A string, so that clients can read reasons that are added later.
     disabled_reason: str | None = Field(
         default=None,
         description="`gone`: the address answered 410; `failing`: no attempt has succeeded for days",
         examples=["failing"],
     )
     enabled_at: Moment | None = Field(
-        default=None, description="When it was last switched on again; jobs that ended before are not told of"
+        default=None, description="When it was last enabled again; jobs that ended earlier are not delivered"
     )
     failing_since: Moment | None = Field(
-        default=None, description="Since when every attempt has failed; null where the last one succeeded"
+        default=None, description="Since when every attempt has failed; null if the last one succeeded"
     )
 
 
 class CreatedWebhook(Webhook):
-    """A webhook with its new secret, the one time that it is shown, but for a replay of the request."""
+    """A webhook with its new secret. The secret is shown once, and again to a replay of the same request."""
 
-    secret: str = Field(description="`whsec_` and the base64 of the signing key. Keep it; it is not shown again")
+    secret: str = Field(description="`whsec_` and the base64 of the signing key. Store it; it is not shown again")
 
 
 class WebhookJob(Answer):
-    """The job that a message tells of."""
+    """The job that a message is about."""
 
     id: JobId
     kind: JobKind
     status: JobStatus
-    error: Problem | None = Field(default=None, description="Why it has failed")
+    error: Problem | None = Field(default=None, description="Reason of the failure")
 
 
 class WebhookMessage(Answer):
-    """What is posted to a webhook's address."""
+    """A message, as posted to a webhook's address."""
 
     type: WebhookEvent
     timestamp: Moment = Field(description="When the job ended")
@@ -84,23 +87,23 @@ class WebhookMessage(Answer):
 
 
 class DeliveryAttempt(Answer):
-    """One try to deliver a message."""
+    """One attempt to deliver a message."""
 
     at: Moment
-    status: int | None = Field(default=None, description="The HTTP status of the answer; null where there was none")
-    error: str | None = Field(default=None, description="Why there was no answer, or why it does not count")
+    status: int | None = Field(default=None, description="HTTP status of the response; null without a response")
+    error: str | None = Field(default=None, description="Why there was no response, or why the attempt failed")
 
 
 class WebhookDelivery(Answer):
-    """A message to one webhook, and what became of it."""
+    """A message to one webhook, and its attempts."""
 
-    id: MessageId = Field(description="The `webhook-id` header: the same at each try and each replay")
+    id: MessageId = Field(description="The `webhook-id` header; the same for all attempts and replays")
     webhook: WebhookId
     message: WebhookMessage
     status: DeliveryStatus
     attempts: list[DeliveryAttempt] = Field(
-        default_factory=list[DeliveryAttempt], description="The latest 20, oldest first"
+        default_factory=list[DeliveryAttempt], description="The latest 20 attempts, oldest first"
     )
-    tries: int = Field(default=0, description="Attempts since the job's end, or since the last replay")
-    next_attempt_at: Moment | None = Field(default=None, description="Null unless pending")
+    tries: int = Field(default=0, description="Number of attempts since the job's end or the last replay")
+    next_attempt_at: Moment | None = Field(default=None, description="Time of the next attempt; null unless pending")
     created_at: Moment

@@ -1,13 +1,15 @@
 """Request bodies from plain Python values, refused here in the same words and class as by the service."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
 from ..contract.ids import LABEL_SET, is_id
 from ..contract.labels import LabelSet, LabelSetBody
+from ..contract.validation_messages import said
 from ..errors import invalid
+from .class_names import require_visible
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -23,14 +25,30 @@ def body(kind: type[M], values: Mapping[str, Any]) -> M:
     given = {name: value for name, value in values.items() if value is not None}
     plain = {name: _plain(value) for name, value in given.items()}
     try:
-        return kind.model_validate(plain)
+        made = kind.model_validate(plain)
     except ValidationError as error:
         fields: dict[str, str] = {}
         for entry in error.errors(include_url=False):
-            fields.setdefault(_pointer(entry["loc"], plain), entry["msg"].removeprefix("Value error, "))
+            fields.setdefault(_pointer(entry["loc"], plain), said(entry))
         whole = fields.pop("", None)
         spelled = "; ".join(f"{pointer}: {text}" for pointer, text in list(fields.items())[:3])
         raise invalid(whole or spelled, fields) from None
+    _require_visible_names(plain)
+    return made
+
+
+def _require_visible_names(value: Any, pointer: str = "") -> None:
+    """Refuse invisible class names wherever a body has `labels`."""
+    if isinstance(value, list):
+        for place, each in enumerate(cast("list[Any]", value)):
+            if isinstance(each, Mapping):
+                _require_visible_names(each, f"{pointer}/{place}")
+    elif isinstance(value, Mapping):
+        for name, each in cast("Mapping[str, Any]", value).items():
+            if name == "labels" and isinstance(each, list):
+                require_visible(cast("list[Any]", each), f"{pointer}/labels")
+            elif isinstance(each, Mapping | list):
+                _require_visible_names(each, f"{pointer}/{name}")
 
 
 def _plain(value: Any) -> Any:
@@ -71,16 +89,44 @@ def labels_or_id(labels: Labels | None) -> Any:
         if is_id(LABEL_SET, labels):
             return labels
         raise invalid(f"{labels!r} is not the id of a label set; give class names as a list")
-    return {"labels": list(labels)}
+    return {"labels": listed(labels, "labels")}
 
 
 def names(labels: Labels) -> list[str]:
     """The bare class names of a label set."""
     if isinstance(labels, str):
         raise invalid("give the class names as a list")
-    return list(labels.labels) if isinstance(labels, LabelSetBody | LabelSet) else list(labels)
+    return list(labels.labels) if isinstance(labels, LabelSetBody | LabelSet) else listed(labels, "labels")
+
+
+def listed(values: Any, name: str) -> list[Any]:
+    """A list of what a caller gives for several.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise invalid(f"{name} must be a list, not {kind_of(values)}")
+    return list(cast("Iterable[Any]", values))
+
+
+def kind_of(value: Any) -> str:
+    """The type of a value, as a message names it."""
+    return f"a {type(value).__name__}"
 
 
 def identifier(resource: Any) -> Any:
-    """The id of a resource that is given itself or by its id."""
-    return resource if resource is None or isinstance(resource, str) else resource.id
+    """The id of a resource that is given itself or by its id.
+
+    Raises
+    ------
+    InvalidRequestError
+        It has no id.
+    """
+    if resource is None or isinstance(resource, str):
+        return resource
+    id = getattr(resource, "id", None)
+    if not isinstance(id, str):
+        raise invalid(f"expected an id or a resource of this service, not {kind_of(resource)}")
+    return id

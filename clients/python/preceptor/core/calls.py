@@ -86,6 +86,8 @@ def call(
 
 def at(*segments: str) -> str:
     """The path of a resource; an id from outside cannot leave its segment."""
+    if any(not isinstance(segment, str) for segment in segments):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise invalid(f"expected an id, not a {type(segments[-1]).__name__}")
     if not all(segments) or any(segment in (".", "..") for segment in segments):
         raise invalid(f"{segments[-1]!r} is not the id or name of anything")
     return "/v1/" + "/".join(quote(segment, safe="") for segment in segments)

@@ -21,6 +21,7 @@ _LARGEST_EVENT: Final = 8 << 20
 
 Deliver = Callable[[JobEvent], Procedure[None]]
 Pulse = Callable[[], Procedure[bool]]
+Left = Callable[[], float | None]
 
 
 class EventDecoder:
@@ -101,7 +102,7 @@ def follow(
     *,
     deliver: Deliver,
     pulse: Pulse | None = None,
-    deadline: float | None = None,
+    left: Left = lambda: None,
 ) -> Procedure[None]:
     """Deliver a job's events until the terminal one, each once, resuming by `Last-Event-ID`.
 
@@ -111,19 +112,19 @@ def follow(
         Called for every event.
     pulse
         Called after every chunk, pings included; ends the following where it is true.
-    deadline
-        Moment of `settings.now` at which to give up.
+    left
+        Seconds until the following gives up; None for no limit. Asked again and again: progress may move the limit.
 
     Raises
     ------
     TimeoutError
-        At the deadline.
+        Nothing is left.
     StatusError, ServiceUnreachableError, UnexpectedAnswerError
         The stream cannot be had, or stayed away too long.
     """
     outage = Outage(settings)
     while True:
-        silence = _silence(settings, deadline)
+        silence = _silence(left())
         refused: Reply | None = None
         failure: PreceptorError = ServiceUnreachableError("the event stream ended before the job did")
         seen = reopen = False
@@ -148,22 +149,23 @@ def follow(
                     if pulse and (yield from pulse()):
                         return
                     # The time limit of a read is fixed when the stream is opened: open it anew near the end.
-                    if reopen := deadline is not None and _silence(settings, deadline) < silence / 2:
+                    if reopen := _silence(left()) < silence / 2:
                         break
                 if not seen and not reopen and (yield from _ended(settings, job)):
                     return
         except ServiceUnreachableError as error:
             failure = error
-        left = _silence(settings, deadline)
+        remaining = left()
+        _silence(remaining)
         if not reopen:
             seconds = backoff(settings, 0) if seen else outage.next_delay(failure, refused)
-            yield Sleep(seconds if deadline is None else min(seconds, left))
+            yield Sleep(seconds if remaining is None else min(seconds, remaining))
 
 
-def _silence(settings: Settings, deadline: float | None) -> float:
-    if deadline is None:
+def _silence(left: float | None) -> float:
+    """Seconds that a read may take."""
+    if left is None:
         return SILENCE
-    left = deadline - settings.now()
     if left <= 0:
         raise TimeoutError
     return min(SILENCE, max(left, 0.01))

@@ -27,6 +27,6 @@ def pages(settings: Settings, page: PageCall) -> Procedure[None]:
 
 def page_size(limit: int) -> int:
     """A checked page size."""
-    if not 1 <= limit <= 200:
-        raise invalid(f"page_size must be between 1 and 200, not {limit}")
+    if not isinstance(limit, int) or not 1 <= limit <= 200:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise invalid(f"page_size must be a whole number between 1 and 200, not {limit!r}")
     return limit

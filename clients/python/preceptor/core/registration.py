@@ -16,12 +16,19 @@ from .transfer import OnTransfer, Upload
 Registered = tuple[Teacher, Job[Any, Any] | None]
 
 
-def register(settings: Settings, folder: TeacherFolder, progress: OnTransfer | None) -> Procedure[Registered]:
-    """Create a teacher and upload its files -> the teacher and its validation job (None where it needs none).
+def register(
+    settings: Settings, folder: TeacherFolder, progress: OnTransfer | None, *, check: bool = False
+) -> Procedure[Registered]:
+    """Create a teacher and upload its files -> the teacher and its validation job (None if it needs none).
 
-    A teacher whose files were refused is deleted again: half a teacher helps nobody.
+    A teacher whose files were rejected is deleted again.
+
+    Parameters
+    ----------
+    check
+        Whether the teacher is only checked: never listed or ranked, and to be deleted by the caller.
     """
-    teacher = yield from send(settings, teachers.create(folder.body, None))
+    teacher = yield from send(settings, teachers.create(folder.body, None, check=check))
     try:
         for path in folder.files:
             file = Upload.of(path, path.name, progress)
@@ -35,3 +42,9 @@ def register(settings: Settings, folder: TeacherFolder, progress: OnTransfer | N
     if teacher.validation is None:
         return teacher, None
     return teacher, (yield from send(settings, jobs.get(teacher.validation)))
+
+
+def removed(settings: Settings, teacher: str) -> Procedure[None]:
+    """Delete a teacher that was only checked. If the service cannot be reached, it deletes the teacher itself later."""
+    with contextlib.suppress(PreceptorError):
+        yield from send(settings, teachers.delete(teacher))

@@ -56,7 +56,11 @@ class Settings:
     ) -> "Settings":
         """Settings from arguments, then from `PRECEPTOR_URL` and `PRECEPTOR_API_KEY`."""
         url = (base_url or os.environ.get("PRECEPTOR_URL") or DEFAULT_URL).rstrip("/")
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            parts.port  # noqa: B018  Reading it checks it.
+        except ValueError as error:
+            raise PreceptorError(f"{url!r} is not an address: {error}; it looks like {DEFAULT_URL}") from error
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise PreceptorError(f"{url!r} is not the address of a service; it looks like {DEFAULT_URL}")
         key = api_key or os.environ.get("PRECEPTOR_API_KEY") or None

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
+from .disk import disk_failures
+
 CHUNK: Final = 1 << 18
 """Bytes read at once; large enough that Python's cost a chunk does not show, small enough for any memory."""
 
@@ -41,7 +43,11 @@ class Upload:
 
     @classmethod
     def of(cls, source: Path | bytes, name: str, progress: OnTransfer | None = None) -> "Upload":
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if isinstance(source, bytes):
+            size = len(source)
+        else:
+            with disk_failures():
+                size = source.stat().st_size
         return cls(name=name, source=source, size=size, progress=progress)
 
     def open(self) -> BinaryIO:

@@ -11,9 +11,9 @@ from ..errors import (
     ServiceUnreachableError,
     StatusError,
     UnexpectedAnswerError,
-    WaitTimeoutError,
 )
 from .calls import send
+from .deadline import Deadline
 from .effects import Procedure, Sleep
 from .events import follow
 from .routes import jobs
@@ -29,24 +29,29 @@ _SLOWEST_POLL: Final = 5.0
 
 
 def wait(
-    settings: Settings, job: Job[Any, Any], timeout: float | None, observe: Observer | None
+    settings: Settings,
+    job: Job[Any, Any],
+    timeout: float | None,
+    observe: Observer | None,
+    idle_timeout: float | None = None,
 ) -> Procedure[Job[Any, Any]]:
     """Wait until a job has ended -> its last state.
 
     Raises
     ------
     WaitTimeoutError
-        `timeout` seconds have passed; the job goes on.
+        `timeout` seconds have passed, or `idle_timeout` seconds without progress; the job goes on.
     """
     if job.status.terminal:
         return job
-    deadline = None if timeout is None else settings.now() + timeout
+    deadline = Deadline(settings, timeout, idle_timeout)
     heard = settings.now()
     state = job
 
     def deliver(event: JobEvent) -> Procedure[None]:
         nonlocal heard
         heard = settings.now()
+        deadline.event(event)
         if observe:
             observe(event)
         return
@@ -58,41 +63,35 @@ def wait(
             return False
         heard = settings.now()
         state = yield from send(settings, jobs.get(job.id))
+        deadline.record(state.progress)
         return state.status.terminal
 
     try:
-        yield from follow(settings, job.id, None, deliver=deliver, pulse=pulse, deadline=deadline)
+        yield from follow(settings, job.id, None, deliver=deliver, pulse=pulse, left=deadline.left)
     except TimeoutError:
-        assert timeout is not None
-        raise WaitTimeoutError(state, timeout) from None
+        raise deadline.error(state) from None
     except (StatusError, ServiceUnreachableError, UnexpectedAnswerError):
-        return (yield from _poll(settings, state, timeout, deadline, observe))
+        return (yield from _poll(settings, state, deadline, observe))
     # The terminal event may be read a moment before the record that it announces.
-    return (yield from _poll(settings, state, timeout, deadline, None))
+    return (yield from _poll(settings, state, deadline, None))
 
 
 def _poll(
-    settings: Settings,
-    state: Job[Any, Any],
-    timeout: float | None,
-    deadline: float | None,
-    observe: Observer | None,
+    settings: Settings, state: Job[Any, Any], deadline: Deadline, observe: Observer | None
 ) -> Procedure[Job[Any, Any]]:
     pause = _FIRST_POLL
     while True:
         state = yield from send(settings, jobs.get(state.id))
+        deadline.record(state.progress)
         if observe and state.progress:
             data = state.progress.model_dump()
             observe(JobEvent(id="", event="progress", at=now(), data=data))
         if state.status.terminal:
             return state
-        if deadline is not None and timeout is not None:
-            left = deadline - settings.now()
-            if left <= 0:
-                raise WaitTimeoutError(state, timeout)
-            yield Sleep(min(pause, left))
-        else:
-            yield Sleep(pause)
+        left = deadline.left()
+        if left is not None and left <= 0:
+            raise deadline.error(state)
+        yield Sleep(pause if left is None else min(pause, left))
         pause = min(_SLOWEST_POLL, pause * 1.5)
 
 

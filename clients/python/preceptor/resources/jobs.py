@@ -69,25 +69,33 @@ class JobHandle(Generic[Req, Res]):
         self.job = self._driver.send(jobs.get(self.id))
         return self
 
-    def wait(self, timeout: float | None = None, progress: Watch = False) -> Res:
+    def wait(
+        self,
+        timeout: float | None = None,
+        progress: Watch = False,
+        *,
+        idle_timeout: float | None = None,
+    ) -> Res:
         """Wait until the job has ended, and return its result.
 
         Parameters
         ----------
         timeout
-            Seconds; without one, waits as long as it takes.
+            Seconds for the whole wait; without one, waits as long as it takes.
         progress
             True draws a progress bar on stderr; a function receives every event.
+        idle_timeout
+            Seconds without progress. A job that moves is waited for, however slow the machine.
 
         Raises
         ------
         JobFailedError, JobCanceledError
             The job ended without a result.
         WaitTimeoutError
-            The time is over; the job goes on.
+            One of the two times is over; the job goes on.
         """
         with watching(progress, self.job) as observe:
-            self.job = self._driver.run(wait(self._driver.settings, self.job, timeout, observe))
+            self.job = self._driver.run(wait(self._driver.settings, self.job, timeout, observe, idle_timeout))
         return outcome(self.job)
 
     def events(self, last_event_id: str | None = None) -> Iterator[JobEvent]:
@@ -199,25 +207,33 @@ class AsyncJobHandle(Generic[Req, Res]):
         self.job = await self._driver.send(jobs.get(self.id))
         return self
 
-    async def wait(self, timeout: float | None = None, progress: Watch = False) -> Res:  # noqa: ASYNC109 as in sync
+    async def wait(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 as in sync
+        progress: Watch = False,
+        *,
+        idle_timeout: float | None = None,
+    ) -> Res:
         """Wait until the job has ended, and return its result.
 
         Parameters
         ----------
         timeout
-            Seconds; without one, waits as long as it takes.
+            Seconds for the whole wait; without one, waits as long as it takes.
         progress
             True draws a progress bar on stderr; a function receives every event.
+        idle_timeout
+            Seconds without progress, after which the wait is given up. While a job makes progress, it waits.
 
         Raises
         ------
         JobFailedError, JobCanceledError
             The job ended without a result.
         WaitTimeoutError
-            The time is over; the job goes on.
+            One of the two times is over; the job continues.
         """
         with watching(progress, self.job) as observe:
-            self.job = await self._driver.run(wait(self._driver.settings, self.job, timeout, observe))
+            self.job = await self._driver.run(wait(self._driver.settings, self.job, timeout, observe, idle_timeout))
         return outcome(self.job)
 
     def events(self, last_event_id: str | None = None) -> AsyncIterator[JobEvent]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..contract.distillations import Student
 from ..contract.teachers import Teacher
 from ..core.bodies import identifier
+from ..core.disk import disk_failures
 from ..core.download import artifact_of, download, place
 from ..core.paging import page_size as checked
 from ..core.routes import students
@@ -52,8 +53,13 @@ class Students:
     ) -> "builtins.list[Path]":
         """Fetch every artifact into a folder, which is made where it does not exist."""
         known = student if isinstance(student, Student) else self.get(student)
-        Path(to).mkdir(parents=True, exist_ok=True)
+        with disk_failures():
+            Path(to).mkdir(parents=True, exist_ok=True)
         return [self.download(known, file.name, to, on_transfer=on_transfer) for file in known.artifacts]
+
+    def delete(self, student: Student | str) -> None:
+        """Remove a student and its files. A teacher that it was promoted to keeps its own copy of the files."""
+        self._driver.send(students.delete(identifier(student)))
 
     def promote(self, student: Student | str, name: str | None = None) -> Teacher:
         """Register a student as a teacher; its validation is started at once."""
@@ -99,8 +105,13 @@ class AsyncStudents:
     ) -> "builtins.list[Path]":
         """Fetch every artifact into a folder, which is made where it does not exist."""
         known = student if isinstance(student, Student) else await self.get(student)
-        Path(to).mkdir(parents=True, exist_ok=True)
+        with disk_failures():
+            Path(to).mkdir(parents=True, exist_ok=True)
         return [await self.download(known, file.name, to, on_transfer=on_transfer) for file in known.artifacts]
+
+    async def delete(self, student: Student | str) -> None:
+        """Remove a student and its files. A teacher that it was promoted to keeps its own copy of the files."""
+        await self._driver.send(students.delete(identifier(student)))
 
     async def promote(self, student: Student | str, name: str | None = None) -> Teacher:
         """Register a student as a teacher; its validation is started at once."""

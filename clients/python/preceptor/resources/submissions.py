@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ..contract.distillations import StudentModel
 from ..contract.jobs import JobSummary, Priority
 from ..contract.labels import LabelSet, LabelSetBody
 from ..contract.losses import Loss
-from ..contract.probes import Probe, ProbeFormat
-from ..contract.recommendations import Method, Mode, PairCost
+from ..contract.probes import Probe, ProbeCheck, ProbeFormat
+from ..contract.recommendations import Method, Mode, PairCost, TeacherFilter
 from ..contract.teachers import Modality, Teacher
 from ..contract.training import Training
 from ..core.bodies import Labels, identifier, labels_or_id
 from ..core.paging import page_size as checked
 from ..core.routes import distillations, label_sets, probes, recommendations
+from ..core.teacher_names import teacher_ids
 from ..core.transfer import OnTransfer
+from ..options import LossOptions, PairCostOptions, StudentOptions, TrainingOptions
 from ..transport.async_driver import AsyncDriver
 from ..transport.sync_driver import Driver
 from .jobs import AsyncDistillationJob, AsyncRecommendationJob, DistillationJob, RecommendationJob
@@ -79,6 +81,23 @@ class Probes:
         """
         return self._driver.send(probes.upload(source, labels, format, on_transfer, idempotency_key))
 
+    def check(
+        self,
+        source: str | Path | bytes,
+        labels: Sequence[str] | None = None,
+        format: ProbeFormat | None = None,
+        *,
+        on_transfer: OnTransfer | None = None,
+    ) -> ProbeCheck:
+        """Have a sample read as `upload` does, and store nothing -> the probe that it would become, with examples.
+
+        Parameters
+        ----------
+        source, labels
+            As for `upload`.
+        """
+        return self._driver.send(probes.check(source, labels, format, on_transfer))
+
     def get(self, probe: str) -> Probe:
         """One probe."""
         return self._driver.send(probes.get(probe))
@@ -114,7 +133,7 @@ class Recommendations:
         sources_per_class: int | None = None,
         shortlist: int | None = None,
         budget_seconds: float | None = None,
-        pairs: Sequence[PairCost | Mapping[str, Any]] | None = None,
+        pairs: Sequence[PairCost | PairCostOptions] | None = None,
         temperature: float | None = None,
         encoder: str | None = None,
         priority: Priority | None = None,
@@ -128,7 +147,8 @@ class Recommendations:
         student
             Class names, a LabelSetBody, or a registered label set; optional where the probe names its classes.
         teachers, tags, modality
-            Which registered teachers take part: ids or a TeacherFilter; tags that they all carry; a modality.
+            Which registered teachers take part: ids, exact names or a TeacherFilter; tags that they all carry; a
+            modality.
         candidates
             Label sets that compete without a model behind them, by name.
         wait
@@ -148,6 +168,8 @@ class Recommendations:
             "encoder": encoder,
             "priority": priority,
         }
+        if teachers is not None and not isinstance(teachers, TeacherFilter):
+            teachers = self._driver.run(teacher_ids(self._driver.settings, teachers))
         call = recommendations.create(
             values,
             teachers=teachers,
@@ -185,9 +207,9 @@ class Distillations:
         transfer: Probe | str | None = None,
         test: Probe | str | None = None,
         labels: Labels | None = None,
-        student: StudentModel | Mapping[str, Any] | Literal["auto", "cnn", "bow", "mlp"] | None = None,
-        loss: Loss | Mapping[str, Any] | None = None,
-        training: Training | Mapping[str, Any] | None = None,
+        student: StudentModel | StudentOptions | Literal["auto", "cnn", "bow", "mlp"] | None = None,
+        loss: Loss | LossOptions | None = None,
+        training: Training | TrainingOptions | None = None,
         compare: bool | Literal["full"] | None = None,
         priority: Priority | None = None,
         name: str | None = None,
@@ -201,13 +223,15 @@ class Distillations:
         data, transfer, test
             Probes: labelled to train on; unlabelled, where only the teachers speak; labelled to measure on.
         teachers, recommendation
-            One of the two: the teachers, or a finished recommendation, of whose team the first `team` are taken.
+            One of the two: the teachers (ids or exact names), or a finished recommendation, of whose team the first
+            `team` are taken.
         student
             A model of the contract, or the name of a built-in one.
         """
+        chosen = None if teachers is None else self._driver.run(teacher_ids(self._driver.settings, teachers))
         values = {
             "data": identifier(data),
-            "teachers": None if teachers is None else [identifier(teacher) for teacher in teachers],
+            "teachers": chosen,
             "recommendation": identifier(recommendation),
             "team": team,
             "transfer": identifier(transfer),
@@ -289,6 +313,23 @@ class AsyncProbes:
         """
         return await self._driver.send(probes.upload(source, labels, format, on_transfer, idempotency_key))
 
+    async def check(
+        self,
+        source: str | Path | bytes,
+        labels: Sequence[str] | None = None,
+        format: ProbeFormat | None = None,
+        *,
+        on_transfer: OnTransfer | None = None,
+    ) -> ProbeCheck:
+        """Have a sample read as `upload` does, and store nothing -> the probe that it would become, with examples.
+
+        Parameters
+        ----------
+        source, labels
+            As for `upload`.
+        """
+        return await self._driver.send(probes.check(source, labels, format, on_transfer))
+
     async def get(self, probe: str) -> Probe:
         """One probe."""
         return await self._driver.send(probes.get(probe))
@@ -324,7 +365,7 @@ class AsyncRecommendations:
         sources_per_class: int | None = None,
         shortlist: int | None = None,
         budget_seconds: float | None = None,
-        pairs: Sequence[PairCost | Mapping[str, Any]] | None = None,
+        pairs: Sequence[PairCost | PairCostOptions] | None = None,
         temperature: float | None = None,
         encoder: str | None = None,
         priority: Priority | None = None,
@@ -338,7 +379,8 @@ class AsyncRecommendations:
         student
             Class names, a LabelSetBody, or a registered label set; optional where the probe names its classes.
         teachers, tags, modality
-            Which registered teachers take part: ids or a TeacherFilter; tags that they all carry; a modality.
+            Which registered teachers take part: ids, exact names or a TeacherFilter; tags that they all carry; a
+            modality.
         candidates
             Label sets that compete without a model behind them, by name.
         wait
@@ -358,6 +400,8 @@ class AsyncRecommendations:
             "encoder": encoder,
             "priority": priority,
         }
+        if teachers is not None and not isinstance(teachers, TeacherFilter):
+            teachers = await self._driver.run(teacher_ids(self._driver.settings, teachers))
         call = recommendations.create(
             values,
             teachers=teachers,
@@ -395,9 +439,9 @@ class AsyncDistillations:
         transfer: Probe | str | None = None,
         test: Probe | str | None = None,
         labels: Labels | None = None,
-        student: StudentModel | Mapping[str, Any] | Literal["auto", "cnn", "bow", "mlp"] | None = None,
-        loss: Loss | Mapping[str, Any] | None = None,
-        training: Training | Mapping[str, Any] | None = None,
+        student: StudentModel | StudentOptions | Literal["auto", "cnn", "bow", "mlp"] | None = None,
+        loss: Loss | LossOptions | None = None,
+        training: Training | TrainingOptions | None = None,
         compare: bool | Literal["full"] | None = None,
         priority: Priority | None = None,
         name: str | None = None,
@@ -411,13 +455,15 @@ class AsyncDistillations:
         data, transfer, test
             Probes: labelled to train on; unlabelled, where only the teachers speak; labelled to measure on.
         teachers, recommendation
-            One of the two: the teachers, or a finished recommendation, of whose team the first `team` are taken.
+            One of the two: the teachers (ids or exact names), or a finished recommendation, of whose team the first
+            `team` are taken.
         student
             A model of the contract, or the name of a built-in one.
         """
+        chosen = None if teachers is None else await self._driver.run(teacher_ids(self._driver.settings, teachers))
         values = {
             "data": identifier(data),
-            "teachers": None if teachers is None else [identifier(teacher) for teacher in teachers],
+            "teachers": chosen,
             "recommendation": identifier(recommendation),
             "team": team,
             "transfer": identifier(transfer),

@@ -9,9 +9,11 @@ from ..contract.teachers import Modality, Source, StoredFile, Teacher, TeacherSt
 from ..core.bodies import identifier
 from ..core.paging import page_size as checked
 from ..core.progress import Watch
-from ..core.registration import register
+from ..core.registration import register, removed
 from ..core.routes import teachers
+from ..core.routes.probes import content_of, file_of
 from ..core.teacher_folder import TeacherFolder
+from ..core.teacher_names import teacher_id
 from ..core.transfer import OnTransfer, Upload
 from ..errors import TeacherRejectedError
 from ..transport.async_driver import AsyncDriver
@@ -21,7 +23,7 @@ from .paging import AsyncPager, Pager
 
 
 class Teachers:
-    """Pre-trained classifiers with a named label set."""
+    """Pre-trained classifiers with a named label set; a teacher is given itself, by id or by exact name."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -85,18 +87,16 @@ class Teachers:
         TeacherRejectedError
             The service tried the teacher and cannot use it; says why.
         """
-        if not isinstance(folder, TeacherFolder):
-            folder = TeacherFolder.read(
-                folder,
-                name=name,
-                modality=modality,
-                labels=labels,
-                description=description,
-                tags=tags,
-                accuracy=accuracy,
-            )
-            folder.warn_of_skipped()
-        teacher, job = self._driver.run(register(self._driver.settings, folder, on_transfer))
+        prepared = TeacherFolder.prepared(
+            folder,
+            name=name,
+            modality=modality,
+            labels=labels,
+            description=description,
+            tags=tags,
+            accuracy=accuracy,
+        )
+        teacher, job = self._driver.run(register(self._driver.settings, prepared, on_transfer))
         if not wait:
             return self.get(teacher.id)
         if job is not None:
@@ -105,6 +105,53 @@ class Teachers:
         if teacher.status is TeacherStatus.REJECTED:
             raise TeacherRejectedError(teacher)
         return teacher
+
+    def check(
+        self,
+        folder: str | Path | TeacherFolder,
+        *,
+        name: str | None = None,
+        modality: Modality | None = None,
+        labels: Sequence[str] | None = None,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+        accuracy: float | None = None,
+        timeout: float | None = None,
+        on_transfer: OnTransfer | None = None,
+        progress: Watch = False,
+    ) -> Teacher:
+        """Upload and validate a folder as `add_folder` does, but register nothing -> the teacher it would become.
+
+        `status` is `ready` or `rejected`, with the `reason`. The teacher is never listed or ranked, and deleted
+        before this returns; if this process ends earlier, the service deletes it within two hours of its last upload.
+
+        Parameters
+        ----------
+        on_transfer, progress
+            As for `add_folder`.
+
+        Raises
+        ------
+        TeacherFolderError
+            The folder cannot be a teacher; nothing was sent.
+        JobFailedError, WaitTimeoutError
+            There is no verdict.
+        """
+        prepared = TeacherFolder.prepared(
+            folder,
+            name=name,
+            modality=modality,
+            labels=labels,
+            description=description,
+            tags=tags,
+            accuracy=accuracy,
+        )
+        teacher, job = self._driver.run(register(self._driver.settings, prepared, on_transfer, check=True))
+        try:
+            result = None if job is None else ValidationJob(self._driver, job).wait(timeout, progress)
+            return result.teacher if result and result.teacher else self.get(teacher.id)
+        finally:
+            self._driver.run(removed(self._driver.settings, teacher.id))
 
     def upload_file(
         self,
@@ -115,8 +162,8 @@ class Teachers:
         on_transfer: OnTransfer | None = None,
     ) -> StoredFile:
         """Upload one of a teacher's files, streamed from disk."""
-        file = Upload.of(Path(path), name or Path(path).name, on_transfer)
-        return self._driver.send(teachers.upload(identifier(teacher), file))
+        file = Upload.of(file_of(path, "the teacher's file"), name or Path(path).name, on_transfer)
+        return self._driver.send(teachers.upload(self._id(teacher), file))
 
     def upload_predictions(
         self,
@@ -128,17 +175,16 @@ class Teachers:
         on_transfer: OnTransfer | None = None,
     ) -> StoredFile:
         """Upload what a black-box teacher predicts over a probe: an .npz with the array `predictions` (N, K)."""
-        content = source if isinstance(source, bytes) else Path(source)
-        file = Upload.of(content, "predictions.npz", on_transfer)
-        return self._driver.send(teachers.upload_predictions(identifier(teacher), identifier(probe), values, file))
+        file = Upload.of(content_of(source, "the predictions"), "predictions.npz", on_transfer)
+        return self._driver.send(teachers.upload_predictions(self._id(teacher), identifier(probe), values, file))
 
     def validate(self, teacher: Teacher | str) -> ValidationJob:
         """Have a teacher tried out; it is `ready` or `rejected` afterwards."""
-        return ValidationJob(self._driver, self._driver.send(teachers.validate(identifier(teacher))))
+        return ValidationJob(self._driver, self._driver.send(teachers.validate(self._id(teacher))))
 
-    def get(self, teacher: str) -> Teacher:
-        """One teacher."""
-        return self._driver.send(teachers.get(teacher))
+    def get(self, teacher: Teacher | str) -> Teacher:
+        """One teacher, by id or exact name."""
+        return self._driver.send(teachers.get(self._id(teacher)))
 
     def list(
         self,
@@ -167,15 +213,18 @@ class Teachers:
     ) -> Teacher:
         """Change what is given; the rest stays. The model and its labels never change."""
         values = {"name": name, "description": description, "tags": tags, "accuracy": accuracy}
-        return self._driver.send(teachers.update(identifier(teacher), values))
+        return self._driver.send(teachers.update(self._id(teacher), values))
 
     def delete(self, teacher: Teacher | str) -> None:
         """Remove a teacher."""
-        self._driver.send(teachers.delete(identifier(teacher)))
+        self._driver.send(teachers.delete(self._id(teacher)))
+
+    def _id(self, teacher: Teacher | str) -> str:
+        return self._driver.run(teacher_id(self._driver.settings, teacher))
 
 
 class AsyncTeachers:
-    """Pre-trained classifiers with a named label set."""
+    """Pre-trained classifiers with a named label set; a teacher is given itself, by id or by exact name."""
 
     def __init__(self, driver: AsyncDriver) -> None:
         self._driver = driver
@@ -239,18 +288,16 @@ class AsyncTeachers:
         TeacherRejectedError
             The service tried the teacher and cannot use it; says why.
         """
-        if not isinstance(folder, TeacherFolder):
-            folder = TeacherFolder.read(
-                folder,
-                name=name,
-                modality=modality,
-                labels=labels,
-                description=description,
-                tags=tags,
-                accuracy=accuracy,
-            )
-            folder.warn_of_skipped()
-        teacher, job = await self._driver.run(register(self._driver.settings, folder, on_transfer))
+        prepared = TeacherFolder.prepared(
+            folder,
+            name=name,
+            modality=modality,
+            labels=labels,
+            description=description,
+            tags=tags,
+            accuracy=accuracy,
+        )
+        teacher, job = await self._driver.run(register(self._driver.settings, prepared, on_transfer))
         if not wait:
             return await self.get(teacher.id)
         if job is not None:
@@ -259,6 +306,53 @@ class AsyncTeachers:
         if teacher.status is TeacherStatus.REJECTED:
             raise TeacherRejectedError(teacher)
         return teacher
+
+    async def check(
+        self,
+        folder: str | Path | TeacherFolder,
+        *,
+        name: str | None = None,
+        modality: Modality | None = None,
+        labels: Sequence[str] | None = None,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+        accuracy: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 as in sync
+        on_transfer: OnTransfer | None = None,
+        progress: Watch = False,
+    ) -> Teacher:
+        """Upload and validate a folder as `add_folder` does, but register nothing -> the teacher it would become.
+
+        `status` is `ready` or `rejected`, with the `reason`. The teacher is never listed or ranked, and deleted
+        before this returns; if this process ends earlier, the service deletes it within two hours of its last upload.
+
+        Parameters
+        ----------
+        on_transfer, progress
+            As for `add_folder`.
+
+        Raises
+        ------
+        TeacherFolderError
+            The folder cannot be a teacher; nothing was sent.
+        JobFailedError, WaitTimeoutError
+            There is no verdict.
+        """
+        prepared = TeacherFolder.prepared(
+            folder,
+            name=name,
+            modality=modality,
+            labels=labels,
+            description=description,
+            tags=tags,
+            accuracy=accuracy,
+        )
+        teacher, job = await self._driver.run(register(self._driver.settings, prepared, on_transfer, check=True))
+        try:
+            result = None if job is None else await AsyncValidationJob(self._driver, job).wait(timeout, progress)
+            return result.teacher if result and result.teacher else await self.get(teacher.id)
+        finally:
+            await self._driver.run(removed(self._driver.settings, teacher.id))
 
     async def upload_file(
         self,
@@ -269,8 +363,8 @@ class AsyncTeachers:
         on_transfer: OnTransfer | None = None,
     ) -> StoredFile:
         """Upload one of a teacher's files, streamed from disk."""
-        file = Upload.of(Path(path), name or Path(path).name, on_transfer)
-        return await self._driver.send(teachers.upload(identifier(teacher), file))
+        file = Upload.of(file_of(path, "the teacher's file"), name or Path(path).name, on_transfer)
+        return await self._driver.send(teachers.upload(await self._id(teacher), file))
 
     async def upload_predictions(
         self,
@@ -282,19 +376,19 @@ class AsyncTeachers:
         on_transfer: OnTransfer | None = None,
     ) -> StoredFile:
         """Upload what a black-box teacher predicts over a probe: an .npz with the array `predictions` (N, K)."""
-        content = source if isinstance(source, bytes) else Path(source)
-        file = Upload.of(content, "predictions.npz", on_transfer)
+        file = Upload.of(content_of(source, "the predictions"), "predictions.npz", on_transfer)
         return await self._driver.send(
-            teachers.upload_predictions(identifier(teacher), identifier(probe), values, file)
+            teachers.upload_predictions(await self._id(teacher), identifier(probe), values, file)
         )
 
     async def validate(self, teacher: Teacher | str) -> AsyncValidationJob:
         """Have a teacher tried out; it is `ready` or `rejected` afterwards."""
-        return AsyncValidationJob(self._driver, await self._driver.send(teachers.validate(identifier(teacher))))
+        job = await self._driver.send(teachers.validate(await self._id(teacher)))
+        return AsyncValidationJob(self._driver, job)
 
-    async def get(self, teacher: str) -> Teacher:
-        """One teacher."""
-        return await self._driver.send(teachers.get(teacher))
+    async def get(self, teacher: Teacher | str) -> Teacher:
+        """One teacher, by id or exact name."""
+        return await self._driver.send(teachers.get(await self._id(teacher)))
 
     def list(
         self,
@@ -323,8 +417,11 @@ class AsyncTeachers:
     ) -> Teacher:
         """Change what is given; the rest stays. The model and its labels never change."""
         values = {"name": name, "description": description, "tags": tags, "accuracy": accuracy}
-        return await self._driver.send(teachers.update(identifier(teacher), values))
+        return await self._driver.send(teachers.update(await self._id(teacher), values))
 
     async def delete(self, teacher: Teacher | str) -> None:
         """Remove a teacher."""
-        await self._driver.send(teachers.delete(identifier(teacher)))
+        await self._driver.send(teachers.delete(await self._id(teacher)))
+
+    async def _id(self, teacher: Teacher | str) -> str:
+        return await self._driver.run(teacher_id(self._driver.settings, teacher))

@@ -8,6 +8,7 @@ import anyio.to_thread
 import httpx2
 
 from ..core.calls import Call, send
+from ..core.disk import disk_failures
 from ..core.effects import (
     Do,
     Drain,
@@ -47,10 +48,11 @@ class AsyncDriver:
         """Run a procedure that emits nothing to its end -> its result."""
         stream = _Stream(self)
         try:
-            effect = advance(procedure)
-            while not isinstance(effect, Finished):
-                effect = await self._step(procedure, effect, stream)
-            return effect.value
+            with disk_failures():
+                effect = advance(procedure)
+                while not isinstance(effect, Finished):
+                    effect = await self._step(procedure, effect, stream)
+                return effect.value
         finally:
             procedure.close()
             await stream.close()

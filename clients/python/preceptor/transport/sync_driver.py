@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from ..core.calls import Call, send
+from ..core.disk import disk_failures
 from ..core.effects import (
     Do,
     Drain,
@@ -46,10 +47,11 @@ class Driver:
         """Run a procedure that emits nothing to its end -> its result."""
         stream = _Stream(self)
         try:
-            effect = advance(procedure)
-            while not isinstance(effect, Finished):
-                effect = self._step(procedure, effect, stream)
-            return effect.value
+            with disk_failures():
+                effect = advance(procedure)
+                while not isinstance(effect, Finished):
+                    effect = self._step(procedure, effect, stream)
+                return effect.value
         finally:
             procedure.close()
             stream.close()

@@ -1,6 +1,7 @@
 """What an ONNX file may contain, and where its last linear layer is: read from the graph, before it is run."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -158,3 +159,69 @@ def last_linear(model: ModelProto, output: str) -> tuple[str, Float32] | None:
     if "alpha" in settings:
         weights = weights * np.float32(settings["alpha"].f)
     return node.input[0], np.ascontiguousarray(weights if transposed else weights.T)
+
+
+_FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+_ACTIVATIONS: Final = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+_SAME_VALUES: Final = ("Identity", "Cast", "Squeeze", "Flatten", "Reshape")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """An output that can hold class scores.
+
+    Attributes
+    ----------
+    name
+        As the file calls it.
+    tensor
+        The tensor to read; another one than `name` where a ``ZipMap`` makes dictionaries of it.
+    shape
+        Known sides, None for the others; None where the file states no shape.
+    classes
+        The class names that a ``ZipMap`` gives, in order; None where it gives none.
+    """
+
+    name: str
+    tensor: str
+    shape: tuple[int | None, ...] | None
+    classes: list[str] | None = None
+
+
+def score_outputs(model: ModelProto) -> list[Scores]:
+    """The outputs of a graph that hold floating-point numbers, in order.
+
+    Exports of scikit-learn end in a ``ZipMap``, which turns probabilities into a list of dictionaries: its input
+    counts as the output.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found: list[Scores] = []
+    for output in model.graph.output:
+        maker = makers.get(output.name)
+        if maker is not None and maker.op_type == "ZipMap" and maker.domain == "ai.onnx.ml":
+            names = [a.strings for a in maker.attribute if a.name == "classlabels_strings"]
+            classes = [name.decode(errors="replace") for name in names[0]] if names else None
+            found.append(Scores(output.name, maker.input[0], None, classes))
+            continue
+        kind = output.type.tensor_type
+        if output.type.HasField("tensor_type") and kind.elem_type in (*_FLOATS, TensorProto.UNDEFINED):
+            sides = [side.dim_value if side.HasField("dim_value") else None for side in kind.shape.dim]
+            found.append(Scores(output.name, output.name, tuple(sides) if kind.HasField("shape") else None))
+    return found
+
+
+def final_activation(model: ModelProto, tensor: str) -> tuple[str, str] | None:
+    """The softmax or sigmoid that makes a tensor.
+
+    Returns
+    -------
+    tuple or None
+        ``softmax``, ``log_softmax`` or ``sigmoid``, and the name of the tensor that goes into it.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers.get(tensor)
+    while node is not None and node.op_type in _SAME_VALUES and node.domain in ("", "ai.onnx"):
+        node = makers.get(node.input[0])
+    if node is None or node.op_type not in _ACTIVATIONS or node.domain not in ("", "ai.onnx"):
+        return None
+    return (_ACTIVATIONS[node.op_type], node.input[0]) if node.input[0] in makers else None

@@ -18,6 +18,26 @@ _MEMORY_FORMATS: Final = {
     4: torch.preserve_format,
 }
 _STRIDED: Final = 7
+_ACTIVATIONS: Final = {
+    "softmax": "softmax",
+    "_softmax": "softmax",
+    "_safe_softmax": "softmax",
+    "log_softmax": "log_softmax",
+    "_log_softmax": "log_softmax",
+    "sigmoid": "sigmoid",
+}
+_SAME_VALUES: Final = (
+    "clone",
+    "alias",
+    "detach",
+    "_to_copy",
+    "to",
+    "contiguous",
+    "squeeze",
+    "flatten",
+    "view",
+    "reshape",
+)
 _PLAIN: Final = (
     "as_int",
     "as_ints",
@@ -59,6 +79,12 @@ class ExportedGraph:
     ----------
     inputs
         Names of the inputs, in order.
+    input_types
+        Their number formats, in the same order; None where the file states none.
+    outputs
+        Names of the outputs, in order, with their shapes; None for a side that varies.
+    activation
+        ``softmax``, ``log_softmax`` or ``sigmoid`` where the chosen output ends in it; else None.
 
     Raises
     ------
@@ -74,8 +100,19 @@ class ExportedGraph:
         self.inputs: list[str] = []
         for spec in signature["input_specs"]:
             self._declare(spec, archive.tensors)
-        self._outputs = [self._output(spec) for spec in signature["output_specs"]]
+        described = graph.get("tensor_values", {})
+        self.input_types = [DTYPES.get(described.get(name, {}).get("dtype")) for name in self.inputs]
+        names = [self._output(spec) for spec in signature["output_specs"]]
+        self.outputs = [(name, _sides(described.get(name))) for name in names]
         self._steps = [step for node in graph["nodes"] if (step := self._step(node)) is not None]
+        self.choose(0)
+
+    def choose(self, position: int) -> None:
+        """Take one of the outputs for the class scores."""
+        if position >= len(self.outputs):
+            raise TeacherUnusable("the exported program returns nothing; export a model that returns its logits")
+        self._scores = self.outputs[position][0]
+        self.activation, self._before = self._find_activation()
         self._linear = self._find_last_linear()
         self._release = self._last_uses()
 
@@ -196,10 +233,23 @@ class ExportedGraph:
         ((form, value),) = entry.items()
         return _Name(value) if form == "as_name" else value
 
+    def _find_activation(self) -> tuple[str | None, str | None]:
+        """The activation at the end, and the name of what goes into it."""
+        makers = {
+            step.makes[0]: step for step in self._steps if len(step.makes) == 1 and isinstance(step.makes[0], str)
+        }
+        step = makers.get(self._scores)
+        while step is not None and step.target in _SAME_VALUES and step.args and isinstance(step.args[0], _Name):
+            step = makers.get(step.args[0].name)
+        name = _ACTIVATIONS.get(step.target) if step is not None else None
+        if step is None or name is None or not step.args or not isinstance(step.args[0], _Name):
+            return None, None
+        return name, step.args[0].name
+
     def _find_last_linear(self) -> tuple[str, str, bool] | None:
-        """Names of the input and the weights of the layer that makes the first output; are its rows classes?"""
+        """Names of the input and the weights of the layer that makes the class scores; are its rows classes?"""
         for step in self._steps:
-            if step.makes != [self._outputs[0]]:
+            if step.makes != [self._before or self._scores]:
                 continue
             place = {"linear": (0, 1), "addmm": (1, 2), "mm": (0, 1)}.get(step.target)
             if place is None or step.kwargs or not all(isinstance(step.args[i], _Name) for i in place):
@@ -222,7 +272,8 @@ class ExportedGraph:
 
     def _last_uses(self) -> list[list[str]]:
         """After which step each value is not needed any more, so that its memory can be reused."""
-        kept = set(self._fixed) | set(self._outputs) | ({self._linear[0]} if self._linear else set())
+        kept = set(self._fixed) | {self._scores} | ({self._linear[0]} if self._linear else set())
+        kept |= {self._before} if self._before else set()
         release: list[list[str]] = [[] for _ in self._steps]
         for number in range(len(self._steps) - 1, -1, -1):
             step = self._steps[number]
@@ -243,7 +294,7 @@ class ExportedGraph:
         Returns
         -------
         list of Tensor
-            The program's outputs.
+            The chosen output, and what goes into its final activation, where there is one.
         Tensor or None
             The last linear layer's input, shape (B, D), where there is one.
         """
@@ -259,7 +310,13 @@ class ExportedGraph:
                 "torch.export.export(model.eval(), inputs)"
             )
         features = values[self._linear[0]] if self._linear else None
-        return [values[name] for name in self._outputs], features
+        return [values[name] for name in (self._scores, self._before) if name is not None], features
+
+
+def _sides(described: Any) -> tuple[int | None, ...] | None:
+    if not isinstance(described, dict) or not isinstance(described.get("sizes"), list):  # pyright: ignore[reportUnknownMemberType]
+        return None
+    return tuple(side.get("as_int") if isinstance(side, dict) else None for side in described["sizes"])  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
 
 
 def _same(value: Any) -> Any:

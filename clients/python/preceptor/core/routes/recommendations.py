@@ -6,7 +6,7 @@ from typing import Any
 from ...contract.jobs import JobSummary
 from ...contract.page import Page
 from ...contract.recommendations import Candidate, Recommendation, RecommendationBody, TeacherFilter
-from ..bodies import body
+from ..bodies import body, listed
 from ..calls import Call, at, call, model
 
 Teachers = TeacherFilter | Iterable[str]
@@ -24,7 +24,9 @@ def create(
     idempotency_key: str | None,
 ) -> Call[Recommendation]:
     if isinstance(candidates, Mapping):
-        candidates = [body(Candidate, {"name": name, "labels": list(labels)}) for name, labels in candidates.items()]
+        candidates = [
+            body(Candidate, {"name": name, "labels": listed(labels, "labels")}) for name, labels in candidates.items()
+        ]
     wanted = body(
         RecommendationBody,
         {**values, "teachers": _filter(teachers, tags, modality), "candidates": candidates},
@@ -39,8 +41,8 @@ def _filter(
     if isinstance(teachers, TeacherFilter):
         return teachers
     wanted = {
-        "ids": None if teachers is None else [teachers] if isinstance(teachers, str) else list(teachers),
-        "tags": None if tags is None else [tags] if isinstance(tags, str) else list(tags),
+        "ids": None if teachers is None else [teachers] if isinstance(teachers, str) else listed(teachers, "teachers"),
+        "tags": None if tags is None else [tags] if isinstance(tags, str) else listed(tags, "tags"),
         "modality": modality,
     }
     return {name: value for name, value in wanted.items() if value is not None} or None

@@ -3,7 +3,7 @@
 from ...contract.distillations import Student
 from ...contract.page import Page
 from ...contract.teachers import Teacher
-from ..calls import Call, at, call, model
+from ..calls import Call, at, call, model, nothing
 from ..effects import Request
 
 
@@ -13,6 +13,10 @@ def get(student: str) -> Call[Student]:
 
 def page(limit: int, cursor: str | None) -> Call[Page[Student]]:
     return call("GET", "/v1/students", model(Page[Student]), query={"limit": limit, "cursor": cursor})
+
+
+def delete(student: str) -> Call[None]:
+    return call("DELETE", at("students", student), nothing)
 
 
 def artifact(student: str, name: str, start: int) -> Request:

@@ -6,16 +6,19 @@ from typing import Any, Literal
 from ...contract.page import Page
 from ...contract.teachers import StoredFile, Teacher, TeacherBody, TeacherPatch
 from ...contract.validations import Validation
-from ..bodies import body
+from ..bodies import body, listed
 from ..calls import Call, at, call, model, nothing
 from ..transfer import Upload
 
 Values = Literal["probabilities", "logits"]
 
 
-def create(values: Mapping[str, Any] | TeacherBody, idempotency_key: str | None) -> Call[Teacher]:
+def create(
+    values: Mapping[str, Any] | TeacherBody, idempotency_key: str | None, *, check: bool = False
+) -> Call[Teacher]:
     wanted = values if isinstance(values, TeacherBody) else body(TeacherBody, values)
-    return call("POST", "/v1/teachers", model(Teacher), body=wanted, idempotency_key=idempotency_key)
+    query = {"check": "true"} if check else {}
+    return call("POST", "/v1/teachers", model(Teacher), query=query, body=wanted, idempotency_key=idempotency_key)
 
 
 def get(teacher: str) -> Call[Teacher]:
@@ -31,7 +34,7 @@ def page(
     modality: str | None = None,
     name: str | None = None,
 ) -> Call[Page[Teacher]]:
-    tag = None if tags is None else [tags] if isinstance(tags, str) else list(tags)
+    tag = None if tags is None else [tags] if isinstance(tags, str) else listed(tags, "tags")
     query = {"status": status, "tag": tag, "modality": modality, "name": name, "limit": limit, "cursor": cursor}
     return call("GET", "/v1/teachers", model(Page[Teacher]), query=query)
 

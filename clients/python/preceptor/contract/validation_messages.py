@@ -1,15 +1,16 @@
-"""What validation says to a person: pydantic's messages speak of types and patterns, these of what to send."""
+"""Validation errors in words, for service and SDK alike: what to send in place of types and patterns."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from preceptor.contract import ids
-from preceptor.contract.distillations import Architecture
-from preceptor.contract.labels import LabelSetBody
-from preceptor.contract.teachers import FileName, HubSource, Name, Tag, TimmSource
-from preceptor.contract.webhooks import URL_PATTERN
+from . import ids
+from .distillations import Architecture
+from .labels import LabelSetBody
+from .teachers import FileName, HubSource, Name, Tag, TimmSource
+from .webhooks import URL_PATTERN
 
 KEY_PATTERN: Final = r"^[\x21-\x7e]+$"
 """What an Idempotency-Key consists of."""
@@ -27,31 +28,39 @@ def _property(model: Any, name: str) -> str:
 
 
 _NAME: Final = "it must not contain control characters"
-_WORDS: Final[dict[str, str]] = {
-    _pattern(ids.TeacherId): "that is not the id of a teacher (tch_...)",
-    _pattern(ids.LabelSetId): "that is not the id of a label set (lbl_...)",
-    _pattern(ids.ProbeId): "that is not the id of a probe (prb_...)",
-    _pattern(ids.RecommendationId): "that is not the id of a recommendation (rec_...)",
-    _pattern(ids.DistillationId): "that is not the id of a distillation (dst_...)",
-    _pattern(ids.StudentId): "that is not the id of a student (stu_...)",
-    _pattern(ids.WebhookId): "that is not the id of a webhook (whk_...)",
-    _pattern(ids.MessageId): "that is not the id of a message (msg_...)",
-    _pattern(ids.JobId): "that is not the id of a job (rec_..., dst_... or val_...)",
-    _pattern(FileName): "that is not a file name here: letters, digits, '.', '_' and '-', at most 128, the first a "
-    "letter or digit",
-    _pattern(Name): _NAME,
-    _pattern(Tag): "a tag consists of letters, digits, spaces and . _ : / -, the first a letter or digit",
-    _pattern(Architecture): "that is not the name of an architecture: letters, digits, '_', '.' and '-'",
-    _property(TimmSource, "architecture"): "that is not the name of an architecture: letters, digits, '_' and '.'",
-    _property(HubSource, "repository"): "that is not the name of a repository: owner/name",
-    _property(HubSource, "revision"): "that is not a full commit hash (40 hexadecimal digits): a branch or a tag can "
-    "change under you",
-    URL_PATTERN: "that is not an address for a webhook: http:// or https://, a host name in ASCII or an address, "
-    "and maybe a port, a path and a query; no user name or password, and no fragment",
-    KEY_PATTERN: "a key is 1 to 255 printable ASCII characters without spaces; a UUID does well",
-    EVENT_ID_PATTERN: "that is not the id of an event; take it from the stream, or leave it out to start at the first",
-    CURSOR_PATTERN: "that is not a cursor; take it from a page's `next`",
-}
+
+
+@cache
+def _words() -> dict[str, str]:
+    """A message for each pattern of the contract. Made when it is first needed: building the schemas takes a while."""
+    return {
+        _pattern(ids.TeacherId): "that is not the id of a teacher (tch_...)",
+        _pattern(ids.LabelSetId): "that is not the id of a label set (lbl_...)",
+        _pattern(ids.ProbeId): "that is not the id of a probe (prb_...)",
+        _pattern(ids.RecommendationId): "that is not the id of a recommendation (rec_...)",
+        _pattern(ids.DistillationId): "that is not the id of a distillation (dst_...)",
+        _pattern(ids.StudentId): "that is not the id of a student (stu_...)",
+        _pattern(ids.WebhookId): "that is not the id of a webhook (whk_...)",
+        _pattern(ids.MessageId): "that is not the id of a message (msg_...)",
+        _pattern(ids.JobId): "that is not the id of a job (rec_..., dst_... or val_...)",
+        _pattern(FileName): "that is not a file name here: letters, digits, '.', '_' and '-', at most 128, the first a "
+        "letter or digit",
+        _pattern(Name): _NAME,
+        _pattern(Tag): "a tag consists of letters, digits, spaces and . _ : / -, the first a letter or digit",
+        _pattern(Architecture): "that is not the name of an architecture: letters, digits, '_', '.' and '-'",
+        _property(TimmSource, "architecture"): "that is not the name of an architecture: letters, digits, '_' and '.'",
+        _property(HubSource, "repository"): "that is not the name of a repository: owner/name",
+        _property(
+            HubSource, "revision"
+        ): "that is not a full commit hash (40 hexadecimal digits): a branch or a tag can change under you",
+        URL_PATTERN: "that is not an address for a webhook: http:// or https://, a host name in ASCII or an address, "
+        "and maybe a port, a path and a query; no user name or password, and no fragment",
+        KEY_PATTERN: "a key is 1 to 255 printable ASCII characters without spaces; a UUID does well",
+        EVENT_ID_PATTERN: "that is not the id of an event; take it from the stream, or leave it out to start at the "
+        "first",
+        CURSOR_PATTERN: "that is not a cursor; take it from a page's `next`",
+    }
+
 
 _TYPES: Final = {
     "model_type": "it must be a JSON object",
@@ -87,8 +96,8 @@ def said(entry: Mapping[str, Any]) -> str:
         return "it is missing, and it is needed"
     if kind == "extra_forbidden":
         return "there is no such option here; look for a misspelling"
-    if kind == "string_pattern_mismatch" and context.get("pattern") in _WORDS:
-        return _WORDS[str(context["pattern"])]
+    if kind == "string_pattern_mismatch" and (words := _words().get(str(context.get("pattern")))):
+        return words
     if kind == "union_tag_not_found":
         return f"{context['discriminator']} is missing; it says which form this has"
     if kind == "union_tag_invalid":

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from service.core.storage.local_cache import Scratch
+from service.core.storage.local_cache import LocalCache
 from service.core.storage.object_store import Store
 
 HOUR = 3600
 
 
-def copy(scratch: Scratch, kind: str, name: str, *, age: float, size: int = 4096) -> Path:
+def copy(cache: LocalCache, kind: str, name: str, *, age: float, size: int = 4096) -> Path:
     """A copy that was used `age` seconds ago."""
-    path = scratch.folder / kind / name
+    path = cache.folder / kind / name
     file = path / "model.safetensors" if kind != "objects" else path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(bytes(size))
@@ -26,65 +26,65 @@ def copy(scratch: Scratch, kind: str, name: str, *, age: float, size: int = 4096
 
 
 def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
-    scratch = Scratch(tmp_path, 3 * 4096)
-    old, older = copy(scratch, "hub", "tch_1", age=3 * HOUR), copy(scratch, "objects", "a", age=4 * HOUR)
-    new, newer = copy(scratch, "folders", "b", age=2 * HOUR), copy(scratch, "objects", "c", age=HOUR)
-    assert scratch.trim() == 1
+    cache = LocalCache(tmp_path, 3 * 4096)
+    old, older = copy(cache, "hub", "tch_1", age=3 * HOUR), copy(cache, "objects", "a", age=4 * HOUR)
+    new, newer = copy(cache, "folders", "b", age=2 * HOUR), copy(cache, "objects", "c", age=HOUR)
+    assert cache.trim() == 1
     assert [path.exists() for path in (older, old, new, newer)] == [False, True, True, True]
-    assert scratch.use("hub", "tch_1") == old
-    copy(scratch, "objects", "d", age=HOUR)
-    assert scratch.trim() == 1
+    assert cache.use("hub", "tch_1") == old
+    copy(cache, "objects", "d", age=HOUR)
+    assert cache.trim() == 1
     assert old.exists()
     assert not new.exists()
     assert list((tmp_path / "trash").iterdir()) == []
 
 
 def test_a_minute_of_grace_and_none_for_the_models_of_deleted_teachers(tmp_path: Path) -> None:
-    scratch = Scratch(tmp_path, 0)
-    fresh, deleted = copy(scratch, "objects", "a", age=1), copy(scratch, "hub", "tch_1", age=1)
-    assert scratch.trim() == 0
-    assert scratch.trim(gone=["tch_1", "tch_2"]) == 1
+    cache = LocalCache(tmp_path, 0)
+    fresh, deleted = copy(cache, "objects", "a", age=1), copy(cache, "hub", "tch_1", age=1)
+    assert cache.trim() == 0
+    assert cache.trim(gone=["tch_1", "tch_2"]) == 1
     assert fresh.exists()
     assert not deleted.exists()
-    assert Scratch(tmp_path).trim() == 0, "without a limit nothing goes"
+    assert LocalCache(tmp_path).trim() == 0, "without a limit nothing goes"
 
 
 def test_what_is_being_written_stays_for_a_day(tmp_path: Path) -> None:
-    scratch = Scratch(tmp_path, 0)
-    copy(scratch, "objects", ".new-1", age=2 * HOUR)
-    copy(scratch, "objects", ".new-2", age=25 * HOUR)
-    assert scratch.trim() == 1
+    cache = LocalCache(tmp_path, 0)
+    copy(cache, "objects", ".new-1", age=2 * HOUR)
+    copy(cache, "objects", ".new-2", age=25 * HOUR)
+    assert cache.trim() == 1
     assert [path.name for path in (tmp_path / "objects").iterdir()] == [".new-1"]
 
 
 def test_what_a_job_uses_stays_until_its_end(tmp_path: Path) -> None:
-    scratch = Scratch(tmp_path, 0, grace=0)
-    path = copy(scratch, "hub", "tch_1", age=0)
-    with scratch.in_use():
-        scratch.use("hub", "tch_1")
-        assert Scratch(tmp_path, 0, grace=0).trim(gone=["tch_1"]) == 0
+    cache = LocalCache(tmp_path, 0, grace=0)
+    path = copy(cache, "hub", "tch_1", age=0)
+    with cache.in_use():
+        cache.use("hub", "tch_1")
+        assert LocalCache(tmp_path, 0, grace=0).trim(gone=["tch_1"]) == 0
     assert path.exists()
-    assert scratch.trim() == 1
+    assert cache.trim() == 1
     assert list((tmp_path / "uses").iterdir()) == []
 
 
 def test_jobs_side_by_side_hold_their_own(tmp_path: Path) -> None:
-    scratch = Scratch(tmp_path, 0, grace=0)
-    first, second = copy(scratch, "hub", "tch_1", age=0), copy(scratch, "hub", "tch_2", age=0)
+    cache = LocalCache(tmp_path, 0, grace=0)
+    first, second = copy(cache, "hub", "tch_1", age=0), copy(cache, "hub", "tch_2", age=0)
 
     async def job(name: str, until: asyncio.Event) -> None:
-        with scratch.in_use():
-            await asyncio.to_thread(scratch.use, "hub", name)
+        with cache.in_use():
+            await asyncio.to_thread(cache.use, "hub", name)
             await until.wait()
 
     async def both() -> None:
         events = [asyncio.Event(), asyncio.Event()]
         jobs = [asyncio.create_task(job(name, event)) for name, event in zip(("tch_1", "tch_2"), events, strict=True)]
         await asyncio.sleep(0.2)
-        assert scratch.trim() == 0
+        assert cache.trim() == 0
         events[0].set()
         await jobs[0]
-        assert scratch.trim() == 1
+        assert cache.trim() == 1
         assert not first.exists()
         assert second.exists()
         events[1].set()
@@ -94,14 +94,14 @@ def test_jobs_side_by_side_hold_their_own(tmp_path: Path) -> None:
 
 
 def test_another_process_that_is_killed_lets_go(tmp_path: Path) -> None:
-    scratch = Scratch(tmp_path, 0, grace=0)
-    path = copy(scratch, "hub", "tch_1", age=0)
+    cache = LocalCache(tmp_path, 0, grace=0)
+    path = copy(cache, "hub", "tch_1", age=0)
     program = (
         "import pathlib, sys, time\n"
-        "from service.core.storage.local_cache import Scratch\n"
-        "scratch = Scratch(pathlib.Path(sys.argv[1]))\n"
-        "with scratch.in_use():\n"
-        "    scratch.use('hub', 'tch_1')\n"
+        "from service.core.storage.local_cache import LocalCache\n"
+        "cache = LocalCache(pathlib.Path(sys.argv[1]))\n"
+        "with cache.in_use():\n"
+        "    cache.use('hub', 'tch_1')\n"
         "    print('used', flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -109,22 +109,22 @@ def test_another_process_that_is_killed_lets_go(tmp_path: Path) -> None:
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == b"used\n"
-        assert scratch.trim() == 0
+        assert cache.trim() == 0
         assert path.exists()
     finally:
         other.kill()
         other.wait()
         if other.stdout is not None:
             other.stdout.close()
-    assert scratch.trim() == 1
+    assert cache.trim() == 1
     assert list((tmp_path / "uses").iterdir()) == []
 
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Store:
     """A store that is no folder."""
-    store = Store("memory:///", tmp_path / "scratch", 0)
-    store.copies = Scratch(tmp_path / "scratch", 3 * 4096, grace=0)
+    store = Store("memory:///", tmp_path / "cache", 0)
+    store.copies = LocalCache(tmp_path / "cache", 3 * 4096, grace=0)
     return store
 
 
@@ -137,7 +137,7 @@ async def test_a_bucket_may_hold_more_than_the_copies(bucket: Store, tmp_path: P
             path = await bucket.local(f"probes/{number}")
             assert path is not None
             assert path.read_bytes() == bytes([number]) * 4000
-    assert 1 <= len(list((tmp_path / "scratch" / "objects").iterdir())) <= 4
+    assert 1 <= len(list((tmp_path / "cache" / "objects").iterdir())) <= 4
     assert await bucket.local("probes/20") is None
 
 
@@ -149,14 +149,14 @@ async def test_a_folder_that_has_gone_is_fetched_again(bucket: Store, tmp_path: 
     with bucket.copies.in_use():
         folder = await bucket.local_folder("t/", names)
         opened = (folder / "config.json").open("rb")
-    Scratch(tmp_path / "scratch", 0, grace=0).trim()
+    LocalCache(tmp_path / "cache", 0, grace=0).trim()
     assert not folder.exists()
     assert opened.read() == b"config.json" * 100, "what is open stays readable"
     opened.close()
     with bucket.copies.in_use():
         assert await bucket.local_folder("t/", names) == folder
         # The objects may go while the folder is used: its files are theirs under another name.
-        Scratch(tmp_path / "scratch", 0, grace=0).trim()
+        LocalCache(tmp_path / "cache", 0, grace=0).trim()
         for name in names:
             assert (folder / name).read_bytes() == name.encode() * 100
         (folder / "config.json").unlink()
@@ -179,10 +179,10 @@ def trimming(folder: Path) -> subprocess.Popen[bytes]:
     """A process that removes all that it may."""
     program = (
         "import pathlib, sys\n"
-        "from service.core.storage.local_cache import Scratch\n"
-        "scratch = Scratch(pathlib.Path(sys.argv[1]), 0, grace=0)\n"
+        "from service.core.storage.local_cache import LocalCache\n"
+        "cache = LocalCache(pathlib.Path(sys.argv[1]), 0, grace=0)\n"
         "while True:\n"
-        "    scratch.trim()\n"
+        "    cache.trim()\n"
     )
     return subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.DEVNULL)
 
@@ -193,7 +193,7 @@ async def test_two_processes_of_tiny_limits_never_see_a_part(bucket: Store, tmp_
     for number in range(6):
         await bucket.put(f"t/{number}/a", bytes([number]) * 5000)
         await bucket.put(f"t/{number}/b", bytes([number]) * 5000)
-    other = trimming(tmp_path / "scratch")
+    other = trimming(tmp_path / "cache")
     try:
         until = time.monotonic() + 3
         read = 0

@@ -1,4 +1,4 @@
-"""Messages between two processes: nonsense is refused before memory is given, and nobody waits for ever."""
+"""Messages between two processes: malformed ones are rejected before memory is allocated, and no wait is unbounded."""
 
 import socket
 import threading
@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from service.sandbox.channel import Broken, Line
+from service.sandbox.channel import Channel, ChannelBroken
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Line, socket.socket]]:
+def ends() -> Iterator[tuple[Channel, socket.socket]]:
     """Our end, and the other as a bare socket."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        yield Line(ours), theirs
+        yield Channel(ours), theirs
 
 
 def front(size: int, *lengths: int) -> bytes:
@@ -27,27 +27,29 @@ def front(size: int, *lengths: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "message"),
     [
         (b"\xff" * 8, "head is too long"),
         (front(2**23), "head is too long"),
         (front(2, 2**63), "message is too long"),
         (front(2, *[2**40] * 3), "message is too long"),
         (front(2, 2**62, 2**62, 2**62, 2**62), "message is too long"),
-        (front(3) + b"nul", "no JSON"),
-        (front(100_000) + b"[" * 100_000, "no JSON"),
-        (front(4) + b"null", "no object"),
-        (front(2, 5) + b"{}abc", "has gone"),
-        (b"\x01", "has gone"),
-        (b"", "has gone"),
+        (front(3) + b"nul", "not valid JSON"),
+        (front(100_000) + b"[" * 100_000, "not valid JSON"),
+        (front(4) + b"null", "not a JSON object"),
+        (front(2, 5) + b"{}abc", "has closed"),
+        (b"\x01", "has closed"),
+        (b"", "has closed"),
     ],
 )
-def test_nonsense_is_refused_before_memory_is_given(ends: tuple[Line, socket.socket], sent: bytes, told: str) -> None:
-    line, other = ends
+def test_malformed_messages_are_rejected_before_memory_is_allocated(
+    ends: tuple[Channel, socket.socket], sent: bytes, message: str
+) -> None:
+    channel, other = ends
     sender = threading.Thread(target=lambda: (other.sendall(sent), other.shutdown(socket.SHUT_WR)))
     sender.start()
-    with pytest.raises(Broken, match=told):
-        line.receive(2**20)
+    with pytest.raises(ChannelBroken, match=message):
+        channel.receive(2**20)
     sender.join()
 
 
@@ -58,29 +60,29 @@ def test_any_bytes_are_a_message_or_refused(sent: bytes) -> None:
         theirs.sendall(sent)
         theirs.shutdown(socket.SHUT_WR)
         try:
-            head, parts = Line(ours).receive(1000)
-        except Broken:
+            head, parts = Channel(ours).receive(1000)
+        except ChannelBroken:
             return
     assert isinstance(head, dict)
     assert sum(map(len, parts)) <= 1000
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "call",
     [
-        lambda line: line.receive(10, until=time.monotonic() + 0.05),
-        lambda line: line.receive(10, until=time.monotonic() - 1),
+        lambda channel: channel.receive(10, until=time.monotonic() + 0.05),
+        lambda channel: channel.receive(10, until=time.monotonic() - 1),
         # More than a socket holds, and nobody reads.
-        lambda line: line.send({}, [bytes(2**24)], until=time.monotonic() + 0.05),
+        lambda channel: channel.send({}, [bytes(2**24)], until=time.monotonic() + 0.05),
     ],
 )
-def test_who_says_nothing_is_not_waited_for(ends: tuple[Line, socket.socket], ask: Callable[[Line], Any]) -> None:
+def test_a_silent_peer_times_out(ends: tuple[Channel, socket.socket], call: Callable[[Channel], Any]) -> None:
     with pytest.raises(TimeoutError):
-        ask(ends[0])
+        call(ends[0])
 
 
-def test_a_closed_end_is_told(ends: tuple[Line, socket.socket]) -> None:
-    line, other = ends
+def test_a_closed_peer_is_reported(ends: tuple[Channel, socket.socket]) -> None:
+    channel, other = ends
     other.close()
-    with pytest.raises(Broken):
-        line.send({}, [bytes(2**24)])
+    with pytest.raises(ChannelBroken):
+        channel.send({}, [bytes(2**24)])
