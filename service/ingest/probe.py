@@ -33,7 +33,7 @@ class IngestedProbe:
     description
         The fields of `preceptor.contract.probes.Probe` that describe the content.
     notes
-        Those that describe the upload: `columns` and `warnings`.
+        Those that describe the upload: `columns`, `encoding` and `warnings`.
     hashes
         Of the items (`service.core.storage.item_hashes`); None if they were not uploaded.
     """
@@ -134,6 +134,7 @@ def ingest(
         target,
         {
             "columns": None if stream.columns is None else asdict(stream.columns),
+            "encoding": stream.encoding,
             "warnings": _warnings(stream, classes, writer.count, repeated),
         },
         None

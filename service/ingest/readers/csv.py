@@ -39,7 +39,7 @@ class _Table:
 
 def read(source: Path, settings: Settings) -> Stream:
     """Open a CSV file. See `service.ingest.items.Reader`."""
-    with opened_lines(source) as (_, warnings):
+    with opened_lines(source) as (_, encoding):
         pass
     rows = _rows(source, settings, spaced=False)
     _, header = next(rows, (0, []))
@@ -65,7 +65,7 @@ def read(source: Path, settings: Settings) -> Stream:
         labels=labels if label is not None else None,
         untyped=True,
         columns=columns,
-        warnings=warnings,
+        encoding=encoding,
     )
 
 

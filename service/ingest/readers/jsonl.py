@@ -16,14 +16,14 @@ from .text_encoding import looks_like, opened_lines
 def read(source: Path, settings: Settings) -> Stream:
     """Open a JSON-lines file. See `service.ingest.items.Reader`."""
     columns = ChosenColumns()
-    with opened_lines(source) as (_, warnings):
+    with opened_lines(source) as (_, encoding):
         pass
 
     def labels() -> Iterator[tuple[RawLabel, str]]:
         for item in _items(source, settings, columns):
             yield item.label, item.where
 
-    return Stream("text", _items(source, settings, ChosenColumns()), labels=labels, columns=columns, warnings=warnings)
+    return Stream("text", _items(source, settings, ChosenColumns()), labels=labels, columns=columns, encoding=encoding)
 
 
 def _objects(source: Path, settings: Settings) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -56,8 +56,8 @@ def encoding_of(head: bytes) -> str:
 
 
 @contextmanager
-def opened_lines(source: Path) -> Iterator[tuple[Lines, list[str]]]:
-    """The lines of a text file, and the warning of an encoding other than UTF-8.
+def opened_lines(source: Path) -> Iterator[tuple[Lines, str]]:
+    """The lines of a text file, and its encoding: UTF-8 or UTF-16.
 
     Raises
     ------
@@ -73,9 +73,9 @@ def opened_lines(source: Path) -> Iterator[tuple[Lines, list[str]]]:
             )
         file.seek(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
         if name == "UTF-16":
-            yield _Transcoded(file), ["the file is UTF-16 and was read as such"]
+            yield _Transcoded(file), name
         else:
-            yield file, []
+            yield file, name
 
 
 def decoded(data: bytes) -> str:

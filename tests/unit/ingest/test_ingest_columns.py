@@ -80,9 +80,14 @@ def test_nothing_is_said_where_nothing_is_wrong(take: Any) -> None:
     assert take(b"text\na\nb\n", "p.csv").notes["warnings"] == []
     assert take(b"id,text,label\n1,a,cat\n2,b,dog\n", "p.csv").notes == {
         "columns": {"content": "text", "label": "label", "passed_over": ["id"]},
+        "encoding": "UTF-8",
         "warnings": [],
     }
-    assert take(npz(features=np.eye(2), labels=["cat", "dog"]), "p.npz").notes == {"columns": None, "warnings": []}
+    assert take(npz(features=np.eye(2), labels=["cat", "dog"]), "p.npz").notes == {
+        "columns": None,
+        "encoding": None,
+        "warnings": [],
+    }
 
 
 @pytest.mark.parametrize(
