@@ -129,8 +129,8 @@ def _logits(block: NDArray[np.float64], begin: int, *, logits: bool) -> NDArray[
         if wrong.any():
             row = int(np.argmax(wrong))
             raise InvalidProbe(
-                f"predictions[{begin + row}] is no distribution: its smallest value is {block[row].min():.4g} and its sum "
-                f"{sums[row]:.4g}. {_advice(block)}"
+                f"predictions[{begin + row}] is no distribution: its smallest value is {block[row].min():.4g} and its "
+                f"sum {sums[row]:.4g}. {_advice(block)}"
             )
         block = np.log(np.maximum(block / sums[:, None], _SMALLEST))
     with np.errstate(over="ignore"):
@@ -164,8 +164,8 @@ def _advice(block: NDArray[np.float64]) -> str:
         return "Send probabilities whose rows sum to 1, or logits with ?values=logits"
     # Probabilities that do not sum to 1: a softmax over them would be wrong.
     return (
-        "All values lie between 0 and 1, so these are no logits: a label is missing, or labels are scored independently. "
-        "Send all labels' probabilities, each row divided by its sum"
+        "All values lie between 0 and 1, so these are no logits: a label is missing, or labels are scored "
+        "independently. Send all labels' probabilities, each row divided by its sum"
     )
 
 
