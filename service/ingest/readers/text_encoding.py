@@ -50,6 +50,8 @@ def encoding_of(head: bytes) -> str:
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name
+    if not head or max(head[:4]) < ord(" "):  # zeros, but no text
+        return "UTF-8"
     if head[:3] == b"\x00\x00\x00" or (len(head) > 3 and head[1:4] == b"\x00\x00\x00"):
         return "UTF-32"
     return "UTF-16" if b"\x00" in head[:2] else "UTF-8"
