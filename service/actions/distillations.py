@@ -10,6 +10,7 @@ from preceptor.contract.source_kinds import SOURCE_KINDS
 from preceptor.contract.teachers import TeacherStatus
 from service.core import label_sets
 from service.core.errors import Conflict, InvalidRequest, NotFound, StateUnavailable, StoreFull, StoreUnavailable
+from service.core.lineage import trained_on
 from service.core.state import State
 from service.core.storage.item_hashes import overlap
 from service.core.student_labels import student_of_probe
@@ -48,13 +49,21 @@ async def submit(state: State, body: DistillationBody, id: str) -> JobSummary:
     resolved = body.model_copy(update={"teachers": chosen, "recommendation": None, "labels": labels})
     with state.intake.one():
         summary = await state.jobs.submit(id, "distillation", resolved)
-    if ranking is not None:
+    if ranking is not None and not await _judged_on_its_own_items(state, body, chosen):
         try:
             await audit.note(state, id, body, ranking, chosen)
         except (StateUnavailable, StoreUnavailable, StoreFull) as error:
             # The job is accepted: an error would say that it is not.
             log.warning("a distillation is not in the audit", job=id, reason=error.detail)
     return summary
+
+
+async def _judged_on_its_own_items(state: State, body: DistillationBody, chosen: list[str]) -> bool:
+    """Whether a teacher was trained on what it is judged on here, which is no evidence for an audit."""
+    asked = await state.jobs.records.request(str(body.recommendation)) or {}
+    probes = {body.data, body.test, asked.get("probe")}
+    found = await state.teachers.get_many(chosen)
+    return any([probes & {*await trained_on(state, teacher)} for teacher in found.values()])
 
 
 async def _ranking(state: State, recommendation: str) -> RecommendationResult:

@@ -8,6 +8,7 @@ from preceptor.contract.distillations import Student
 from preceptor.contract.ids import VALIDATION, new_id
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody, TeacherStatus
 from service.core.errors import Conflict, NotFound, QueueFull, QuotaReached
+from service.core.lineage import lineage_of_student
 from service.core.state import State
 from service.core.storage import object_keys
 
@@ -83,7 +84,8 @@ async def _promoted(state: State, student: Student, teacher_id: str, name: str |
     # The student names its teacher first: a promotion that is cut off is completed by the next one.
     await _name_teacher(state, student.id, teacher_id)
     try:
-        await teachers.register(state, body, teacher_id, promoted_from=student.id)
+        known = await lineage_of_student(state, student.id)
+        await teachers.register(state, body, teacher_id, promoted_from=student.id, trained_on=known)
         entries: list[StoredFile] = []
         for file in student.artifacts:
             if files.refusal(body.source.kind, file.name) is None:

@@ -1,5 +1,6 @@
 """Register, complete, validate, change and remove teachers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from preceptor.contract import files
@@ -23,7 +24,13 @@ from .uploads import Gone, Staged, while_wanted
 
 
 async def register(
-    state: State, body: TeacherBody, id: str, promoted_from: str | None = None, *, check: bool = False
+    state: State,
+    body: TeacherBody,
+    id: str,
+    promoted_from: str | None = None,
+    trained_on: Sequence[str] = (),
+    *,
+    check: bool = False,
 ) -> Teacher:
     """Register a teacher. One that needs no files is validated at once.
 
@@ -43,6 +50,7 @@ async def register(
         created_at=moment,
         updated_at=moment,
         promoted_from=promoted_from,
+        trained_on=list(trained_on),
         expires_at=expiry() if check else None,
         **body.model_dump(),
     )

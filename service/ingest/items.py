@@ -86,6 +86,8 @@ class Stream:
         Labels are names of folders, which are never words for a missing value.
     columns
         Of a table: which columns are read and which are not. Complete once the labels were read.
+    encoding
+        Of a text file.
     warnings
         What may be wrong with the upload. Complete once the items were read.
     """
@@ -98,6 +100,7 @@ class Stream:
     untyped: bool = False
     folders: bool = False
     columns: ChosenColumns | None = None
+    encoding: str | None = None
     warnings: list[str] = field(default_factory=list[str])
 
 

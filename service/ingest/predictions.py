@@ -127,7 +127,11 @@ def _logits(block: NDArray[np.float64], begin: int, *, logits: bool) -> NDArray[
         sums = block.sum(axis=1)
         wrong = (block < -_NEGATIVE).any(axis=1) | (sums <= 0) | ~_sums_to_one(block)
         if wrong.any():
-            raise InvalidProbe(_complaint(block, sums, begin, int(np.argmax(wrong))))
+            row = int(np.argmax(wrong))
+            raise InvalidProbe(
+                f"predictions[{begin + row}] is no distribution: its smallest value is {block[row].min():.4g} and its "
+                f"sum {sums[row]:.4g}. {_advice(block)}"
+            )
         block = np.log(np.maximum(block / sums[:, None], _SMALLEST))
     with np.errstate(over="ignore"):
         single = block.astype("<f4")
@@ -155,16 +159,12 @@ def _sums_to_one(block: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (excess <= more) & (excess >= -less)
 
 
-def _complaint(block: NDArray[np.float64], sums: NDArray[np.float64], begin: int, row: int) -> str:
-    found = (
-        f"predictions[{begin + row}] is no distribution: its smallest value is {block[row].min():.4g} and its sum "
-        f"{sums[row]:.4g}"
-    )
+def _advice(block: NDArray[np.float64]) -> str:
     if block.min() < -_NEGATIVE or block.max() > 1 + _TOLERANCE:
-        return f"{found}. Send probabilities whose rows sum to 1, or logits with ?values=logits"
+        return "Send probabilities whose rows sum to 1, or logits with ?values=logits"
     # Probabilities that do not sum to 1: a softmax over them would be wrong.
     return (
-        f"{found}. All values lie between 0 and 1, so these are no logits: a label is missing, or labels are scored "
+        "All values lie between 0 and 1, so these are no logits: a label is missing, or labels are scored "
         "independently. Send all labels' probabilities, each row divided by its sum"
     )
 

@@ -33,7 +33,7 @@ class IngestedProbe:
     description
         The fields of `preceptor.contract.probes.Probe` that describe the content.
     notes
-        Those that describe the upload: `columns` and `warnings`.
+        Those that describe the upload: `columns`, `encoding` and `warnings`.
     hashes
         Of the items (`service.core.storage.item_hashes`); None if they were not uploaded.
     """
@@ -116,6 +116,9 @@ def ingest(
     if classes.labelled:
         number = len(classes.names) if classes.names is not None else max(writer.class_counts) + 1
         counts = [writer.class_counts.get(place, 0) for place in range(number)]
+    repeated = (
+        0 if stream.modality == "opaque" else writer.count - len(np.unique(np.frombuffer(writer.hashes, np.uint64)))
+    )
     return IngestedProbe(
         digest,
         {
@@ -131,7 +134,8 @@ def ingest(
         target,
         {
             "columns": None if stream.columns is None else asdict(stream.columns),
-            "warnings": _warnings(stream, classes, writer.count),
+            "encoding": stream.encoding,
+            "warnings": _warnings(stream, classes, writer.count, repeated),
         },
         None
         if stream.modality == "opaque"
@@ -139,7 +143,7 @@ def ingest(
     )
 
 
-def _warnings(stream: Stream, classes: Classes, items: int) -> list[str]:
+def _warnings(stream: Stream, classes: Classes, items: int, repeated: int) -> list[str]:
     """What may be wrong with an upload that was read."""
     found = (
         [] if stream.columns is None else stream.columns.warnings(stream.label_names is not None or classes.labelled)
@@ -149,6 +153,11 @@ def _warnings(stream: Stream, classes: Classes, items: int) -> list[str]:
         where = "" if stream.columns is None else f" in column {shown(stream.columns.label)}"
         found.append(
             f"{items:,} items have {len(classes.numbers):,} different labels{where}. Is it the column of labels?"
+        )
+    if classes.labelled and repeated:
+        found.append(
+            f"{repeated:,} of {items:,} items are equal to an earlier item. If a part of this probe is held out, it is "
+            "not independent of the rest: send every item once"
         )
     return [*found, *stream.warnings]
 

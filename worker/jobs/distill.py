@@ -42,6 +42,7 @@ from worker.teachers.errors import TeacherUnusable
 from .context import JobContext, Stopped
 from .label_encoders import CheckedEncoder, Encoders
 from .mlflow import Tracked
+from .probe_use import warnings_of_test
 from .teacher_access import (
     ContextCache,
     LoadedTeachers,
@@ -186,6 +187,7 @@ class Distiller:
             gain=outcome.gain,
             verdict=outcome.verdict,
             advice=outcome.advice,
+            warnings=await warnings_of_test(state, inputs.body, inputs.teachers),
             weight=outcome.weight,
             weights_tried=outcome.weights_tried,
             test_items=outcome.test_items,

@@ -45,7 +45,7 @@ from worker.teachers.fingerprint import probe_warnings
 from .candidates import Lineup, line_up, nobody_ranked
 from .context import JobContext
 from .label_encoders import CheckedEncoder, Encoders
-from .probe_use import nameless, unused
+from .probe_use import nameless, seen_before, unused
 from .teacher_access import ContextCache, LoadedTeachers, OutputsOf, outputs_input, probe_data, student_targets
 from .zoo_index import Roster
 
@@ -100,9 +100,10 @@ class Recommender:
                     inputs[teacher.id] = await outputs_input(context.state, teacher, str(body.probe))
                 except NotFound as error:
                     inputs[teacher.id] = error.detail
+        seen = [] if run_on is None else await seen_before(context.state, str(body.probe), lineup.teachers.values())
         loaded = time.perf_counter()
         result = await context.compute(self._rank, context, body, student, run_on, method, space, lineup, inputs)
-        result.warnings = [*unused(body, data), *nameless(student), *result.warnings]
+        result.warnings = [*unused(body, method, data), *nameless(student), *seen, *result.warnings]
         load = {"load": round(loaded - started - lineup.seconds, 6)}
         result.timings.stages = {**load, **result.timings.stages}  # In the order of time: traces lay them end to end.
         result.timings.total = round(time.perf_counter() - started, 6)
@@ -247,7 +248,7 @@ def _answer(
             f"of {lineup.considered} teachers, the {body.shortlist} nearest by names were run on the probe; "
             "`shortlist` sets how many"
         )
-    warnings.extend(_without_names(scored, student))
+    warnings.extend([] if nameless(student) else _without_names(scored, student))
     if constant := [row.contender.name for row in scored if row.constant]:
         warnings.append(
             f"{_some(constant)} "

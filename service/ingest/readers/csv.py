@@ -1,19 +1,17 @@
 """CSV: a header line with `text` and, where labelled, `label`."""
 
-import codecs
 import csv
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import Self
 
 from service.core.errors import InvalidProbe, TooLarge
 from service.core.settings import Settings
 
 from ..columns import LABEL_COLUMNS, TEXT_COLUMNS, ChosenColumns, chosen
 from ..items import Item, RawLabel, Stream, shown
-
-_OTHER_ENCODINGS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+from .text_encoding import Lines, looks_like, opened_lines
 
 # This limit belongs to the whole process, so it cannot follow one upload's settings. `_Lines` bounds each row instead.
 csv.field_size_limit(2**31 - 1)
@@ -41,6 +39,8 @@ class _Table:
 
 def read(source: Path, settings: Settings) -> Stream:
     """Open a CSV file. See `service.ingest.items.Reader`."""
+    with opened_lines(source) as (_, encoding):
+        pass
     rows = _rows(source, settings, spaced=False)
     _, header = next(rows, (0, []))
     rows.close()
@@ -65,13 +65,14 @@ def read(source: Path, settings: Settings) -> Stream:
         labels=labels if label is not None else None,
         untyped=True,
         columns=columns,
+        encoding=encoding,
     )
 
 
 class _Lines:
     """The lines of the file. Those of one row together are no longer than a row can be: csv alone would read any."""
 
-    def __init__(self, file: BinaryIO, settings: Settings) -> None:
+    def __init__(self, file: Lines, settings: Settings) -> None:
         self._file = file
         self._most_text = settings.max_text_length
         self._longest = settings.max_text_length * 8 + 2**16  # a quote is doubled, a character has up to 4 bytes
@@ -92,10 +93,6 @@ class _Lines:
         if not line:
             raise StopIteration
         self._number += 1
-        if self._number == 1:
-            if line.startswith(_OTHER_ENCODINGS) or b"\x00" in line[:4]:
-                raise InvalidProbe("the file is UTF-16 or UTF-32; save it as UTF-8")
-            line = line.removeprefix(codecs.BOM_UTF8)
         if len(line) > self._left:
             raise TooLarge(
                 f"the row at line {self.begin} is longer than a text of {self._most_text:,} characters can be; is a "
@@ -106,12 +103,13 @@ class _Lines:
             return line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InvalidProbe(
-                f"line {self._number} is not UTF-8 (byte {error.start} of the line); save the file as UTF-8"
+                f"line {self._number} is not UTF-8 (byte {error.start} of the line); {looks_like(error)}. Save the "
+                "file as UTF-8"
             ) from error
 
 
 def _rows(source: Path, settings: Settings, *, spaced: bool) -> Generator[tuple[int, list[str]], None, None]:
-    with source.open("rb") as file:
+    with opened_lines(source) as (file, _):
         lines = _Lines(file, settings)
         try:
             for row in csv.reader(lines, strict=True, skipinitialspace=spaced):

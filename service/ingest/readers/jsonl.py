@@ -1,6 +1,5 @@
 """JSON lines: `{"text": ..., "label": ...}`, one item a line."""
 
-import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,35 +10,39 @@ from service.core.settings import Settings
 
 from ..columns import LABEL_COLUMNS, TEXT_COLUMNS, ChosenColumns, chosen
 from ..items import Item, RawLabel, Stream, shown
+from .text_encoding import looks_like, opened_lines
 
 
 def read(source: Path, settings: Settings) -> Stream:
     """Open a JSON-lines file. See `service.ingest.items.Reader`."""
     columns = ChosenColumns()
+    with opened_lines(source) as (_, encoding):
+        pass
 
     def labels() -> Iterator[tuple[RawLabel, str]]:
         for item in _items(source, settings, columns):
             yield item.label, item.where
 
-    return Stream("text", _items(source, settings, ChosenColumns()), labels=labels, columns=columns)
+    return Stream("text", _items(source, settings, ChosenColumns()), labels=labels, columns=columns, encoding=encoding)
 
 
 def _objects(source: Path, settings: Settings) -> Iterator[tuple[int, dict[str, Any]]]:
     longest = settings.max_text_length * 12 + 4096  # a character may be written as 12 bytes
-    with source.open("rb") as file:
+    with opened_lines(source) as (file, _):
         number = 0
         while line := file.readline(longest + 1):
             number += 1
             if len(line) > longest:
                 raise TooLarge(f"line {number} is longer than a text of {settings.max_text_length:,} characters can be")
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
             if not line.strip():
                 continue
             try:
                 value = json.loads(line.decode("utf-8"))
             except UnicodeDecodeError as error:
-                raise InvalidProbe(f"line {number} is not UTF-8; save the file as UTF-8") from error
+                raise InvalidProbe(
+                    f"line {number} is not UTF-8 (byte {error.start} of the line); {looks_like(error)}. Save the "
+                    "file as UTF-8"
+                ) from error
             except (ValueError, RecursionError) as error:
                 raise InvalidProbe(f"line {number} is not one JSON object: {error}") from error
             if not isinstance(value, dict):

@@ -12,6 +12,7 @@ from service.core.errors import InvalidProbe, TooLarge, UnsupportedType
 from service.core.settings import Settings
 
 from ..items import Item, RawItem, RawLabel, Stream, shown
+from .text_encoding import decoded, looks_like
 from .zip_archive import exactly, member, opened
 
 _PICTURES: Final = (
@@ -170,7 +171,9 @@ def _items(source: Path, settings: Settings, files: list[_File], *, text: bool, 
             content: RawItem = data
             if text:
                 try:
-                    content = data.decode("utf-8-sig")
+                    content = decoded(data)
                 except UnicodeDecodeError as error:
-                    raise InvalidProbe(f"{where} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+                    raise InvalidProbe(
+                        f"{where} is not UTF-8 (byte {error.start}); {looks_like(error)}. Save it as UTF-8"
+                    ) from error
             yield Item(content, entry.top if labelled else None, where)

@@ -80,9 +80,14 @@ def test_nothing_is_said_where_nothing_is_wrong(take: Any) -> None:
     assert take(b"text\na\nb\n", "p.csv").notes["warnings"] == []
     assert take(b"id,text,label\n1,a,cat\n2,b,dog\n", "p.csv").notes == {
         "columns": {"content": "text", "label": "label", "passed_over": ["id"]},
+        "encoding": "UTF-8",
         "warnings": [],
     }
-    assert take(npz(features=np.eye(2), labels=["cat", "dog"]), "p.npz").notes == {"columns": None, "warnings": []}
+    assert take(npz(features=np.eye(2), labels=["cat", "dog"]), "p.npz").notes == {
+        "columns": None,
+        "encoding": None,
+        "warnings": [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -169,3 +174,9 @@ def test_a_column_of_ids_is_no_column_of_labels(take: Any) -> None:
 def test_names_without_a_visible_character(refused: Any, name: str) -> None:
     data = json.dumps({"text": "a", "label": name}) + "\n" + json.dumps({"text": "b", "label": "cat"})
     assert "cannot be used" in refused(data.encode(), "p.jsonl").detail
+
+
+def test_items_that_are_there_twice_are_said(take: Any) -> None:
+    found = take(b"text,label\nsame,cat\nother,dog\nsame,cat\nsame,dog\n", "p.csv")
+    assert "2 of 4 items are equal to an earlier item" in found.notes["warnings"][0]
+    assert take(npz(labels=["cat", "dog", "cat"]), "p.npz").notes["warnings"] == []

@@ -12,6 +12,7 @@ from service.core.settings import Settings
 from service.core.tiff import tile_pixels
 from service.ingest.images import check_picture
 from service.ingest.predictions import ingest_predictions
+from service.ingest.readers import npz as npz_reader
 from service.ingest.readers.parquet import reader
 from worker.teachers.preprocessing.images import decode
 
@@ -76,6 +77,24 @@ def test_pixels_of_arrays_count_too(refused: Any) -> None:
 def test_what_expands_too_far(refused: Any, data: bytes, filename: str) -> None:
     assert len(data) < 500_000
     error = refused(data, filename)
+    assert error.status == 413
+    assert "which is more than 200-fold" in error.detail
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"images": np.zeros((1000, 300, 300), np.uint8)},
+        {"images": np.zeros((100, 300, 300, 4), np.uint8), "label_names": np.array(["x"] * 10_000, "<U5000")},
+        {"features": np.zeros((20_000, 1000), np.float64)},
+        {"labels": np.zeros(20_000_000, np.int64)},
+    ],
+)
+def test_an_npz_is_held_to_its_expansion_before_it_is_read(
+    refused: Any, monkeypatch: pytest.MonkeyPatch, arrays: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(npz_reader, "_rows", lambda *_: pytest.fail("it was read"))
+    error = refused(npz(**arrays), "p.npz")
     assert error.status == 413
     assert "which is more than 200-fold" in error.detail
 

@@ -136,6 +136,14 @@ def test_headers_that_lie(refused: Any, data: bytes, says: list[str]) -> None:
         assert part in error.detail
 
 
+def test_a_header_with_an_expression_is_named_as_such(refused: Any) -> None:
+    header = b"{'descr': f(1), 'fortran_order': False, 'shape': (1,)}\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    detail = refused(archive({"features.npy": data}), "p.npz").detail
+    assert "'features' is not a readable numpy array" in detail
+    assert "object at 0x" not in detail
+
+
 def test_text_that_is_no_unicode(refused: Any) -> None:
     beyond = npy_claiming("<U1", (1,), (0x110000).to_bytes(4, "little"))
     assert "damaged" in refused(archive({"texts.npy": beyond}), "p.npz").detail

@@ -20,6 +20,25 @@ def test_texts_come_back_as_they_were(take: Any, make: Any, name: str) -> None:
     assert take(make(HARD), name).description["labelled"] is False
 
 
+@pytest.mark.parametrize(("make", "name"), [(table_csv, "p.csv"), (jsonl, "p.jsonl")])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_encodings(take: Any, make: Any, name: str, encoding: str) -> None:
+    mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+    data = mark + make(HARD, ["b", "a", "b", "b", "a", "ä"]).decode("utf-8-sig").encode(encoding)
+    found = take(data, name)
+    (batch,) = read_back(found.path).batches(8)
+    assert batch.texts == HARD
+    assert read_back(found.path).label_names == ["a", "b", "ä"]
+    assert found.notes["encoding"] == ("UTF-16" if "16" in encoding else "UTF-8")
+
+
+def test_limits_hold_for_other_encodings(refused: Any) -> None:
+    lines = jsonl(["a" * 100_000]).decode().encode("utf-16")
+    assert "line 1 is longer" in refused(lines, "p.jsonl", max_text_length=100).detail
+    rows = table_csv(["a" * 100_000]).decode("utf-8-sig").encode("utf-16")
+    assert "is longer than" in refused(rows, "p.csv", max_text_length=100).detail
+
+
 def test_other_names_of_columns(take: Any) -> None:
     assert take(b"id,Sentence,Intent\n1,hi,greet\n2,bye,leave\n", "p.csv").description["labels"] == ["greet", "leave"]
     line = b'{"sentence": "hi", "intent": "greet", "id": 1}\n{"sentence": "bye", "intent": "leave"}\n\n'
@@ -55,7 +74,7 @@ def test_labels_that_begin_late_are_not_dropped(take: Any, refused: Any) -> None
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ("text,label\nä,b\n".encode("utf-16"), ["UTF-16", "UTF-8"]),
+        ("text,label\nä,b\n".encode("utf-16")[:-1], ["UTF-16", "damaged", "UTF-8"]),
         ("text,label\na,b\n".encode("utf-16-le"), ["UTF-16", "UTF-8"]),
         ("text,label\na,b\n".encode("utf-32"), ["UTF-32", "UTF-8"]),
         ("text,label\na,b\nwäre,c\n".encode("latin-1"), ["line 3 is not UTF-8 (byte 1"]),
@@ -90,7 +109,10 @@ def test_wrong_csv(refused: Any, data: bytes, says: list[str]) -> None:
         (b'{"text": "a\\ud800"}\n', ["line 1", "character 1", "surrogate"]),
         (b'{"text": "a", "label": "\\ud800"}\n', ["line 1", "label"]),
         (b'{"text": "\xff"}\n', ["line 1 is not UTF-8"]),
-        ('{"text": "a"}\n'.encode("utf-16"), ["line 1 is not UTF-8"]),
+        ('{"text": "a"}\n'.encode("utf-16-le"), ["UTF-16 without a byte order mark", "UTF-8"]),
+        ('{"text": "a"}\n'.encode("utf-32"), ["UTF-32", "UTF-8"]),
+        ('{"text": "wäre"}\n'.encode("latin-1"), ["line 1 is not UTF-8 (byte 11 of the line)", "Windows-1252"]),
+        ('{"text": "か"}\n'.encode("euc-jp") + b"\x8d", ["line 1 is not UTF-8"]),
         (b"[" * 100_000, ["line 1 is not one JSON object"]),
         (b'{"text": "a", "label": ' + b"9" * 5000 + b"}", ["line 1"]),
         (b'{"text": "a", "label": 1' + b"0" * 300 + b'}\n{"text": "b", "label": 0}', ["line 1", "1000", "..."]),

@@ -36,13 +36,18 @@ class Unlabelled:
     ],
 )
 def test_why_a_probe_was_not_used(body: RecommendationBody, data: Any, why: str) -> None:
-    (warning,) = unused(body, cast(ProbeData, data))
+    (warning,) = unused(body, "label_transport", cast(ProbeData, data))
     assert warning.startswith(f"the probe {PROBE} was not used")
     assert why in warning
 
 
 def test_without_a_probe_nothing_is_said() -> None:
-    assert unused(asked(), None) == []
+    assert unused(asked(), "label_transport", None) == []
+
+
+@pytest.mark.parametrize("method", ["auto", "leep", "prediction_transport"])
+def test_of_a_probe_that_was_used_nothing_is_said(method: Any) -> None:
+    assert unused(asked(), method, cast(ProbeData, Labelled())) == []
 
 
 @pytest.mark.parametrize("labels", [["LABEL_0", "LABEL_1"], ["1", "2", "10"], ["class_0", "class_1"], ["0.0", "1.0"]])

@@ -28,6 +28,8 @@ def show_verdict(session: Session, result: DistillationResult) -> None:
     )
     verdict = f"Verdict: {result.verdict}. {plain(result.advice)}".rstrip()
     session.out.print(Text(verdict, style=_STYLE.get(result.verdict, "yellow")))
+    for warning in result.warnings:
+        session.out.print(Text(f"Warning: {plain(warning)}", style="yellow"))
     show_timings(session, result.timings)
 
 

@@ -168,6 +168,10 @@ class DistillationResult(Answer):
     gain: Gain | None = None
     verdict: Verdict
     advice: str
+    warnings: list[str] = Field(
+        default_factory=list[str],
+        description="What may make the accuracy too good, such as nearly equal items",
+    )
     weight: float = Field(description="Weight of the teachers' loss term that was used")
     weights_tried: dict[str, float] = Field(
         default_factory=dict[str, float], description="Cross-validated score of each weight, if `weight` was `auto`"

@@ -36,6 +36,9 @@ class Probe(Answer):
         default=None,
         description="Of a table, the columns that were read; in the answer to an upload, those of that one",
     )
+    encoding: str | None = Field(
+        default=None, description="Of CSV and JSON lines: UTF-8 or UTF-16; in the answer to an upload, of that one"
+    )
     warnings: list[str] = Field(
         default_factory=list[str],
         description="What may be wrong with the data; in the answer to an upload, with that one",

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from .base import Answer, Body, Moment, Number, Whole, tagged, whole
-from .ids import LabelSetId, TeacherId
+from .ids import LabelSetId, ProbeId, TeacherId
 from .labels import Labels
 from .source_kinds import SOURCE_KINDS
 
@@ -279,6 +279,10 @@ class Teacher(Answer):
         default=None,
         description="Of a teacher that is only checked (`?check=true`): when it is removed at the latest. It is never "
         "listed or ranked",
+    )
+    trained_on: list[ProbeId] = Field(
+        default_factory=list[ProbeId],
+        description="Probes whose items it was trained on; known of promoted students",
     )
     created_at: Moment
     updated_at: Moment
