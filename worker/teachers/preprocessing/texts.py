@@ -38,8 +38,8 @@ class TextEncoder:
     Parameters
     ----------
     path
-        A `tokenizer.json`. If there is a `tokenizer_config.json` beside it, and it names a tokenizer class or there is a
-        `config`, the files are read as transformers reads them.
+        A `tokenizer.json`. If `tokenizer_config.json` beside it (or `config`) names a tokenizer class, the files are
+        read as transformers reads them.
     max_length
         Longer texts are cut off after so many tokens; None takes the tokenizer's own limit.
     pad_id
@@ -76,8 +76,9 @@ class TextEncoder:
             if not isinstance(described, dict):
                 raise ValueError("no JSON object")
             self._growth = checked_growth(described) if check else 1
-            # Students that were saved with tokenizer.json alone were trained with just that.
-            if not options or (config is None and not isinstance(options.get("tokenizer_class"), str)):
+            # What transformers saves names a class. Students that name none were trained with tokenizer.json alone.
+            named = options.get("tokenizer_class") or getattr(config, "tokenizer_class", None)
+            if not isinstance(named, str):
                 settings = as_described(described, options)
             else:
                 settings = as_transformers(described, path.parent, options, config)
