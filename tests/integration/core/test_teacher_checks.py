@@ -75,7 +75,7 @@ async def test_a_check_whose_validation_is_pending_is_prolonged(state: State) ->
 async def test_checks_count_as_teachers_where_their_number_is_limited(state: State) -> None:
     state.teachers.most = 1
     await teachers.register(state, BODY, new_id(TEACHER), check=True)
-    with pytest.raises(Conflict, match="as many as there may be"):
+    with pytest.raises(Conflict, match="the maximum"):
         await teachers.register(state, BODY, new_id(TEACHER))
 
 

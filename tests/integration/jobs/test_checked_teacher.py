@@ -22,7 +22,7 @@ async def validated(state: State, settings: Settings, *, check: bool) -> tuple[T
     """Register a teacher that needs no files and run its validation -> the teacher as stored, the result."""
     teacher = await teachers.register(state, BODY, new_id(TEACHER), check=check)
     job = str(teacher.validation)
-    taken = await state.jobs.take(job, "test-worker")
+    taken = await state.jobs.leases.take(job, "test-worker")
     context = JobContext(state, job, taken.fence)
     result = await validate(context, ValidationBody(teacher=teacher.id).model_dump(), settings)
     await context.close()
