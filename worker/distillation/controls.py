@@ -11,7 +11,7 @@ import torch
 
 from .evaluation.measures import predict
 from .inputs import Float32, TeacherSignal
-from .runs import Bench
+from .runs import TrainingRuns
 from .teaching.label_map import standardised
 
 SMOOTHING: Final = 0.1
@@ -20,31 +20,31 @@ LABEL_SMOOTHING: Final = "label smoothing"
 RANDOM_WEIGHTS: Final = "random weights"
 
 
-def random_teachers(bench: Bench) -> list[TeacherSignal]:
+def random_teachers(runs: TrainingRuns) -> list[TeacherSignal]:
     """Teachers of the same classes and names whose answers come from random weights.
 
     Each is an untrained student of the job's own kind with a random last layer on top, as sure as the teacher it
     stands for. It answers for the items, so it is more than noise: what it holds is what any such network does.
     """
     found: list[TeacherSignal] = []
-    for number, teacher in enumerate(bench.teachers):
-        seed = [bench.recipe.training.seed, 1 + number]
+    for number, teacher in enumerate(runs.teachers):
+        seed = [runs.recipe.training.seed, 1 + number]
         with torch.random.fork_rng():
             torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-            model = bench.blueprint.build()
+            model = runs.blueprint.build()
         model.eval()
-        answers = predict(model, bench.labelled)
-        if bench.transfer is not None:
-            answers = np.concatenate([answers, predict(model, bench.transfer)])
+        answers = predict(model, runs.labelled)
+        if runs.transfer is not None:
+            answers = np.concatenate([answers, predict(model, runs.transfer)])
         logits = _spread(answers, teacher.logits, np.random.default_rng(seed))
-        first = len(bench.labelled)
+        first = len(runs.labelled)
         found.append(
             TeacherSignal(
                 name=f"random weights for {teacher.name}",
                 labels=teacher.labels,
                 labelled_logits=logits[:first],
                 name_cost=teacher.name_cost,
-                transfer_logits=None if bench.transfer is None else logits[first:],
+                transfer_logits=None if runs.transfer is None else logits[first:],
             )
         )
     return found

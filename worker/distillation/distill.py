@@ -25,7 +25,7 @@ from .losses import Term
 from .progress import Progress, RunWatch
 from .provenance import repeating_request, settings_of
 from .result import Control, OnEvent, Outcome, ShouldStop
-from .runs import Bench, prepare
+from .runs import TrainingRuns, prepare
 from .schedule import Plan
 from .students import Blueprint, Surroundings, blueprint_of
 from .teaching.gate import GateDecision
@@ -112,8 +112,8 @@ def distill(
         with _trainer(request, blueprint, torch.device(device), processes) as trainer:
             on = torch.device(device)
             abreast = _abreast(request, blueprint, on, processes)
-            bench = prepare(request, data, teachers, blueprint, on, progress, ledger, trainer, abreast)
-            return _Job(bench, folder, on_event, started).outcome()
+            runs = prepare(request, data, teachers, blueprint, on, progress, ledger, trainer, abreast)
+            return _Job(runs, folder, on_event, started).outcome()
 
 
 @contextmanager
@@ -157,10 +157,10 @@ class _Arm:
 
 
 class _Job:
-    """One distillation on its bench."""
+    """One distillation on its runs."""
 
-    def __init__(self, bench: Bench, folder: Path, on_event: OnEvent, started: float) -> None:
-        self._bench, self._folder, self._on_event = bench, folder, on_event
+    def __init__(self, runs: TrainingRuns, folder: Path, on_event: OnEvent, started: float) -> None:
+        self._runs, self._folder, self._on_event = runs, folder, on_event
         self._stages: dict[str, float] = {}
         self._curves: dict[str, list[EpochMetrics]] = {}
         self._last = started
@@ -168,33 +168,33 @@ class _Job:
 
     def outcome(self) -> Outcome:
         """Gate, train, compare, export."""
-        bench, recipe = self._bench, self._bench.recipe
-        given = recipe.loss.weight if bench.teachers else 0.0
-        plan = plan_of(bench, auto=given == "auto")
+        runs, recipe = self._runs, self._runs.recipe
+        given = recipe.loss.weight if runs.teachers else 0.0
+        plan = plan_of(runs, auto=given == "auto")
         seeds = [recipe.training.seed + number for number in range(recipe.training.seeds)]
         compared = recipe.compare and given != 0
         expected = (arms_of(recipe.compare) if compared else 1) * len(seeds) * plan.steps
-        bench.progress.expect(expected + (gate_steps(bench, plan) if given == "auto" else 0))
-        gate = choose(bench, plan) if given == "auto" else _given(given)
+        runs.progress.expect(expected + (gate_steps(runs, plan) if given == "auto" else 0))
+        gate = choose(runs, plan) if given == "auto" else _given(given)
         self._tell(gate)
         self._stage("gate")
         taught, plain = self._arms(plan, seeds, gate, compared)
         controls = self._controls(plan, seeds, gate.weight, taught) if recipe.compare == "full" else {}
         self._stage("train")
         gain = None if plain is None else paired_gain(taught.right, plain.right, seed=recipe.training.seed)
-        items = len(bench.exam.labels)
+        items = len(runs.exam.labels)
         delivered = self._delivered(plan, gate, taught, plain, controls)
         delivered = replace(
             delivered,
             gain=None if gain is None else Gain(mean=gain.mean, low=gain.low, high=gain.high),
             verdict="not compared" if gain is None else gain.verdict,
-            advice=advice_of(gate, gain, taught.accuracy, items, len(bench.teachers), controls),
+            advice=advice_of(gate, gain, taught.accuracy, items, len(runs.teachers), controls),
         )
-        bench.progress.say("writing the student down")
-        samples = bench.exam.items.gather(torch.from_numpy(bench.exam.rows[:32]))
-        artifacts, teacher = export(bench.blueprint, taught.first.model, delivered, samples, self._folder)
+        runs.progress.say("writing the student down")
+        samples = runs.exam.items.gather(torch.from_numpy(runs.exam.rows[:32]))
+        artifacts, teacher = export(runs.blueprint, taught.first.model, delivered, samples, self._folder)
         self._stage("export")
-        bench.progress.end()
+        runs.progress.end()
         return Outcome(
             with_teacher=delivered.accuracy,
             without_teacher=delivered.without,
@@ -219,25 +219,25 @@ class _Job:
             return taught, plain[0] if plain else None
         # Nothing to compare: the arm with the teacher's weight at 0 is the arm without.
         if compared:
-            self._bench.progress.skip(len(seeds) * plan.steps)
+            self._runs.progress.skip(len(seeds) * plan.steps)
         (plain,) = self._train(plan, seeds, {0.0: WITHOUT})
         return plain, plain if compared else None
 
     def _controls(self, plan: Plan, seeds: list[int], weight: float, taught: _Arm) -> dict[str, Control]:
         """The controls, where there is a teacher to be measured against them."""
-        bench = self._bench
+        runs = self._runs
         if weight == 0:
-            bench.progress.skip(2 * len(seeds) * plan.steps if bench.teachers else 0)
+            runs.progress.skip(2 * len(seeds) * plan.steps if runs.teachers else 0)
             return {}
         smoothed = replace(plan, smoothing=SMOOTHING)
-        untaught = replace(bench, teachers=random_teachers(bench))
+        untaught = replace(runs, teachers=random_teachers(runs))
         arms = {
             LABEL_SMOOTHING: self._train(smoothed, seeds, {0.0: LABEL_SMOOTHING}),
             RANDOM_WEIGHTS: self._train(plan, seeds, {weight: RANDOM_WEIGHTS}, untaught),
         }
         found: dict[str, Control] = {}
         for name, (arm,) in arms.items():
-            gain = paired_gain(taught.right, arm.right, seed=bench.recipe.training.seed)
+            gain = paired_gain(taught.right, arm.right, seed=runs.recipe.training.seed)
             found[name] = Control(arm.accuracy, Gain(mean=gain.mean, low=gain.low, high=gain.high))
         return found
 
@@ -246,28 +246,28 @@ class _Job:
         plan: Plan,
         seeds: list[int],
         names: dict[float, str],
-        other: Bench | None = None,
+        other: TrainingRuns | None = None,
         in_full: frozenset[int] = frozenset(),
     ) -> list[_Arm]:
         """An arm for each weight, in lockstep where the student allows it."""
-        bench = other or self._bench
-        term = bench.term(bench.rows, in_full) if any(weight > 0 for weight in names) else None
-        if bench.together(plan, [term], len(seeds) * len(names)):
-            return self._in_lockstep(bench, plan, seeds, names, term)
-        if bench.abreast > 1:
-            return self._abreast(bench, plan, seeds, names, term)
+        runs = other or self._runs
+        term = runs.term(runs.rows, in_full) if any(weight > 0 for weight in names) else None
+        if runs.together(plan, [term], len(seeds) * len(names)):
+            return self._in_lockstep(runs, plan, seeds, names, term)
+        if runs.abreast > 1:
+            return self._abreast(runs, plan, seeds, names, term)
         return [
-            self._arm(bench, plan, seeds, weight, name, term if weight > 0 else None) for weight, name in names.items()
+            self._arm(runs, plan, seeds, weight, name, term if weight > 0 else None) for weight, name in names.items()
         ]
 
     def _abreast(
-        self, bench: Bench, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
+        self, runs: TrainingRuns, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
     ) -> list[_Arm]:
-        arms, progress = list(names.values()), bench.progress
+        arms, progress = list(names.values()), runs.progress
         progress.begin(f"{' and '.join(arms)}, {len(seeds)} seeds", arm=arms[0], epochs=False)
-        runs = [
+        trainings = [
             partial(
-                bench.run,
+                runs.run,
                 f"{name}/{seed}",
                 term if weight > 0 else None,
                 weight,
@@ -278,7 +278,7 @@ class _Job:
             for weight, name in names.items()
             for number, seed in enumerate(seeds)
         ]
-        done = bench.at_once(runs)
+        done = runs.at_once(trainings)
         return [
             self._as_arm(name, seeds, done[column * len(seeds) : (column + 1) * len(seeds)])
             for column, name in enumerate(arms)
@@ -294,29 +294,31 @@ class _Job:
         return _Arm(first, np.stack([correct for _, correct in runs]))
 
     def _in_lockstep(
-        self, bench: Bench, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
+        self, runs: TrainingRuns, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
     ) -> list[_Arm]:
         arms = list(names.values())
-        bench.progress.begin(f"{' and '.join(arms)}, {len(seeds)} seeds together", arm=arms[0], epochs=False)
+        runs.progress.begin(f"{' and '.join(arms)}, {len(seeds)} seeds together", arm=arms[0], epochs=False)
 
         def on_epoch(row: int, column: int, metrics: EpochMetrics) -> None:
-            bench.progress.epoch_of(arms[column], metrics)
+            runs.progress.epoch_of(arms[column], metrics)
 
-        grid = bench.run_together(
+        grid = runs.run_together(
             [[f"{name}/{seed}" for name in arms] for seed in seeds],
-            [Row(bench.rows, term, seed) for seed in seeds],
+            [Row(runs.rows, term, seed) for seed in seeds],
             list(names),
             plan,
             on_epoch=on_epoch,
         )
         return [self._as_arm(name, seeds, [row[column] for row in grid]) for column, name in enumerate(arms)]
 
-    def _arm(self, bench: Bench, plan: Plan, seeds: list[int], weight: float, name: str, term: Term | None) -> _Arm:
+    def _arm(
+        self, runs: TrainingRuns, plan: Plan, seeds: list[int], weight: float, name: str, term: Term | None
+    ) -> _Arm:
         first: Trained | None = None
         right: list[NDArray[np.bool_]] = []
         for number, seed in enumerate(seeds):
-            bench.progress.begin(f"{name}, seed {seed}", arm=name, epochs=number == 0)
-            trained, correct = bench.run(f"{name}/{seed}", term, weight, replace(plan, seed=seed), keep=number == 0)
+            runs.progress.begin(f"{name}, seed {seed}", arm=name, epochs=number == 0)
+            trained, correct = runs.run(f"{name}/{seed}", term, weight, replace(plan, seed=seed), keep=number == 0)
             right.append(correct)
             self._on_event("run", {"arm": name, "seed": seed, "accuracy": float(correct.mean())})
             first = first or trained
@@ -327,12 +329,12 @@ class _Job:
     def _delivered(
         self, plan: Plan, gate: GateDecision, taught: _Arm, plain: _Arm | None, controls: dict[str, Control]
     ) -> Delivered:
-        bench = self._bench
-        settings = settings_of(bench.recipe, bench.data, bench.teachers, bench.blueprint, plan, gate, bench.device)
+        runs = self._runs
+        settings = settings_of(runs.recipe, runs.data, runs.teachers, runs.blueprint, plan, gate, runs.device)
         settings["controls"] = {name: control.described() for name, control in controls.items()}
         return Delivered(
-            name=bench.recipe.name,
-            labels=bench.data.label_names,
+            name=runs.recipe.name,
+            labels=runs.data.label_names,
             accuracy=taught.accuracy,
             without=None if plain is None else plain.accuracy,
             gain=None,
@@ -342,9 +344,9 @@ class _Job:
             history=taught.first.history,
             controls=controls,
             curves=self._curves,
-            test_items=len(bench.exam.labels),
+            test_items=len(runs.exam.labels),
             settings=settings,
-            request=repeating_request(bench.recipe, settings["data"], settings["teachers"]),
+            request=repeating_request(runs.recipe, settings["data"], settings["teachers"]),
         )
 
     def _tell(self, gate: GateDecision) -> None:

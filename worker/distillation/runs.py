@@ -66,7 +66,7 @@ def _go_on() -> None:
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrainingRuns:
     """What all runs of a job share.
 
     Attributes
@@ -286,7 +286,7 @@ def prepare(
     ledger: Ledger,
     trainer: Trainer = train,
     abreast: int = 1,
-) -> Bench:
+) -> TrainingRuns:
     """Encode all items once, and hold test items out where none were given."""
     progress.say("reading the data")
     labelled = blueprint.encode(Watched(data.items, progress.check))
@@ -302,7 +302,7 @@ def prepare(
         test, test_labels = labelled, data.labels[test_rows]
     rows, watched = _watched(rows, data.labels, recipe.training)
     exam = Exam(test, test_rows, test_labels)
-    return Bench(
+    return TrainingRuns(
         blueprint,
         data,
         teachers,

@@ -137,8 +137,8 @@ def _decide(digits: Any, teacher: TeacherSignal, scratch: Path) -> GateDecision:
     data, recipe = digits.data(), Recipe(training=Training(epochs=10))
     blueprint = blueprint_of(recipe.student, Surroundings(data.items, data.transfer, 10, "cpu", scratch))
     progress = Progress(lambda kind, event: None, lambda: False)
-    bench = prepare(recipe, data, [teacher], blueprint, torch.device("cpu"), progress, Ledger(None, "test"))
-    return choose(bench, plan_of(bench, auto=True))
+    runs = prepare(recipe, data, [teacher], blueprint, torch.device("cpu"), progress, Ledger(None, "test"))
+    return choose(runs, plan_of(runs, auto=True))
 
 
 def test_a_related_teacher_passes(digits: Any, tmp_path: Path) -> None:

@@ -70,5 +70,5 @@ def test_a_job_with_single_labels_is_decided_so(digits: Any, tmp_path: Any) -> N
     recipe = Recipe(training=Training(epochs=2))
     blueprint = blueprint_of(recipe.student, Surroundings(data.items, None, 10, "cpu", tmp_path))
     progress = Progress(lambda kind, event: None, lambda: False)
-    bench = prepare(recipe, data, [one], blueprint, torch.device("cpu"), progress, Ledger(None, "test"))
-    assert choose(bench, plan_of(bench, auto=True)).weight == WEIGHT
+    runs = prepare(recipe, data, [one], blueprint, torch.device("cpu"), progress, Ledger(None, "test"))
+    assert choose(runs, plan_of(runs, auto=True)).weight == WEIGHT

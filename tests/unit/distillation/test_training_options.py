@@ -169,15 +169,15 @@ def test_watched_items_are_of_every_class_and_not_trained_on(digits: Any, tmp_pa
     data = digits.data()
     recipe = Recipe(training=Training(early_stopping=EarlyStopping(held_out=0.3)))
     blueprint = MlpBlueprint(Surroundings(data.items, data.transfer, 10, "cpu", tmp_path), {})
-    bench = prepare(
+    runs = prepare(
         recipe, data, [], blueprint, CPU, Progress(lambda kind, event: None, lambda: False), Ledger(None, "")
     )
-    assert set(data.labels[bench.watched]) == set(data.labels)
-    assert not set(bench.rows) & set(bench.watched)
-    assert len(bench.rows) + len(bench.watched) == len(data.labels)
-    measures = bench.measures(None, reported=False)
+    assert set(data.labels[runs.watched]) == set(data.labels)
+    assert not set(runs.rows) & set(runs.watched)
+    assert len(runs.rows) + len(runs.watched) == len(data.labels)
+    measures = runs.measures(None, reported=False)
     assert measures.watched is not None
-    assert list(measures.watched.labels) == list(data.labels[bench.watched])
+    assert list(measures.watched.labels) == list(data.labels[runs.watched])
 
 
 def test_nothing_to_watch_is_said(digits: Any, tmp_path: Path) -> None:
