@@ -32,7 +32,7 @@ from .teaching.gate import GateDecision
 from .training.checkpoints import Checkpoint, Ledger, fingerprint
 from .training.devices import machine_for, mixed_precision
 from .training.lockstep import Row
-from .training.multi_process import Gang
+from .training.multi_process import TrainingProcesses
 from .training.trainer import Trained, Trainer, train
 
 _MOST_WEIGHTS: Final = 1 << 25
@@ -125,7 +125,7 @@ def _trainer(request: Recipe, blueprint: Blueprint, device: torch.device, proces
         return
     threads = max(1, torch.get_num_threads() // processes) if device.type == "cpu" else torch.get_num_threads()
     mixed_precision(precision, device)  # Refuses what the device cannot do before anything is started.
-    with closing(Gang(processes, device, precision, threads)) as gang:
+    with closing(TrainingProcesses(processes, device, precision, threads)) as gang:
         yield gang.train
 
 

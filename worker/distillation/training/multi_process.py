@@ -1,6 +1,6 @@
 """Several processes that train one student together, one a graphics card, for students that are slow to train.
 
-The job stays where it is; only `train` goes to the gang. Every process gets the same assignment, computes its share of
+The job stays where it is; only `train` runs in the processes. Every process gets the same assignment, computes its share of
 each batch, and adds its gradients to those of the others. The first one reports steps, epochs and states, and what it
 is told goes for all at the same step. What travels is made by this program for its own processes.
 """
@@ -43,7 +43,7 @@ Kind = Literal["step", "skip", "epoch", "state", "solved", "stopped", "done", "f
 Said = tuple[Kind, Any]
 
 
-class Gang:
+class TrainingProcesses:
     """Processes that train together; started with the first training, ended by `close`.
 
     Parameters
@@ -87,7 +87,7 @@ class Gang:
         ------
         TrainingStopped
         JobFailed
-            Also when a process of the gang ended.
+            Also when one of the processes exited.
         """
         started = time.perf_counter()
         if not self._members:
@@ -173,7 +173,7 @@ class Gang:
         from torch import multiprocessing
 
         spawn = multiprocessing.get_context("spawn")
-        self._folder = tempfile.TemporaryDirectory(prefix="gang-")
+        self._folder = tempfile.TemporaryDirectory(prefix="training-")
         meeting = (Path(self._folder.name) / "meeting").as_uri()
         for rank in range(self._processes):
             line, far = spawn.Pipe()
@@ -212,8 +212,8 @@ def serve(
     precision: Precision,
     threads: int,
 ) -> None:
-    """What each process of a gang does: train what it is given, until the line is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's; it ends the gang.
+    """What each process does: run the assignments that it receives, until the connection is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's; the worker ends these processes.
     threading.Thread(target=_die_with, args=(life,), daemon=True).start()
     machine = _join(rank, processes, meeting, torch.device(device), precision, threads)
     try:
