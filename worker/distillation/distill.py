@@ -182,7 +182,7 @@ class _Job:
         controls = self._controls(plan, seeds, gate.weight, taught) if recipe.compare == "full" else {}
         self._stage("train")
         gain = None if plain is None else paired_gain(taught.right, plain.right, seed=recipe.training.seed)
-        items = len(runs.exam.labels)
+        items = len(runs.held_out_set.labels)
         delivered = self._delivered(plan, gate, taught, plain, controls)
         delivered = replace(
             delivered,
@@ -191,7 +191,7 @@ class _Job:
             advice=advice_of(gate, gain, taught.accuracy, items, len(runs.teachers), controls),
         )
         runs.progress.say("writing the student down")
-        samples = runs.exam.items.gather(torch.from_numpy(runs.exam.rows[:32]))
+        samples = runs.held_out_set.items.gather(torch.from_numpy(runs.held_out_set.rows[:32]))
         artifacts, teacher = export(runs.blueprint, taught.first.model, delivered, samples, self._folder)
         self._stage("export")
         runs.progress.end()
@@ -344,7 +344,7 @@ class _Job:
             history=taught.first.history,
             controls=controls,
             curves=self._curves,
-            test_items=len(runs.exam.labels),
+            test_items=len(runs.held_out_set.labels),
             settings=settings,
             request=repeating_request(runs.recipe, settings["data"], settings["teachers"]),
         )

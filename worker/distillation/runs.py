@@ -15,7 +15,7 @@ from service.core.errors import JobFailed
 from worker.teachers.interface import Batch
 
 from .data import Encoded
-from .evaluation.measures import Agreement, Exam, predict
+from .evaluation.measures import Agreement, HeldOutSet, predict
 from .evaluation.statistics import held_out, stratified_folds
 from .inputs import Float32, Int64, ItemSource, Recipe, TeacherSignal, TrainingData
 from .losses import FAMILIES, Evidence, TellingTerm, Term
@@ -73,7 +73,7 @@ class TrainingRuns:
     ----------
     rows, watched
         The labelled items that may be trained on; those that an early stop watches.
-    exam
+    held_out_set
         What is measured on.
     abreast
         How many runs may be trained side by side.
@@ -87,7 +87,7 @@ class TrainingRuns:
     recipe: Recipe
     labelled: Encoded
     transfer: Encoded | None
-    exam: Exam
+    held_out_set: HeldOutSet
     rows: Int64
     watched: Int64
     device: torch.device
@@ -117,14 +117,14 @@ class TrainingRuns:
         """What is asked after each epoch; what is `reported` only if anyone hears of it."""
         watched = None
         if len(self.watched):
-            watched = Exam(self.labelled, self.watched, self.data.labels[self.watched])
+            watched = HeldOutSet(self.labelled, self.watched, self.data.labels[self.watched])
         if not reported:
             return Measures(watched=watched)
         agreement = None
         if isinstance(term, TellingTerm) and self.transfer is not None:
             told = term.told[len(self.labelled) :].cpu().numpy()
             agreement = Agreement.over(self.transfer, told)
-        return Measures(self.exam, watched, agreement)
+        return Measures(self.held_out_set, watched, agreement)
 
     def at_once(self, runs: Sequence[Callable[[], T]]) -> list[T]:
         """Call several trainings, side by side where that is possible."""
@@ -202,7 +202,7 @@ class TrainingRuns:
             )
             for number, (titles, students) in enumerate(zip(names, grid, strict=True)):
                 for name, trained in zip(titles, students, strict=True):
-                    self._finish(name, trained, self.exam.right(trained.model), keep=number == 0)
+                    self._finish(name, trained, self.held_out_set.right(trained.model), keep=number == 0)
         else:
             self.progress.skip(plan.steps * sum(map(len, names)))
         found: list[list[tuple[Trained | None, NDArray[np.bool_]]]] = []
@@ -259,7 +259,7 @@ class TrainingRuns:
             ledger=self.ledger,
             name=name,
         )
-        right = self.exam.right(trained.model)
+        right = self.held_out_set.right(trained.model)
         self._finish(name, trained, right, keep=keep)
         return (trained if keep else None), right
 
@@ -301,7 +301,7 @@ def prepare(
         rows, test_rows = held_out(data.labels, HELD_OUT, recipe.training.seed)
         test, test_labels = labelled, data.labels[test_rows]
     rows, watched = _watched(rows, data.labels, recipe.training)
-    exam = Exam(test, test_rows, test_labels)
+    held_out_set = HeldOutSet(test, test_rows, test_labels)
     return TrainingRuns(
         blueprint,
         data,
@@ -309,7 +309,7 @@ def prepare(
         recipe,
         labelled,
         transfer,
-        exam,
+        held_out_set,
         rows,
         watched,
         device,

@@ -17,7 +17,7 @@ from preceptor.contract.losses import TransportLoss
 from preceptor.contract.training import Training
 from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
-from worker.distillation.evaluation.measures import Exam
+from worker.distillation.evaluation.measures import HeldOutSet
 from worker.distillation.losses import Evidence
 from worker.distillation.losses.transport import TransportFamily
 from worker.distillation.schedule import plan_for
@@ -66,9 +66,9 @@ def setting(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     evidence = Evidence([digits.teacher([0, 1, 2, 3])], data.labels, rows, 10, [], torch.device("cpu"))
     term = TransportFamily().prepare(evidence, TransportLoss())
     material = Material(blueprint.encode(data.items), data.labels, rows, blueprint.encode(data.transfer))
-    exam = Exam(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
+    held_out_set = HeldOutSet(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
     # An odd batch: the shares of the two are not equal.
-    return blueprint, material, term, plan_for(30, 370, Training(epochs=3, seed=5, batch_size=63), 3e-3), exam
+    return blueprint, material, term, plan_for(30, 370, Training(epochs=3, seed=5, batch_size=63), 3e-3), held_out_set
 
 
 def _weights(model: torch.nn.Module) -> torch.Tensor:
@@ -76,10 +76,10 @@ def _weights(model: torch.nn.Module) -> torch.Tensor:
 
 
 def test_two_make_the_student_of_one(processes: TrainingProcesses, setting: Any) -> None:
-    blueprint, material, term, plan, exam = setting
+    blueprint, material, term, plan, held_out_set = setting
     alone, together = Watching(), Watching()
-    one = train(blueprint, material, term, 1.0, plan, watch=alone, measures=Measures(test=exam))
-    two = processes.train(blueprint, material, term, 1.0, plan, watch=together, measures=Measures(test=exam))
+    one = train(blueprint, material, term, 1.0, plan, watch=alone, measures=Measures(test=held_out_set))
+    two = processes.train(blueprint, material, term, 1.0, plan, watch=together, measures=Measures(test=held_out_set))
     assert together.steps == alone.steps == plan.steps
     torch.testing.assert_close(_weights(two.model), _weights(one.model), rtol=1e-3, atol=1e-4)
     for ours, theirs in zip(together.epochs, alone.epochs, strict=True):
@@ -101,15 +101,15 @@ def test_stopped_and_gone_on_with(processes: TrainingProcesses, setting: Any) ->
 
 
 def test_an_early_stop_is_for_all(processes: TrainingProcesses, setting: Any) -> None:
-    blueprint, material, _term, plan, exam = setting
+    blueprint, material, _term, plan, held_out_set = setting
     watch = Watching()
     # So high a rate makes the watched items less likely from some epoch on.
     hasty = replace(plan, steps=60, learning_rate=0.5, schedule="constant", patience=2)
-    trained = processes.train(blueprint, material, None, 0.0, hasty, watch=watch, measures=Measures(watched=exam))
+    trained = processes.train(blueprint, material, None, 0.0, hasty, watch=watch, measures=Measures(watched=held_out_set))
     assert watch.skipped > 0
     assert watch.steps + watch.skipped == hasty.steps
     watched = [entry.watched for entry in trained.history]
-    assert exam.surprise(trained.model) == pytest.approx(min(w for w in watched if w is not None))
+    assert held_out_set.surprise(trained.model) == pytest.approx(min(w for w in watched if w is not None))
 
 
 def test_what_fails_is_said(processes: TrainingProcesses, setting: Any) -> None:

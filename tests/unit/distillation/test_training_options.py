@@ -14,7 +14,7 @@ from preceptor.contract.losses import FeaturesLoss, TransportLoss
 from preceptor.contract.training import EarlyStopping, Training
 from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
-from worker.distillation.evaluation.measures import Agreement, Exam, predict
+from worker.distillation.evaluation.measures import Agreement, HeldOutSet, predict
 from worker.distillation.inputs import Recipe, TeacherSignal
 from worker.distillation.losses import FAMILIES, Evidence
 from worker.distillation.losses.term import EmbeddingTerm
@@ -51,13 +51,13 @@ class Counting:
 
 
 @pytest.fixture
-def setting(digits: Any, tmp_path: Path) -> tuple[MlpBlueprint, Material, Plan, Exam]:
+def setting(digits: Any, tmp_path: Path) -> tuple[MlpBlueprint, Material, Plan, HeldOutSet]:
     data = digits.data()
     blueprint = MlpBlueprint(Surroundings(data.items, data.transfer, 10, "cpu", tmp_path), {})
     rows = np.arange(len(data.labels))
     material = Material(blueprint.encode(data.items), data.labels, rows, blueprint.encode(data.transfer))
-    exam = Exam(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
-    return blueprint, material, plan_for(30, 370, Training(epochs=4, seed=5), 3e-3), exam
+    held_out_set = HeldOutSet(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
+    return blueprint, material, plan_for(30, 370, Training(epochs=4, seed=5), 3e-3), held_out_set
 
 
 def _evidence(digits: Any) -> Evidence:
@@ -116,15 +116,15 @@ def test_no_part_holds_a_single_item_of_several(rows: int, parts: int, sizes: li
 
 
 def test_the_running_mean_is_delivered(setting: Any) -> None:
-    blueprint, material, plan, exam = setting
+    blueprint, material, plan, held_out_set = setting
     plan = replace(plan, ema=0.9, schedule="constant", learning_rate=0.02)
-    asked = Measures(test=exam)
+    asked = Measures(test=held_out_set)
     mean = train(blueprint, material, None, 0.0, plan, watch=Counting(), measures=asked)
     last = train(blueprint, material, None, 0.0, replace(plan, ema=None), watch=Counting(), measures=asked)
     # The mean is of the last weights and those before: near, not equal.
     apart = (_weights(mean.model) - _weights(last.model)).norm() / _weights(last.model).norm()
     assert 1e-4 < apart < 0.3
-    assert mean.history[-1].accuracy == pytest.approx(float(exam.right(mean.model).mean()))
+    assert mean.history[-1].accuracy == pytest.approx(float(held_out_set.right(mean.model).mean()))
     assert torch.equal(mean.model.get_buffer("mean"), last.model.get_buffer("mean"))
 
 
@@ -145,24 +145,24 @@ def test_the_running_mean_by_hand(setting: Any) -> None:
 
 @pytest.mark.parametrize("stop_at", [2, 6, 13])
 def test_mean_and_early_stop_survive_a_stop(setting: Any, digits: Any, stop_at: int) -> None:
-    blueprint, material, plan, exam = setting
+    blueprint, material, plan, held_out_set = setting
     plan = replace(plan, steps=60, ema=0.9, patience=3, learning_rate=0.05)
     term = FAMILIES["transport"].prepare(_evidence(digits), _loss("transport"))
-    asked = Measures(watched=exam)
+    asked = Measures(watched=held_out_set)
     whole = train(blueprint, material, term, 1.0, plan, watch=Counting(), measures=asked)
     _same(whole, _interrupted(stop_at, blueprint, material, term, 1.0, plan, measures=asked))
 
 
 def test_an_early_stop_delivers_the_best(setting: Any) -> None:
-    blueprint, material, plan, exam = setting
+    blueprint, material, plan, held_out_set = setting
     hasty = replace(plan, steps=120, learning_rate=0.5, schedule="constant", patience=3)
     watch = Counting()
-    trained = train(blueprint, material, None, 0.0, hasty, watch=watch, measures=Measures(watched=exam))
+    trained = train(blueprint, material, None, 0.0, hasty, watch=watch, measures=Measures(watched=held_out_set))
     watched = [entry.watched for entry in trained.history]
     assert watch.skipped > 0
     assert watch.steps + watch.skipped == hasty.steps
     assert watched.index(min(watched)) == len(watched) - 1 - 3
-    assert exam.surprise(trained.model) == pytest.approx(min(watched))
+    assert held_out_set.surprise(trained.model) == pytest.approx(min(watched))
 
 
 def test_watched_items_are_of_every_class_and_not_trained_on(digits: Any, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_nothing_to_watch_is_said(digits: Any, tmp_path: Path) -> None:
 
 
 def test_balanced_classes_weigh_the_same(setting: Any) -> None:
-    blueprint, material, plan, exam = setting
+    blueprint, material, plan, held_out_set = setting
     # Class 0 with one item, nine times as many of the others: without weights it is not learnt.
     rows = np.concatenate([material.rows[material.labels == 0][:1], material.rows[material.labels != 0]])
     rare = replace(material, rows=rows, transfer=None)
@@ -207,8 +207,8 @@ def test_balanced_classes_weigh_the_same(setting: Any) -> None:
     longer = replace(plan, steps=60)
     plain = train(blueprint, rare, None, 0.0, longer, watch=Counting())
     fair = train(blueprint, rare, None, 0.0, replace(longer, balanced=True), watch=Counting())
-    zeros = exam.labels == 0
-    assert exam.right(fair.model)[zeros].mean() > exam.right(plain.model)[zeros].mean()
+    zeros = held_out_set.labels == 0
+    assert held_out_set.right(fair.model)[zeros].mean() > held_out_set.right(plain.model)[zeros].mean()
 
 
 def test_agreement_is_with_what_was_told(setting: Any) -> None:
@@ -283,14 +283,14 @@ class TestPrecision:
     """Mixed precision through accelerate."""
 
     def test_bf16_learns_nearly_the_same(self, setting: Any) -> None:
-        blueprint, material, plan, exam = setting
+        blueprint, material, plan, held_out_set = setting
         machine = machine_for("bf16", CPU, light=True)
         assert isinstance(machine, Accelerated)
         half = train(blueprint, material, None, 0.0, replace(plan, steps=40), watch=Counting(), machine=machine)
         full = train(blueprint, material, None, 0.0, replace(plan, steps=40), watch=Counting())
         assert half.model.get_parameter("head.weight").dtype == torch.float32
         assert not torch.equal(_weights(half.model), _weights(full.model))
-        assert exam.right(half.model).mean() == pytest.approx(exam.right(full.model).mean(), abs=0.05)
+        assert held_out_set.right(half.model).mean() == pytest.approx(held_out_set.right(full.model).mean(), abs=0.05)
 
     def test_precision_may_change_from_job_to_job(self) -> None:
         for mixed in ("bf16", "no", "bf16"):

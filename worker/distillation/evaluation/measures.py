@@ -28,7 +28,7 @@ def predict(model: nn.Module, items: Encoded, rows: NDArray[np.int64] | None = N
 
 
 @dataclass(frozen=True)
-class Exam:
+class HeldOutSet:
     """Labelled items that a model is asked about.
 
     Attributes

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..evaluation.measures import Exam
+from ..evaluation.measures import HeldOutSet
 
 
 class EarlyStop:
@@ -11,14 +11,14 @@ class EarlyStop:
 
     Parameters
     ----------
-    exam
+    held_out_set
         Labelled items that the run does not train on.
     patience
         Epochs without a better one.
     """
 
-    def __init__(self, exam: Exam, patience: int) -> None:
-        self._exam, self._patience = exam, patience
+    def __init__(self, held_out_set: HeldOutSet, patience: int) -> None:
+        self._held_out_set, self._patience = held_out_set, patience
         self._best = float("inf")
         self._waited = 0
         self._weights: dict[str, Tensor] = {}
@@ -30,7 +30,7 @@ class EarlyStop:
 
     def look(self, model: nn.Module) -> float:
         """Ask the model as it is at the end of an epoch; returns the mean cross-entropy."""
-        surprise = self._exam.surprise(model)
+        surprise = self._held_out_set.surprise(model)
         if surprise < self._best:
             self._best, self._waited = surprise, 0
             self._weights = {key: tensor.detach().clone() for key, tensor in model.state_dict().items()}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from preceptor.contract.distillations import EpochMetrics
 
 from ..blueprint import Blueprint
-from ..evaluation.measures import Agreement, Exam
+from ..evaluation.measures import Agreement, HeldOutSet
 from ..losses.term import Term
 from ..schedule import Plan
 from ..training.devices import Machine
@@ -109,8 +109,8 @@ class Measures:
         With the teachers, for the record.
     """
 
-    test: Exam | None = None
-    watched: Exam | None = None
+    test: HeldOutSet | None = None
+    watched: HeldOutSet | None = None
     agreement: Agreement | None = None
 
     def spacing(self, trained: int) -> int:
