@@ -125,8 +125,8 @@ def _trainer(request: Recipe, blueprint: Blueprint, device: torch.device, proces
         return
     threads = max(1, torch.get_num_threads() // processes) if device.type == "cpu" else torch.get_num_threads()
     mixed_precision(precision, device)  # Refuses what the device cannot do before anything is started.
-    with closing(TrainingProcesses(processes, device, precision, threads)) as gang:
-        yield gang.train
+    with closing(TrainingProcesses(processes, device, precision, threads)) as trainers:
+        yield trainers.train
 
 
 def _abreast(request: Recipe, blueprint: Blueprint, device: torch.device, processes: int) -> int:

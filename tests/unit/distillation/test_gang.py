@@ -105,7 +105,9 @@ def test_an_early_stop_is_for_all(processes: TrainingProcesses, setting: Any) ->
     watch = Watching()
     # So high a rate makes the watched items less likely from some epoch on.
     hasty = replace(plan, steps=60, learning_rate=0.5, schedule="constant", patience=2)
-    trained = processes.train(blueprint, material, None, 0.0, hasty, watch=watch, measures=Measures(watched=held_out_set))
+    trained = processes.train(
+        blueprint, material, None, 0.0, hasty, watch=watch, measures=Measures(watched=held_out_set)
+    )
     assert watch.skipped > 0
     assert watch.steps + watch.skipped == hasty.steps
     watched = [entry.watched for entry in trained.history]

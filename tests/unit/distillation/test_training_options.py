@@ -25,7 +25,7 @@ from worker.distillation.students import Surroundings
 from worker.distillation.students.mlp import MlpBlueprint
 from worker.distillation.training.checkpoints import Ledger
 from worker.distillation.training.devices import Accelerated, Machine, machine_for
-from worker.distillation.training.step import Course, EmbeddingProbe, Material, parts_of
+from worker.distillation.training.step import Stepper, EmbeddingProbe, Material, parts_of
 from worker.distillation.training.trainer import Measures, TrainingStopped, train
 
 CPU = torch.device("cpu")
@@ -131,16 +131,16 @@ def test_the_running_mean_is_delivered(setting: Any) -> None:
 def test_the_running_mean_by_hand(setting: Any) -> None:
     blueprint, material, plan, _ = setting
     torch.manual_seed(0)
-    course = Course(blueprint.build(), material, None, 0.0, replace(plan, ema=0.5), Machine())
+    stepper = Stepper(blueprint.build(), material, None, 0.0, replace(plan, ema=0.5), Machine())
     seen, mean = [], None
     for step in range(6):
-        course.step(step)
-        now = course.state()["model.head.weight"].clone()
+        stepper.step(step)
+        now = stepper.state()["model.head.weight"].clone()
         kept = min(0.5, (1 + step) / (10 + step))
         mean = now if mean is None else kept * mean + (1 - kept) * now
         seen.append(now)
     assert mean is not None
-    torch.testing.assert_close(course.student.get_parameter("head.weight").detach(), mean)
+    torch.testing.assert_close(stepper.student.get_parameter("head.weight").detach(), mean)
 
 
 @pytest.mark.parametrize("stop_at", [2, 6, 13])
@@ -199,8 +199,8 @@ def test_balanced_classes_weigh_the_same(setting: Any) -> None:
     # Class 0 with one item, nine times as many of the others: without weights it is not learnt.
     rows = np.concatenate([material.rows[material.labels == 0][:1], material.rows[material.labels != 0]])
     rare = replace(material, rows=rows, transfer=None)
-    course = Course(blueprint.build(), rare, None, 0.0, replace(plan, balanced=True), Machine())
-    importance = course._importance
+    stepper = Stepper(blueprint.build(), rare, None, 0.0, replace(plan, balanced=True), Machine())
+    importance = stepper._importance
     assert importance is not None
     counts = np.bincount(rare.labels[rows])
     np.testing.assert_allclose(importance.numpy() * counts, len(rows) / 10, rtol=1e-5)

@@ -115,7 +115,7 @@ class Material:
     augmentation: str = "auto"
 
 
-class Course:
+class Stepper:
     """One run's model and optimiser, and the making of its batches.
 
     Parameters

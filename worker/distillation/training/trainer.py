@@ -25,7 +25,7 @@ from ..losses.term import Term
 from ..schedule import Plan
 from ..training.devices import Machine
 from ..training.early_stopping import EarlyStop
-from ..training.step import Course, Material, arranged
+from ..training.step import Stepper, Material, arranged
 from .checkpoints import Ledger
 
 _BUILDING = threading.Lock()
@@ -162,9 +162,9 @@ def train(
         torch.manual_seed(plan.seed)
         model = arranged(blueprint.build())
         taught = term if weight > 0 else None
-        course = Course(model, material, taught, weight, plan, machine or Machine(), draws=blueprint.draws)
+        stepper = Stepper(model, material, taught, weight, plan, machine or Machine(), draws=blueprint.draws)
     with torch.random.fork_rng(enabled=blueprint.draws):
-        run = _Run(course, Trained(model), plan, measures or Measures(), machine or Machine())
+        run = _Run(stepper, Trained(model), plan, measures or Measures(), machine or Machine())
         before = None if ledger is None else ledger.running(name)
         first = 0 if before is None else run.restore(*before)
         try:
@@ -188,18 +188,18 @@ def train(
                         watch.skip(plan.steps - step - 1)
                         break
         finally:
-            course.close()
+            stepper.close()
     trained = run.finished()
     trained.seconds += time.perf_counter() - started
     return trained
 
 
 class _Run:
-    """A run on its way: its course, its history, the epoch that is under way."""
+    """A run on its way: its stepper, its history, the current epoch."""
 
-    def __init__(self, course: Course, trained: Trained, plan: Plan, measures: Measures, machine: Machine) -> None:
+    def __init__(self, stepper: Stepper, trained: Trained, plan: Plan, measures: Measures, machine: Machine) -> None:
         self.trained = trained
-        self._course, self._plan, self._measures, self._machine = course, plan, measures, machine
+        self._stepper, self._plan, self._measures, self._machine = stepper, plan, measures, machine
         self._sums = _Sums()
         self._stop: EarlyStop | None = None
         if plan.patience is not None and measures.watched is not None:
@@ -214,7 +214,7 @@ class _Run:
 
     def step(self, number: int) -> None:
         """One step."""
-        self._sums.add(self._course.step(number))
+        self._sums.add(self._stepper.step(number))
 
     def at_epoch_end(self, step: int) -> bool:
         """Whether an epoch ends with this step."""
@@ -222,8 +222,8 @@ class _Run:
 
     def epoch_end(self, step: int) -> EpochMetrics:
         """Measure, and begin the next epoch."""
-        self._course.level()
-        student, asked = self._course.student, self._measures
+        self._stepper.level()
+        student, asked = self._stepper.student, self._measures
         entropy, taught = self._machine.total([self._sums.entropy, self._sums.taught])
         steps, seconds = self._sums.steps, self._sums.seconds
         # One process is enough to ask: all have the same weights.
@@ -237,7 +237,7 @@ class _Run:
             agreement=asked.agreement.share(student) if mine and asked.agreement else None,
             watched=self._stop.look(student) if self._machine.rank == 0 and self._stop else None,
             learning_rate=self._plan.rate(step),
-            items_per_second=round(steps * self._course.items_per_step / max(seconds, 1e-9), 1),
+            items_per_second=round(steps * self._stepper.items_per_step / max(seconds, 1e-9), 1),
             seconds=round(seconds, 4),
         )
         self.trained.history.append(metrics)
@@ -248,13 +248,13 @@ class _Run:
         # Which epoch is the last is not known before where a run may stop early.
         if self._stop is not None or step + 1 == self._plan.steps:
             return True
-        trained = self._plan.steps_per_epoch * self._course.items_per_step
+        trained = self._plan.steps_per_epoch * self._stepper.items_per_step
         return len(self.trained.history) % self._measures.spacing(trained) == 0
 
     def finished(self) -> Trained:
         """The student as it is delivered."""
-        self._course.level()
-        model = self._course.student
+        self._stepper.level()
+        model = self._stepper.student
         if self._stop is not None:
             self._stop.put_best(model)
         model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
@@ -264,7 +264,7 @@ class _Run:
 
     def state(self, step: int, seconds: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Before a step: tensors, and JSON values."""
-        tensors = self._course.state()
+        tensors = self._stepper.state()
         facts: dict[str, Any] = {
             "step": step,
             "epoch": self._sums.facts(),
@@ -278,12 +278,12 @@ class _Run:
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> int:
         """The inverse of `state`; returns the step."""
-        self._course.restore(tensors)
+        self._stepper.restore(tensors)
         self._sums = _Sums(*facts["epoch"])
         self.trained.history = [EpochMetrics.model_validate(entry) for entry in facts["history"]]
         self.trained.seconds = facts["seconds"]
         if self._stop is not None:
-            self._stop.restore(tensors, facts["stop"], next(self._course.student.parameters()).device)
+            self._stop.restore(tensors, facts["stop"], next(self._stepper.student.parameters()).device)
         return facts["step"]
 
 
