@@ -9,7 +9,7 @@ import torch
 from preceptor.contract.losses import TransportLoss
 from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.losses import Evidence
-from worker.distillation.losses.transport import TransportFamily, joint_speaker
+from worker.distillation.losses.transport import TransportFamily, joint_teacher_map
 from worker.distillation.teaching.teacher_weights import coverage, hearing, knows_when_unsure, sureness
 
 
@@ -91,8 +91,8 @@ def test_a_useless_teacher_is_hardly_heard_beside_a_good_one(digits: Any) -> Non
     rows = np.arange(len(labels))
     good, noise = digits.teacher(list(range(8))), digits.noise_teacher(3)
     evidence = Evidence([good, noise], labels, rows, 10, stratified_folds(labels, 3, 0), torch.device("cpu"))
-    speakers = [joint_speaker(teacher, evidence, TransportLoss()) for teacher in (good, noise)]
-    weights = hearing([s.spoken(0.05) for s in speakers], [s.left_out for s in speakers], labels, 10)
+    teacher_maps = [joint_teacher_map(teacher, evidence, TransportLoss()) for teacher in (good, noise)]
+    weights = hearing([s.spoken(0.05) for s in teacher_maps], [s.left_out for s in teacher_maps], labels, 10)
     assert weights[:, 0].mean() > 0.4
     assert weights[:, 1].mean() < 0.02
     term = TransportFamily().prepare(evidence, TransportLoss())

@@ -12,7 +12,7 @@ from worker.distillation.inputs import TeacherSignal
 from worker.distillation.losses import FAMILIES, Evidence, SpeakingTerm, TellingTerm, transport
 from worker.distillation.losses.relational import space
 from worker.distillation.losses.transport import softmax
-from worker.distillation.losses.wkd import KAPPAS, cost_of, interrelation, left_out, wkd_speaker
+from worker.distillation.losses.wkd import KAPPAS, cost_of, interrelation, left_out, wkd_teacher_map
 
 EPS = 0.05
 
@@ -71,7 +71,7 @@ def test_an_only_item_leaves_nothing_to_compare_with(digits: Any) -> None:
     rows = np.arange(0, 30, 3)
     found = interrelation(space(teacher), softmax(teacher.logits, 1.0), rows, labels[rows], 10)
     assert (found.without == 0).all()
-    spoken = wkd_speaker(teacher, _evidence(digits, rows=rows), WkdLoss()).left_out
+    spoken = wkd_teacher_map(teacher, _evidence(digits, rows=rows), WkdLoss()).left_out
     assert spoken.sum(axis=1) == pytest.approx(1.0)
     assert np.isfinite(spoken).all()
 
@@ -81,11 +81,11 @@ def test_kappa_is_the_one_that_makes_left_out_labels_likeliest(digits: Any) -> N
     evidence, each = _evidence(digits), np.arange(30)
     likely = {}
     for kappa in KAPPAS:
-        speaker = wkd_speaker(teacher, evidence, WkdLoss(kappa=kappa))
-        likely[kappa] = np.log(speaker.left_out[each, labels]).sum()
+        teacher_map = wkd_teacher_map(teacher, evidence, WkdLoss(kappa=kappa))
+        likely[kappa] = np.log(teacher_map.left_out[each, labels]).sum()
     best = max(likely, key=likely.__getitem__)
-    chosen = wkd_speaker(teacher, evidence, WkdLoss())
-    assert chosen.cost == pytest.approx(wkd_speaker(teacher, evidence, WkdLoss(kappa=best)).cost)
+    chosen = wkd_teacher_map(teacher, evidence, WkdLoss())
+    assert chosen.cost == pytest.approx(wkd_teacher_map(teacher, evidence, WkdLoss(kappa=best)).cost)
     assert len({round(value, 3) for value in likely.values()}) == len(KAPPAS)
 
 

@@ -11,7 +11,7 @@ from preceptor.contract.losses import MappedKlLoss, TransportLoss
 
 from .soft_labels import SoftLabelsTerm, heard_together
 from .term import Evidence
-from .transport import joint_speaker
+from .transport import joint_teacher_map
 
 
 class MappedKlFamily:
@@ -20,7 +20,7 @@ class MappedKlFamily:
     def prepare(self, evidence: Evidence, settings: MappedKlLoss) -> SoftLabelsTerm:
         """What the teachers say in the student's classes, mixed by how much each is heard."""
         as_transport = TransportLoss(eps=settings.eps, temperature=settings.temperature)
-        speakers = [joint_speaker(teacher, evidence, as_transport) for teacher in evidence.teachers]
-        spoken = [speaker.spoken(settings.eps) for speaker in speakers]
-        left_out = [speaker.left_out for speaker in speakers]
+        teacher_maps = [joint_teacher_map(teacher, evidence, as_transport) for teacher in evidence.teachers]
+        spoken = [teacher_map.spoken(settings.eps) for teacher_map in teacher_maps]
+        left_out = [teacher_map.left_out for teacher_map in teacher_maps]
         return heard_together(evidence, spoken, left_out)

@@ -129,20 +129,24 @@ class TransportFamily:
 
     def prepare(self, evidence: Evidence, settings: TransportLoss) -> TransportTerm:
         """Ground costs from names, joined with the labelled items where `settings.ground_cost` says so."""
-        speakers = [
+        teacher_maps = [
             _named(teacher, evidence, settings)
             if settings.ground_cost == "names"
-            else joint_speaker(teacher, evidence, settings)
+            else joint_teacher_map(teacher, evidence, settings)
             for teacher in evidence.teachers
         ]
         # From names alone no label was looked at, so nothing is known of how far a teacher can be trusted.
         return term_of(
-            speakers, evidence, eps=settings.eps, relaxation=settings.relaxation, equal=settings.ground_cost == "names"
+            teacher_maps,
+            evidence,
+            eps=settings.eps,
+            relaxation=settings.relaxation,
+            equal=settings.ground_cost == "names",
         )
 
 
 @dataclass(frozen=True)
-class Speaker:
+class TeacherMap:
     """A teacher as one side of the transport problem.
 
     Attributes
@@ -168,7 +172,7 @@ class Speaker:
 
 
 def term_of(
-    speakers: Sequence[Speaker],
+    teacher_maps: Sequence[TeacherMap],
     evidence: Evidence,
     *,
     eps: float,
@@ -177,16 +181,16 @@ def term_of(
     equal: bool = False,
 ) -> TransportTerm:
     """The term of these teachers: each is heard as `faculty.hearing` says, or all `equal`."""
-    spoken = [speaker.spoken(eps) for speaker in speakers]
-    left_out = [speaker.left_out for speaker in speakers]
+    spoken = [teacher_map.spoken(eps) for teacher_map in teacher_maps]
+    left_out = [teacher_map.left_out for teacher_map in teacher_maps]
     if equal:
-        weights = np.full((len(spoken[0]), len(speakers)), 1 / len(speakers), dtype=np.float32)
+        weights = np.full((len(spoken[0]), len(teacher_maps)), 1 / len(teacher_maps), dtype=np.float32)
     else:
         weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.in_full)
     device = evidence.device
     return TransportTerm(
-        [torch.from_numpy(speaker.predictions).to(device) for speaker in speakers],
-        [torch.from_numpy(speaker.cost).to(device) for speaker in speakers],
+        [torch.from_numpy(teacher_map.predictions).to(device) for teacher_map in teacher_maps],
+        [torch.from_numpy(teacher_map.cost).to(device) for teacher_map in teacher_maps],
         torch.from_numpy(weights).to(device),
         left_out,
         told_by(spoken, weights).to(device),
@@ -196,13 +200,13 @@ def term_of(
     )
 
 
-def _named(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> Speaker:
+def _named(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> TeacherMap:
     said = softmax(teacher.logits, settings.temperature)
     spoken = said[evidence.rows].astype(np.float64) @ names_affinity(teacher.name_cost, settings.eps)
-    return Speaker(said, teacher.name_cost, spoken, 0.0)
+    return TeacherMap(said, teacher.name_cost, spoken, 0.0)
 
 
-def joint_speaker(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> Speaker:
+def joint_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> TeacherMap:
     """A teacher with two heads: its own classes, and the student's classes through the learned label map.
 
     Mass of the own head is moved at a cost from names and evidence; mass of the learned head stays where it is but
@@ -224,7 +228,7 @@ def joint_speaker(teacher: TeacherSignal, evidence: Evidence, settings: Transpor
         heads.append(((1 - share) * said, own.cost))
     if share > 0:
         heads.append(((share * learned.spoken).astype(np.float32), own_classes_cost(evidence.classes, eps)))
-    return Speaker(
+    return TeacherMap(
         np.concatenate([head[0] for head in heads], axis=1).astype(np.float32),
         np.concatenate([head[1] for head in heads]),
         (1 - share) * own.left_out + share * learned.left_out,

@@ -24,7 +24,7 @@ from preceptor.contract.losses import WkdLoss
 from ..inputs import Float32, Int64, TeacherSignal
 from .relational import class_sums, cosines, space
 from .term import Evidence
-from .transport import Speaker, TransportTerm, softmax, term_of
+from .transport import TeacherMap, TransportTerm, softmax, term_of
 
 Float64 = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ def left_out(said: Float64, labels: Int64, found: Interrelation, kappa: float, e
     return spoken
 
 
-def wkd_speaker(teacher: TeacherSignal, evidence: Evidence, settings: WkdLoss) -> Speaker:
+def wkd_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: WkdLoss) -> TeacherMap:
     """A teacher's predictions, and the cost of its classes to the student's."""
     rows, labels, eps = evidence.rows, evidence.labels[evidence.rows], settings.eps
     said = softmax(teacher.logits, settings.temperature)
@@ -114,7 +114,7 @@ def wkd_speaker(teacher: TeacherSignal, evidence: Evidence, settings: WkdLoss) -
         alone = np.bincount(labels, minlength=evidence.classes).min() < 2
         kappa = _DEFAULT if alone else max(KAPPAS, key=likely)
     cost = cost_of(found.near, kappa).astype(np.float32)
-    return Speaker(said, cost, left_out(seen, labels, found, kappa, eps), 0.0)
+    return TeacherMap(said, cost, left_out(seen, labels, found, kappa, eps), 0.0)
 
 
 class WkdFamily:
@@ -122,5 +122,5 @@ class WkdFamily:
 
     def prepare(self, evidence: Evidence, settings: WkdLoss) -> TransportTerm:
         """Costs from the classes' centres in each teacher's space."""
-        speakers = [wkd_speaker(teacher, evidence, settings) for teacher in evidence.teachers]
-        return term_of(speakers, evidence, eps=settings.eps, temperature=settings.temperature)
+        teacher_maps = [wkd_teacher_map(teacher, evidence, settings) for teacher in evidence.teachers]
+        return term_of(teacher_maps, evidence, eps=settings.eps, temperature=settings.temperature)
