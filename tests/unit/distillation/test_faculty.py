@@ -10,7 +10,7 @@ from preceptor.contract.losses import TransportLoss
 from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.losses import Evidence
 from worker.distillation.losses.transport import TransportFamily, joint_teacher_map
-from worker.distillation.teaching.teacher_weights import coverage, hearing, knows_when_unsure, sureness
+from worker.distillation.teaching.teacher_weights import coverage, teacher_weights, knows_when_unsure, sureness
 
 
 def test_sureness_is_nothing_for_the_prior_and_one_for_a_single_class() -> None:
@@ -39,7 +39,7 @@ def test_each_teacher_is_heard_on_its_own_classes() -> None:
         said = low if label < 2 else high
         said[row] = 0.01
         said[row, label] = 0.97
-    weights = hearing([low, high], [low, high], labels, 4)
+    weights = teacher_weights([low, high], [low, high], labels, 4)
     assert weights.shape == (80, 2)
     assert (weights[:40, 0] > 0.7).all()
     assert (weights[:40, 1] < 0.01).all()
@@ -60,7 +60,7 @@ def test_a_teacher_that_knows_more_than_the_student_of_what_it_is_unsure_of_is_t
     shares = np.full(80, np.log(0.25))
     vague = np.where(unsure, 0.4, 0.6)
     assert knows_when_unsure(_says(labels, vague), labels, shares)
-    # The student knows as much: its teacher is worth hearing where it is sure.
+    # The student knows as much: its teacher is worth teacher_weights where it is sure.
     assert not knows_when_unsure(_says(labels, vague), labels, np.log(vague))
     # It knows much where it is sure, and nothing elsewhere.
     assert not knows_when_unsure(_says(labels, np.where(unsure, 0.25, 0.99)), labels, shares)
@@ -79,9 +79,9 @@ def test_noise_is_seldom_taken_for_knowledge_beside_a_student_that_learnt_nothin
 def test_who_is_heard_in_full_weighs_one_and_silences_no_other() -> None:
     labels = np.repeat([0, 1, 2, 3], 20)
     vague, sure = _says(labels, np.full(80, 0.4)), _says(labels, np.full(80, 0.97))
-    assert hearing([vague], [vague], labels, 4).max() < 0.1
-    assert hearing([vague], [vague], labels, 4, {0}) == pytest.approx(np.ones((80, 1)), abs=1e-5)
-    both = hearing([vague, sure], [vague, sure], labels, 4, {0})
+    assert teacher_weights([vague], [vague], labels, 4).max() < 0.1
+    assert teacher_weights([vague], [vague], labels, 4, {0}) == pytest.approx(np.ones((80, 1)), abs=1e-5)
+    both = teacher_weights([vague, sure], [vague, sure], labels, 4, {0})
     assert (both[:, 1] > both[:, 0]).all()
     assert (both.sum(axis=1) <= 1 + 1e-6).all()
 
@@ -92,7 +92,7 @@ def test_a_useless_teacher_is_hardly_heard_beside_a_good_one(digits: Any) -> Non
     good, noise = digits.teacher(list(range(8))), digits.noise_teacher(3)
     evidence = Evidence([good, noise], labels, rows, 10, stratified_folds(labels, 3, 0), torch.device("cpu"))
     teacher_maps = [joint_teacher_map(teacher, evidence, TransportLoss()) for teacher in (good, noise)]
-    weights = hearing([s.spoken(0.05) for s in teacher_maps], [s.left_out for s in teacher_maps], labels, 10)
+    weights = teacher_weights([s.spoken(0.05) for s in teacher_maps], [s.left_out for s in teacher_maps], labels, 10)
     assert weights[:, 0].mean() > 0.4
     assert weights[:, 1].mean() < 0.02
     term = TransportFamily().prepare(evidence, TransportLoss())

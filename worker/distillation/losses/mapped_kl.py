@@ -9,7 +9,7 @@ decides whereto.
 
 from preceptor.contract.losses import MappedKlLoss, TransportLoss
 
-from .soft_labels import SoftLabelsTerm, heard_together
+from .soft_labels import SoftLabelsTerm, joint_weights
 from .term import Evidence
 from .transport import joint_teacher_map
 
@@ -23,4 +23,4 @@ class MappedKlFamily:
         teacher_maps = [joint_teacher_map(teacher, evidence, as_transport) for teacher in evidence.teachers]
         spoken = [teacher_map.spoken(settings.eps) for teacher_map in teacher_maps]
         left_out = [teacher_map.left_out for teacher_map in teacher_maps]
-        return heard_together(evidence, spoken, left_out)
+        return joint_weights(evidence, spoken, left_out)

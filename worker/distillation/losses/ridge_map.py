@@ -3,7 +3,7 @@
 from preceptor.contract.losses import RidgeMapLoss
 
 from ..teaching.label_map import fit_label_map
-from .soft_labels import SoftLabelsTerm, heard_together
+from .soft_labels import SoftLabelsTerm, joint_weights
 from .term import Evidence
 
 
@@ -17,4 +17,4 @@ class RidgeMapFamily:
             fit_label_map(teacher.logits, rows, labels, teacher.name_cost, use_names=settings.use_names)
             for teacher in evidence.teachers
         ]
-        return heard_together(evidence, [m.spoken for m in maps], [m.left_out for m in maps])
+        return joint_weights(evidence, [m.spoken for m in maps], [m.left_out for m in maps])

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..teaching.teacher_weights import hearing
+from ..teaching.teacher_weights import teacher_weights
 from .term import Evidence
 
 
@@ -43,7 +43,7 @@ class SoftLabelsTerm:
         return self._weights[rows] * (crossed - self._entropy[rows])
 
 
-def heard_together(
+def joint_weights(
     evidence: Evidence, spoken: Sequence[NDArray[np.float64]], left_out: Sequence[NDArray[np.float64]]
 ) -> SoftLabelsTerm:
     """Several teachers mixed by how much each is heard, as soft labels.
@@ -55,7 +55,7 @@ def heard_together(
     left_out
         The same for the labelled items, from maps that did not see them, shape (n, S).
     """
-    weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.in_full)
+    weights = teacher_weights(spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.in_full)
     total = weights.sum(axis=1)
     mixed = np.einsum("nm,mns->ns", weights / np.maximum(total, 1e-9)[:, None], np.stack(spoken))
     mixed = np.maximum(mixed, 1e-9)

@@ -30,7 +30,7 @@ from worker.transport.loss import transport_loss
 from ..inputs import Float32, TeacherSignal
 from ..teaching.joint_cost import cautious_names, joint_cost, names_affinity, own_classes_cost
 from ..teaching.label_map import fit_label_map
-from ..teaching.teacher_weights import hearing
+from ..teaching.teacher_weights import teacher_weights
 from .term import Evidence
 
 SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -180,13 +180,13 @@ def term_of(
     temperature: float = 1.0,
     equal: bool = False,
 ) -> TransportTerm:
-    """The term of these teachers: each is heard as `faculty.hearing` says, or all `equal`."""
+    """The term of these teachers: each is heard as `faculty.teacher_weights` says, or all `equal`."""
     spoken = [teacher_map.spoken(eps) for teacher_map in teacher_maps]
     left_out = [teacher_map.left_out for teacher_map in teacher_maps]
     if equal:
         weights = np.full((len(spoken[0]), len(teacher_maps)), 1 / len(teacher_maps), dtype=np.float32)
     else:
-        weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.in_full)
+        weights = teacher_weights(spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.in_full)
     device = evidence.device
     return TransportTerm(
         [torch.from_numpy(teacher_map.predictions).to(device) for teacher_map in teacher_maps],

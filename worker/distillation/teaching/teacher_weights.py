@@ -91,7 +91,7 @@ def knows_when_unsure(left_out: Float64, labels: Int64, alone: Float64) -> bool:
     return float(more.mean()) > UNSURE * float(more.std(ddof=1)) / math.sqrt(count) + 1e-6
 
 
-def hearing(
+def teacher_weights(
     spoken: Sequence[Float64],
     left_out: Sequence[Float64],
     labels: Int64,
