@@ -11,7 +11,7 @@ import numpy as np
 
 from .evaluation.statistics import stratified_folds
 from .inputs import Float32, Int64
-from .losses import SpeakingTerm, Term
+from .losses import HeldOutTerm, Term
 from .runs import FOLDS, TrainingRuns
 from .schedule import Plan, plan_for
 from .teaching.gate import WEIGHTS, GateDecision, choose_weight
@@ -98,7 +98,7 @@ def choose(runs: TrainingRuns, plan: Plan) -> GateDecision:
     decision = choose_weight(
         runs.labels,
         left_out.logits,
-        spoken=whole.left_out if isinstance(whole, SpeakingTerm) else (),
+        spoken=whole.left_out if isinstance(whole, HeldOutTerm) else (),
         weights=weights,
         folds=folds,
         seed=seed,

@@ -18,7 +18,7 @@ from .data import Encoded
 from .evaluation.measures import Agreement, HeldOutSet, predict
 from .evaluation.statistics import held_out, stratified_folds
 from .inputs import Float32, Int64, ItemSource, Recipe, TeacherSignal, TrainingData
-from .losses import FAMILIES, Evidence, TellingTerm, Term
+from .losses import FAMILIES, Evidence, LikeliestClassTerm, Term
 from .progress import Progress
 from .schedule import Plan
 from .students import Blueprint
@@ -121,9 +121,9 @@ class TrainingRuns:
         if not reported:
             return Measures(watched=watched)
         agreement = None
-        if isinstance(term, TellingTerm) and self.transfer is not None:
-            told = term.told[len(self.labelled) :].cpu().numpy()
-            agreement = Agreement.over(self.transfer, told)
+        if isinstance(term, LikeliestClassTerm) and self.transfer is not None:
+            likeliest = term.likeliest[len(self.labelled) :].cpu().numpy()
+            agreement = Agreement.over(self.transfer, likeliest)
         return Measures(self.held_out_set, watched, agreement)
 
     def at_once(self, runs: Sequence[Callable[[], T]]) -> list[T]:

@@ -8,8 +8,8 @@ import torch
 
 from preceptor.contract.losses import MappedKlLoss, NoLoss, RidgeMapLoss, TransportLoss, WkdLoss
 from worker.distillation.evaluation.statistics import stratified_folds
-from worker.distillation.losses import FAMILIES, Evidence, TellingTerm, transport
-from worker.distillation.losses.transport import TransportTerm, joint_teacher_map, softmax, told_by
+from worker.distillation.losses import FAMILIES, Evidence, LikeliestClassTerm, transport
+from worker.distillation.losses.transport import TransportTerm, joint_teacher_map, softmax, likeliest_classes
 
 EPS = 0.05
 LEARNING = {"transport": TransportLoss(), "ridge_map": RidgeMapLoss(), "mapped_kl": MappedKlLoss(), "wkd": WkdLoss()}
@@ -154,10 +154,10 @@ def test_what_the_teachers_say_is_told_by_class(digits: Any) -> None:
     """A teacher of the first four digits is right about most of what it knows, and the heard one of two is believed."""
     evidence = _evidence(digits, digits.teacher([0, 1, 2, 3]))
     term = FAMILIES["transport"].prepare(evidence, TransportLoss())
-    assert isinstance(term, TellingTerm)
+    assert isinstance(term, LikeliestClassTerm)
     known = evidence.labels < 4
-    told = term.told[: len(known)].numpy()
-    assert (told[known] == evidence.labels[known]).mean() > 0.7
+    likeliest = term.likeliest[: len(known)].numpy()
+    assert (likeliest[known] == evidence.labels[known]).mean() > 0.7
     sure, other = np.eye(3), np.roll(np.eye(3), 1, axis=1)
-    assert told_by([sure, other], np.array([[0.9, 0.1]] * 3, np.float32)).tolist() == [0, 1, 2]
-    assert told_by([sure, other], np.array([[0.1, 0.9]] * 3, np.float32)).tolist() == [1, 2, 0]
+    assert likeliest_classes([sure, other], np.array([[0.9, 0.1]] * 3, np.float32)).tolist() == [0, 1, 2]
+    assert likeliest_classes([sure, other], np.array([[0.1, 0.9]] * 3, np.float32)).tolist() == [1, 2, 0]

@@ -9,7 +9,7 @@ import torch
 from preceptor.contract.losses import WkdLoss
 from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.inputs import TeacherSignal
-from worker.distillation.losses import FAMILIES, Evidence, SpeakingTerm, TellingTerm, transport
+from worker.distillation.losses import FAMILIES, Evidence, HeldOutTerm, LikeliestClassTerm, transport
 from worker.distillation.losses.relational import space
 from worker.distillation.losses.transport import softmax
 from worker.distillation.losses.wkd import KAPPAS, cost_of, interrelation, left_out, wkd_teacher_map
@@ -116,8 +116,8 @@ def test_a_teacher_of_the_students_own_classes_teaches_them(digits: Any) -> None
     """The term alone, minimised over free logits of items without labels, ends at the right classes."""
     term = FAMILIES["wkd"].prepare(_evidence(digits, digits.teacher(list(range(10)))), WkdLoss())
     assert callable(term)
-    assert isinstance(term, SpeakingTerm)
-    assert isinstance(term, TellingTerm)
+    assert isinstance(term, HeldOutTerm)
+    assert isinstance(term, LikeliestClassTerm)
     rows = torch.arange(30, 400)
     logits = torch.zeros(370, 10, requires_grad=True)
     optimiser = torch.optim.Adam([logits], lr=0.5)

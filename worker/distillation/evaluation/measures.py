@@ -59,20 +59,20 @@ class Agreement:
     ----------
     items, rows
         What both are asked about.
-    told
+    likeliest
         The teachers' answers in the student's classes, shape (n,).
     """
 
     items: Encoded
     rows: Int64
-    told: Int64
+    likeliest: Int64
 
     @classmethod
-    def over(cls, items: Encoded, told: Int64) -> "Agreement":
-        """On the first items of the transfer set; `told` is of all of them."""
+    def over(cls, items: Encoded, likeliest: Int64) -> "Agreement":
+        """On the first items of the transfer set; `likeliest` is of all of them."""
         rows = np.arange(min(len(items), _COMPARED), dtype=np.int64)
-        return cls(items, rows, told[rows])
+        return cls(items, rows, likeliest[rows])
 
     def share(self, model: nn.Module) -> float:
         """Share of equal answers."""
-        return float((predict(model, self.items, self.rows).argmax(axis=1) == self.told).mean())
+        return float((predict(model, self.items, self.rows).argmax(axis=1) == self.likeliest).mean())

@@ -11,7 +11,7 @@ from .mapped_kl import MappedKlFamily
 from .none import NoFamily
 from .relational import RelationalFamily
 from .ridge_map import RidgeMapFamily
-from .term import Evidence, ItemwiseTerm, LossFamily, LossTerm, SpeakingTerm, TellingTerm, Term
+from .term import Evidence, ItemwiseTerm, LossFamily, LossTerm, HeldOutTerm, LikeliestClassTerm, Term
 from .transport import TransportFamily
 from .uld import UldFamily
 from .wkd import WkdFamily
@@ -27,4 +27,13 @@ FAMILIES: Final[dict[str, LossFamily]] = {
     "none": NoFamily(),
 }
 
-__all__ = ["FAMILIES", "Evidence", "ItemwiseTerm", "LossFamily", "LossTerm", "SpeakingTerm", "TellingTerm", "Term"]
+__all__ = [
+    "FAMILIES",
+    "Evidence",
+    "ItemwiseTerm",
+    "LossFamily",
+    "LossTerm",
+    "HeldOutTerm",
+    "LikeliestClassTerm",
+    "Term",
+]

@@ -23,13 +23,13 @@ class SoftLabelsTerm:
 
     Attributes
     ----------
-    told
-        See `TellingTerm`.
+    likeliest
+        See `LikeliestClassTerm`.
     """
 
     def __init__(self, targets: Tensor, weights: Tensor) -> None:
         self._targets, self._weights = targets, weights
-        self.told = targets.argmax(dim=1)
+        self.likeliest = targets.argmax(dim=1)
         self._entropy = -(targets * targets.clamp_min(1e-12).log()).sum(dim=1)
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class ItemwiseTerm(LossTerm, Protocol):
 
 
 @runtime_checkable
-class SpeakingTerm(Protocol):
+class HeldOutTerm(Protocol):
     """A term whose teachers can be heard in the student's classes before any student is trained.
 
     Attributes
@@ -105,16 +105,16 @@ class EmbeddingTerm(Protocol):
 
 
 @runtime_checkable
-class TellingTerm(Protocol):
+class LikeliestClassTerm(Protocol):
     """A term that can be put into words: what the teachers together say of each item, in the student's classes.
 
     Attributes
     ----------
-    told
+    likeliest
         Shape (N1 + N2,), int64: the class they hold likeliest.
     """
 
-    told: Tensor
+    likeliest: Tensor
 
 
 class LossFamily(Protocol):

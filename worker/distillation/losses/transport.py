@@ -61,9 +61,9 @@ class TransportTerm:
     weights
         How much each teacher is heard for each item, shape (N, M).
     left_out
-        See `SpeakingTerm`.
-    told
-        See `TellingTerm`.
+        See `HeldOutTerm`.
+    likeliest
+        See `LikeliestClassTerm`.
     temperature
         Divides the student's logits. The term is multiplied by its square, so that the gradient keeps its size
         (Hinton et al., arXiv 1503.02531, 2.1).
@@ -75,7 +75,7 @@ class TransportTerm:
         costs: list[Tensor],
         weights: Tensor,
         left_out: Sequence[Float64],
-        told: Tensor,
+        likeliest: Tensor,
         *,
         eps: float,
         relaxation: float | None = None,
@@ -84,7 +84,7 @@ class TransportTerm:
         self._predictions, self._costs, self._weights = predictions, costs, weights
         self._eps, self._relaxation, self._temperature = eps, relaxation, temperature
         self.left_out = left_out
-        self.told = told
+        self.likeliest = likeliest
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
         """See `LossTerm`."""
@@ -111,7 +111,7 @@ class TransportTerm:
         return total * self._temperature**2
 
 
-def told_by(spoken: Sequence[Float64], weights: Float32) -> Tensor:
+def likeliest_classes(spoken: Sequence[Float64], weights: Float32) -> Tensor:
     """The class that teachers together hold likeliest, for each item.
 
     Parameters
@@ -193,7 +193,7 @@ def term_of(
         [torch.from_numpy(teacher_map.cost).to(device) for teacher_map in teacher_maps],
         torch.from_numpy(weights).to(device),
         left_out,
-        told_by(spoken, weights).to(device),
+        likeliest_classes(spoken, weights).to(device),
         eps=eps,
         relaxation=relaxation,
         temperature=temperature,
