@@ -167,28 +167,28 @@ class Trial:
         decision = choose(runs, plan) if given == "auto" else None
         weight = float(given) if decision is None else decision.weight
         gate_seconds = time.process_time() - began
-        in_full = frozenset[int]() if decision is None else decision.in_full
-        accuracy, seconds = self._run(runs, arm, weight, in_full, plan)
+        at_full_weight = frozenset[int]() if decision is None else decision.at_full_weight
+        accuracy, seconds = self._run(runs, arm, weight, at_full_weight, plan)
         return {
             "accuracy": accuracy,
             "weight": weight,
             "teachers": [teacher.name for teacher in arm.teachers],
             "steps": plan.steps,
             "cpu_seconds": round(gate_seconds + seconds, 3),
-            **({} if decision is None else {"gate": decision.reason, "in_full": sorted(in_full)}),
+            **({} if decision is None else {"gate": decision.reason, "in_full": sorted(at_full_weight)}),
         }
 
     def _run(
-        self, runs: TrainingRuns, arm: Arm, weight: float, in_full: frozenset[int], plan: Plan
+        self, runs: TrainingRuns, arm: Arm, weight: float, at_full_weight: frozenset[int], plan: Plan
     ) -> tuple[float, float]:
         """Accuracy and processor seconds of a training; of two that are the same, one is done."""
         names = [teacher.name for teacher in arm.teachers]
         loss = arm.loss.model_dump(exclude={"weight"})
-        what = f"{loss} {names} {weight} {sorted(in_full)}" if weight > 0 else "plain"
+        what = f"{loss} {names} {weight} {sorted(at_full_weight)}" if weight > 0 else "plain"
         key = f"{what} {arm.smoothing}"
         if key not in self._trained:
             began = time.process_time()
-            term = runs.term(runs.rows, in_full) if weight > 0 else None
+            term = runs.term(runs.rows, at_full_weight) if weight > 0 else None
             _, right = runs.run("run", term, weight, replace(plan, smoothing=arm.smoothing), keep=False)
             self._trained[key] = float(np.mean(right)), time.process_time() - began
         return self._trained[key]

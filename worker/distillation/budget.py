@@ -104,9 +104,9 @@ def choose(runs: TrainingRuns, plan: Plan) -> GateDecision:
         seed=seed,
     )
     left_out.skip_untried()
-    if not decision.in_full:
+    if not decision.at_full_weight:
         return decision
-    names = ", ".join(runs.teachers[number].name for number in sorted(decision.in_full))
+    names = ", ".join(runs.teachers[number].name for number in sorted(decision.at_full_weight))
     told = f"; heard in full, for telling more than the student alone even where less sure: {names}"
     return replace(decision, reason=decision.reason + told)
 

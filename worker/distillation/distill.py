@@ -215,7 +215,7 @@ class _Job:
     def _arms(self, plan: Plan, seeds: list[int], gate: GateDecision, compared: bool) -> tuple[_Arm, _Arm | None]:
         if gate.weight > 0:
             names = {gate.weight: WITH, 0.0: WITHOUT} if compared else {gate.weight: WITH}
-            taught, *plain = self._train(plan, seeds, names, in_full=gate.in_full)
+            taught, *plain = self._train(plan, seeds, names, at_full_weight=gate.at_full_weight)
             return taught, plain[0] if plain else None
         # Nothing to compare: the arm with the teacher's weight at 0 is the arm without.
         if compared:
@@ -247,11 +247,11 @@ class _Job:
         seeds: list[int],
         names: dict[float, str],
         other: TrainingRuns | None = None,
-        in_full: frozenset[int] = frozenset(),
+        at_full_weight: frozenset[int] = frozenset(),
     ) -> list[_Arm]:
         """An arm for each weight, in lockstep where the student allows it."""
         runs = other or self._runs
-        term = runs.term(runs.rows, in_full) if any(weight > 0 for weight in names) else None
+        term = runs.term(runs.rows, at_full_weight) if any(weight > 0 for weight in names) else None
         if runs.together(plan, [term], len(seeds) * len(names)):
             return self._in_lockstep(runs, plan, seeds, names, term)
         if runs.abreast > 1:

@@ -52,7 +52,7 @@ def settings_of(
             "weight": gate.weight,
             "reason": gate.reason,
             "advantage": gate.advantage,
-            "heard_in_full": [teachers[number].name for number in sorted(gate.in_full)],
+            "at_full_weight": [teachers[number].name for number in sorted(gate.at_full_weight)],
             "gains": {f"{weight:g}": list(gain) for weight, gain in gate.gains.items()},
         },
         "data": {

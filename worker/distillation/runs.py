@@ -101,11 +101,11 @@ class TrainingRuns:
         """Classes of `rows`."""
         return self.data.labels[self.rows]
 
-    def term(self, rows: Int64, in_full: frozenset[int] = frozenset()) -> Term:
-        """The teachers' term, from these labelled items alone; teachers `in_full` are heard whatever their sureness."""
+    def term(self, rows: Int64, at_full_weight: frozenset[int] = frozenset()) -> Term:
+        """The teachers' term, from these labelled items alone; teachers `at_full_weight` are heard whatever their confidence."""
         labels = self.data.labels
         folds = stratified_folds(labels[rows], FOLDS, self.recipe.training.seed)
-        evidence = Evidence(self.teachers, labels, rows, self.data.classes, folds, self.device, in_full)
+        evidence = Evidence(self.teachers, labels, rows, self.data.classes, folds, self.device, at_full_weight)
         return FAMILIES[self.recipe.loss.name].prepare(evidence, self.recipe.loss)
 
     def material(self, rows: Int64) -> Material:

@@ -10,12 +10,17 @@ from preceptor.contract.losses import TransportLoss
 from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.losses import Evidence
 from worker.distillation.losses.transport import TransportFamily, joint_teacher_map
-from worker.distillation.teaching.teacher_weights import coverage, teacher_weights, knows_when_unsure, sureness
+from worker.distillation.teaching.teacher_weights import (
+    coverage,
+    teacher_weights,
+    informative_when_unconfident,
+    confidence,
+)
 
 
 def test_sureness_is_nothing_for_the_prior_and_one_for_a_single_class() -> None:
     prior = np.array([0.5, 0.5])
-    found = sureness(np.array([[0.5, 0.5], [1.0, 0.0]]), prior)
+    found = confidence(np.array([[0.5, 0.5], [1.0, 0.0]]), prior)
     assert found == pytest.approx([0.0, 1.0], abs=1e-6)
 
 
@@ -59,20 +64,22 @@ def test_a_teacher_that_knows_more_than_the_student_of_what_it_is_unsure_of_is_t
     unsure = np.arange(80) < 40
     shares = np.full(80, np.log(0.25))
     vague = np.where(unsure, 0.4, 0.6)
-    assert knows_when_unsure(_says(labels, vague), labels, shares)
+    assert informative_when_unconfident(_says(labels, vague), labels, shares)
     # The student knows as much: its teacher is worth teacher_weights where it is sure.
-    assert not knows_when_unsure(_says(labels, vague), labels, np.log(vague))
+    assert not informative_when_unconfident(_says(labels, vague), labels, np.log(vague))
     # It knows much where it is sure, and nothing elsewhere.
-    assert not knows_when_unsure(_says(labels, np.where(unsure, 0.25, 0.99)), labels, shares)
-    assert not knows_when_unsure(np.full((80, 4), 0.25), labels, shares)
-    assert not knows_when_unsure(_says((labels + 1) % 4, vague), labels, shares)
-    assert not knows_when_unsure(_says(labels[:3], vague[:3]), labels[:3], shares[:3])
+    assert not informative_when_unconfident(_says(labels, np.where(unsure, 0.25, 0.99)), labels, shares)
+    assert not informative_when_unconfident(np.full((80, 4), 0.25), labels, shares)
+    assert not informative_when_unconfident(_says((labels + 1) % 4, vague), labels, shares)
+    assert not informative_when_unconfident(_says(labels[:3], vague[:3]), labels[:3], shares[:3])
 
 
 def test_noise_is_seldom_taken_for_knowledge_beside_a_student_that_learnt_nothing() -> None:
     labels, shares = np.tile([0, 1, 2, 3], 20), np.full(80, np.log(0.25))
     generator = np.random.default_rng(0)
-    taken = [knows_when_unsure(generator.dirichlet(np.full(4, 20.0), size=80), labels, shares) for _ in range(400)]
+    taken = [
+        informative_when_unconfident(generator.dirichlet(np.full(4, 20.0), size=80), labels, shares) for _ in range(400)
+    ]
     assert np.mean(taken) < 0.02
 
 

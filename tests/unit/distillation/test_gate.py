@@ -77,8 +77,8 @@ def test_a_teacher_that_passes_is_heard_in_full_where_it_knows_more_than_the_stu
     knowing, vague = _certain(LABELS, 0.9), _certain(LABELS, 0.3)
     found = choose_weight(LABELS, _fit(1.0), folds=3, spoken=[vague, knowing])
     assert found.weight > 0
-    assert found.in_full == {1}
-    assert choose_weight(LABELS, _fit(-1.0), folds=3, spoken=[vague, knowing]).in_full == set()
+    assert found.at_full_weight == {1}
+    assert choose_weight(LABELS, _fit(-1.0), folds=3, spoken=[vague, knowing]).at_full_weight == set()
 
 
 def test_what_a_teacher_knows_is_measured_against_the_shares() -> None:

@@ -55,7 +55,9 @@ def joint_weights(
     left_out
         The same for the labelled items, from maps that did not see them, shape (n, S).
     """
-    weights = teacher_weights(spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.in_full)
+    weights = teacher_weights(
+        spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.at_full_weight
+    )
     total = weights.sum(axis=1)
     mixed = np.einsum("nm,mns->ns", weights / np.maximum(total, 1e-9)[:, None], np.stack(spoken))
     mixed = np.maximum(mixed, 1e-9)

@@ -28,8 +28,8 @@ class Evidence:
         S.
     folds
         Disjoint parts of `rows` (as positions in `rows`), for choices that need left-out items.
-    in_full
-        Positions of the teachers that are heard in full, whatever their sureness; see `faculty.hearing`.
+    at_full_weight
+        Positions of the teachers that are heard in full, whatever their confidence; see `faculty.hearing`.
     """
 
     teachers: Sequence[TeacherSignal]
@@ -38,7 +38,7 @@ class Evidence:
     classes: int
     folds: list[Int64]
     device: torch.device
-    in_full: frozenset[int] = frozenset()
+    at_full_weight: frozenset[int] = frozenset()
 
 
 class LossTerm(Protocol):

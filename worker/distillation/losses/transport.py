@@ -186,7 +186,9 @@ def term_of(
     if equal:
         weights = np.full((len(spoken[0]), len(teacher_maps)), 1 / len(teacher_maps), dtype=np.float32)
     else:
-        weights = teacher_weights(spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.in_full)
+        weights = teacher_weights(
+            spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.at_full_weight
+        )
     device = evidence.device
     return TransportTerm(
         [torch.from_numpy(teacher_map.predictions).to(device) for teacher_map in teacher_maps],

@@ -3,7 +3,7 @@ r"""Distance of sorted predictions (universal logit distillation, Boizard et al.
 .. math:: \sum_j | p_{(j)} - q_{(j)} |, \qquad \text{the shorter padded with zeros.}
 
 It is the exact transport between the two *without* a ground cost: every class is as far from every other. A weak
-baseline, which shows what matching sureness alone is worth.
+baseline, which shows what matching confidence alone is worth.
 """
 
 import torch

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from ..evaluation.statistics import stratified_folds
 from ..inputs import Float32, Int64
-from .teacher_weights import knows_when_unsure
+from .teacher_weights import informative_when_unconfident
 
 WEIGHTS: Final = (0.3, 1.0, 3.0)
 """The choices besides 0; the term is in nats, as cross-entropy is."""
@@ -68,7 +68,7 @@ class GateDecision:
     advantage
         By how many nats an item the best teacher's left-out answers are likelier than the student's; None where no
         teacher can be heard.
-    in_full
+    at_full_weight
         Positions of the teachers that know more than the student even of what they are less sure of.
     reason
         For the user.
@@ -80,7 +80,7 @@ class GateDecision:
     scores: dict[float, float] = field(default_factory=dict[float, float])
     gains: dict[float, tuple[float, float]] = field(default_factory=dict[float, tuple[float, float]])
     advantage: float | None = None
-    in_full: frozenset[int] = frozenset()
+    at_full_weight: frozenset[int] = frozenset()
     reason: str = ""
     given: bool = False
 
@@ -147,8 +147,10 @@ def choose_weight(
     decision = _decide(scores, gains, margin, advantage)
     if decision.weight == 0:
         return decision
-    in_full = frozenset(number for number, one in enumerate(spoken) if knows_when_unsure(one, labels, alone))
-    return replace(decision, in_full=in_full)
+    at_full_weight = frozenset(
+        number for number, one in enumerate(spoken) if informative_when_unconfident(one, labels, alone)
+    )
+    return replace(decision, at_full_weight=at_full_weight)
 
 
 def _advantage(labels: Int64, alone: Float64, spoken: Sequence[Float64]) -> float | None:

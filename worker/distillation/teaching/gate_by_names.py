@@ -3,7 +3,7 @@ r"""The gate where every class has a single labelled item: do names and answers 
 Nothing can be left out then. But a map that was never fitted to labels can be tested on all of them: what the teachers
 say through the names alone, :math:`r_{is} = \sum_k p_{ik} \, T^0_{ks}`. The statistic is the mean of
 :math:`\log r_{i y_i}`; its null distribution is that of the same answers with the labels shuffled among the items, so
-neither a teacher's sureness nor the shares of the classes can pass for knowledge.
+neither a teacher's confidence nor the shares of the classes can pass for knowledge.
 
 It is a test of the worst that the term can start from. A teacher whose names lead astray is refused, even where the
 labelled items alone could have mapped it.

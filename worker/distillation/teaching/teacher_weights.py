@@ -49,7 +49,7 @@ def coverage(spoken: Float64, labels: Int64, prior: Float64) -> Float64:
     return np.clip((sums + overall) / (counts + 1), 0.0, 1.0)
 
 
-def sureness(spoken: Float64, prior: Float64) -> Float64:
+def confidence(spoken: Float64, prior: Float64) -> Float64:
     """How much a teacher says of each item, in 0..1.
 
     The square of KL(spoken | prior) in units of log S: 0 where it says what holds of any item. Squared, since the
@@ -67,12 +67,12 @@ def sureness(spoken: Float64, prior: Float64) -> Float64:
     return np.square(np.clip(told, 0.0, 1.0))
 
 
-def knows_when_unsure(left_out: Float64, labels: Int64, alone: Float64) -> bool:
+def informative_when_unconfident(left_out: Float64, labels: Int64, alone: Float64) -> bool:
     """Whether a teacher tells more than the student alone even of the items that it is less sure of.
 
     Sureness is a good measure of knowledge where teacher and labels leave few questions open. A teacher of photographs
     with a few labels for its map is hardly ever sure, and yet far better than a student that begins: to hear it by its
-    sureness would waste most of it.
+    confidence would waste most of it.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def knows_when_unsure(left_out: Float64, labels: Int64, alone: Float64) -> bool:
     count = len(labels) // 2
     if count < 2:
         return False
-    half = np.argsort(sureness(left_out, _prior(labels, left_out.shape[1])), kind="stable")[:count]
+    half = np.argsort(confidence(left_out, _prior(labels, left_out.shape[1])), kind="stable")[:count]
     more = np.log(left_out[half, labels[half]] + _FLOOR) - alone[half]
     return float(more.mean()) > UNSURE * float(more.std(ddof=1)) / math.sqrt(count) + 1e-6
 
@@ -96,7 +96,7 @@ def teacher_weights(
     left_out: Sequence[Float64],
     labels: Int64,
     classes: int,
-    in_full: Collection[int] = (),
+    at_full_weight: Collection[int] = (),
 ) -> Float32:
     """Weights of the teachers for every item.
 
@@ -108,17 +108,20 @@ def teacher_weights(
         The same for the n labelled items, from maps that did not see them.
     labels
         Their classes, shape (n,).
-    in_full
+    at_full_weight
         Positions of the teachers that count as sure of every item.
 
     Returns
     -------
     ndarray
-        Shape (N, M), float32, in 0..1. A row sums to the sureness of the teachers that are heard, at most 1.
+        Shape (N, M), float32, in 0..1. A row sums to the confidence of the teachers that are heard, at most 1.
     """
     prior = _prior(labels, classes)
     sure = np.stack(
-        [np.ones(len(said)) if number in in_full else sureness(said, prior) for number, said in enumerate(spoken)],
+        [
+            np.ones(len(said)) if number in at_full_weight else confidence(said, prior)
+            for number, said in enumerate(spoken)
+        ],
         axis=1,
     )
     able = np.stack([said @ coverage(seen, labels, prior) for said, seen in zip(spoken, left_out, strict=True)], 1)
