@@ -11,10 +11,10 @@ from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.losses import Evidence
 from worker.distillation.losses.transport import TransportFamily, joint_teacher_map
 from worker.distillation.teaching.teacher_weights import (
-    coverage,
-    teacher_weights,
-    informative_when_unconfident,
     confidence,
+    coverage,
+    informative_when_unconfident,
+    teacher_weights,
 )
 
 

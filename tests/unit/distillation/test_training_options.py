@@ -25,7 +25,7 @@ from worker.distillation.students import Surroundings
 from worker.distillation.students.mlp import MlpBlueprint
 from worker.distillation.training.checkpoints import Ledger
 from worker.distillation.training.devices import Accelerated, Machine, machine_for
-from worker.distillation.training.step import Stepper, EmbeddingProbe, Material, parts_of
+from worker.distillation.training.step import EmbeddingProbe, Material, Stepper, parts_of
 from worker.distillation.training.trainer import Measures, TrainingStopped, train
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import torch
 from preceptor.contract.losses import MappedKlLoss, NoLoss, RidgeMapLoss, TransportLoss, WkdLoss
 from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.losses import FAMILIES, Evidence, LikeliestClassTerm, transport
-from worker.distillation.losses.transport import TransportTerm, joint_teacher_map, softmax, likeliest_classes
+from worker.distillation.losses.transport import TransportTerm, joint_teacher_map, likeliest_classes, softmax
 
 EPS = 0.05
 LEARNING = {"transport": TransportLoss(), "ridge_map": RidgeMapLoss(), "mapped_kl": MappedKlLoss(), "wkd": WkdLoss()}

@@ -11,7 +11,7 @@ from .mapped_kl import MappedKlFamily
 from .none import NoFamily
 from .relational import RelationalFamily
 from .ridge_map import RidgeMapFamily
-from .term import Evidence, ItemwiseTerm, LossFamily, LossTerm, HeldOutTerm, LikeliestClassTerm, Term
+from .term import Evidence, HeldOutTerm, ItemwiseTerm, LikeliestClassTerm, LossFamily, LossTerm, Term
 from .transport import TransportFamily
 from .uld import UldFamily
 from .wkd import WkdFamily
@@ -30,10 +30,10 @@ FAMILIES: Final[dict[str, LossFamily]] = {
 __all__ = [
     "FAMILIES",
     "Evidence",
+    "HeldOutTerm",
     "ItemwiseTerm",
+    "LikeliestClassTerm",
     "LossFamily",
     "LossTerm",
-    "HeldOutTerm",
-    "LikeliestClassTerm",
     "Term",
 ]

@@ -157,14 +157,11 @@ class TeacherMap:
         C, shape (K, S), float32.
     left_out
         What it says of the labelled items, from tables that did not see them, shape (n, S).
-    learned
-        Share of the learned head in p.
     """
 
     predictions: Float32
     cost: Float32
     left_out: Float64
-    learned: float
 
     def spoken(self, eps: float) -> Float64:
         """p T, what it says in the student's classes, shape (N, S)."""
@@ -205,7 +202,7 @@ def term_of(
 def _named(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> TeacherMap:
     said = softmax(teacher.logits, settings.temperature)
     spoken = said[evidence.rows].astype(np.float64) @ names_affinity(teacher.name_cost, settings.eps)
-    return TeacherMap(said, teacher.name_cost, spoken, 0.0)
+    return TeacherMap(said, teacher.name_cost, spoken)
 
 
 def joint_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> TeacherMap:
@@ -234,5 +231,4 @@ def joint_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: Tran
         np.concatenate([head[0] for head in heads], axis=1).astype(np.float32),
         np.concatenate([head[1] for head in heads]),
         (1 - share) * own.left_out + share * learned.left_out,
-        share,
     )

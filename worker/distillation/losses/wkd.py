@@ -114,7 +114,7 @@ def wkd_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: WkdLos
         alone = np.bincount(labels, minlength=evidence.classes).min() < 2
         kappa = _DEFAULT if alone else max(KAPPAS, key=likely)
     cost = cost_of(found.near, kappa).astype(np.float32)
-    return TeacherMap(said, cost, left_out(seen, labels, found, kappa, eps), 0.0)
+    return TeacherMap(said, cost, left_out(seen, labels, found, kappa, eps))
 
 
 class WkdFamily:

@@ -132,14 +132,11 @@ class JointCost:
     cost
         C = -eps log T, shape (K, S), float32, not negative.
     left_out
-        What is said of each labelled item by a table that did not see it, shape (n, S).
-    strength
-        What the prior is worth, in labelled items a teacher class.
+        Predictions for the labelled items, each by a table fitted without that item, shape (n, S).
     """
 
     cost: Float32
     left_out: Float64
-    strength: float
 
 
 def joint_cost(
@@ -160,7 +157,7 @@ def joint_cost(
     """
     strength, left_out = choose_strength(predictions, labels, prior, folds)
     table = evidence_affinity(predictions, labels, prior, strength)
-    return JointCost((-eps * np.log(table)).astype(np.float32), left_out, strength)
+    return JointCost((-eps * np.log(table)).astype(np.float32), left_out)
 
 
 def cautious_names(name_cost: Float32, labels: Int64, eps: float) -> Float64:

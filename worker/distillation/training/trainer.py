@@ -25,7 +25,7 @@ from ..losses.term import Term
 from ..schedule import Plan
 from ..training.devices import Machine
 from ..training.early_stopping import EarlyStop
-from ..training.step import Stepper, Material, arranged
+from ..training.step import Material, Stepper, arranged
 from .checkpoints import Ledger
 
 _BUILDING = threading.Lock()
