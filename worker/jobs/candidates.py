@@ -18,14 +18,14 @@ from worker.ranking.scoring import Contender
 from worker.transport.search import TopK, top_k
 
 from .context import JobContext
-from .zoo_index import Entry, Roster
+from .zoo_index import Entry, ZooIndex
 
 _READ: Final = 200
 """Teachers that are read at once."""
 
 
 @dataclass
-class Lineup:
+class CandidateTeachers:
     """Those who will be scored.
 
     Attributes
@@ -50,14 +50,14 @@ class Lineup:
     seconds: float = 0.0
 
 
-async def line_up(
+async def find_candidates(
     context: JobContext,
-    roster: Roster,
+    zoo_index: ZooIndex,
     body: RecommendationBody,
     student: LabelSetBody,
     data: ProbeData | None,
     space: LabelSpace,
-) -> Lineup:
+) -> CandidateTeachers:
     """Choose who is scored.
 
     Parameters
@@ -76,9 +76,9 @@ async def line_up(
             Contender(None, c.name, LabelSetBody.model_validate(c.model_dump(exclude={"name"})))
             for c in body.candidates
         ]
-        return Lineup(given, considered=len(given))
-    await roster.follow(context.state)
-    entries = [entry for entry in roster.eligible(body) if data is None or _can_run(entry, body, data)]
+        return CandidateTeachers(given, considered=len(given))
+    await zoo_index.follow(context.state)
+    entries = [entry for entry in zoo_index.eligible(body) if data is None or _can_run(entry, body, data)]
     if not entries:
         raise JobFailed("no teacher that fits the request is ready any more")
     found = None
@@ -94,13 +94,13 @@ async def line_up(
             failed = [SkippedTeacher(teacher=e.id, name=e.name, reason=str(e.problem)) for e in unknown]
             unknown = []
             if not known:
-                raise JobFailed(nobody_ranked(failed))
+                raise JobFailed(no_teacher_ranked(failed))
         # Names cannot place those that the encoder does not know: they get their share of the shortlist.
         places = -(-keep * len(unknown) // len(entries))
         embeddings = await context.compute(space.embed_known if data is not None else space.embed, student)
         chosen = []
         if known and keep > places and embeddings.any():
-            found = await context.compute(_nearest, roster, body, student, embeddings, list(known), keep - places)
+            found = await context.compute(_nearest, zoo_index, body, student, embeddings, list(known), keep - places)
             chosen = [known[key].id for key in found.ids]
         chosen += [entry.id for entry in (unknown if embeddings.any() else entries)[: keep - len(chosen)]]
     seconds = time.perf_counter() - began
@@ -110,10 +110,12 @@ async def line_up(
         for teacher in teachers.values()
         if teacher.labels
     ]
-    return Lineup(contenders, teachers, len(entries), None if found is None else found.solved, failed, seconds)
+    return CandidateTeachers(
+        contenders, teachers, len(entries), None if found is None else found.solved, failed, seconds
+    )
 
 
-def nobody_ranked(failed: list[SkippedTeacher]) -> str:
+def no_teacher_ranked(failed: list[SkippedTeacher]) -> str:
     """Why there is no ranking at all."""
     return "no teacher could be ranked: " + "; ".join(f"{row.name}: {row.reason}" for row in failed[:5])
 
@@ -130,13 +132,18 @@ def _in_index(body: RecommendationBody, student: LabelSetBody, data: ProbeData |
 
 
 def _nearest(
-    roster: Roster, body: RecommendationBody, student: LabelSetBody, embeddings: Float32, among: list[str], keep: int
+    zoo_index: ZooIndex,
+    body: RecommendationBody,
+    student: LabelSetBody,
+    embeddings: Float32,
+    among: list[str],
+    keep: int,
 ) -> TopK:
     """The nearest by the names that the encoder knows; rows of zeros stand for the others."""
     known = embeddings.any(axis=1)
     prior = np.asarray(student.normalised_prior())[known]
     prior = prior / prior.sum() if prior.sum() > 0 else np.full(len(prior), 1 / len(prior))
-    return top_k(roster.index, embeddings[known], prior, keep, mode=body.mode, among=among)
+    return top_k(zoo_index.index, embeddings[known], prior, keep, mode=body.mode, among=among)
 
 
 async def _read(state: State, ids: list[str]) -> AsyncIterator[Teacher]:

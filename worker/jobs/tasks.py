@@ -24,7 +24,7 @@ from .label_encoders import Encoders
 from .recommend import Recommender
 from .teacher_access import LoadedTeachers
 from .validate import validate
-from .zoo_index import Roster
+from .zoo_index import ZooIndex
 
 _SECONDS: Final = 60.0
 """Between two looks at all copies, while none is added."""
@@ -69,15 +69,15 @@ def tasks_of(settings: Settings, lane: Lane) -> dict[JobKind, Task]:
     if lane == "distill":
         return {"distillation": with_copies(_distillation(settings, kept))}
     encoders = Encoders(settings.encoder)
-    roster = Roster(encoders.get(None), settings.data.absolute() / "label-index")
-    recommender = Recommender(encoders, kept, roster)
+    zoo_index = ZooIndex(encoders.get(None), settings.data.absolute() / "label-index")
+    recommender = Recommender(encoders, kept, zoo_index)
 
     async def recommendation(context: JobContext, request: dict[str, Any]) -> RecommendationResult:
         return await recommender.recommend(context, request)
 
     async def validation(context: JobContext, request: dict[str, Any]) -> ValidationResult:
         result = await validate(context, request, settings)
-        roster.follow_soon(context.state)
+        zoo_index.follow_soon(context.state)
         return result
 
     return {"recommendation": with_copies(recommendation), "validation": with_copies(validation)}

@@ -67,7 +67,7 @@ def _key(id: str, labels: Sequence[str]) -> str:
     return f"{id}/{hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]}"
 
 
-class Roster:
+class ZooIndex:
     """The zoo as one worker sees it.
 
     Parameters
@@ -119,9 +119,9 @@ class Roster:
             try:
                 await self.follow(state)
             except PreceptorError as error:
-                log.info("the roster follows later", reason=error.detail)
+                log.info("zoo index not updated; retried with the next job", reason=error.detail)
 
-        task = asyncio.create_task(quietly(), name="roster")
+        task = asyncio.create_task(quietly(), name="zoo index")
         self._following.add(task)
         task.add_done_callback(self._following.discard)
 
