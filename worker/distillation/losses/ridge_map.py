@@ -1,4 +1,4 @@
-"""Soft labels through the learned label map (see `label_map`): the baseline that transport has to beat."""
+"""Soft labels through the learned label map (see `label_map`): the baseline for transport."""
 
 from preceptor.contract.losses import RidgeMapLoss
 
@@ -11,7 +11,7 @@ class RidgeMapFamily:
     """`ridge_map`."""
 
     def prepare(self, evidence: Evidence, settings: RidgeMapLoss) -> SoftLabelsTerm:
-        """Fit each teacher's map and mix what they say."""
+        """Fit each teacher's map and average their predictions by teacher weight."""
         rows, labels = evidence.rows, evidence.labels[evidence.rows]
         maps = [
             fit_label_map(teacher.logits, rows, labels, teacher.name_cost, use_names=settings.use_names)

@@ -1,4 +1,4 @@
-"""Cross-entropy to soft labels in the student's own classes: what every loss that maps the teacher first comes to."""
+"""Cross-entropy to soft labels in the student's own classes: the loss of every family that maps the teacher first."""
 
 from collections.abc import Sequence
 
@@ -46,14 +46,14 @@ class SoftLabelsTerm:
 def joint_weights(
     evidence: Evidence, spoken: Sequence[NDArray[np.float64]], left_out: Sequence[NDArray[np.float64]]
 ) -> SoftLabelsTerm:
-    """Several teachers mixed by how much each is heard, as soft labels.
+    """The teachers' predictions, averaged by teacher weight, as soft labels.
 
     Parameters
     ----------
     spoken
-        For each of M teachers, what it says of all items in the student's classes, shape (N, S).
+        Predictions of each of M teachers for all items in the student's classes, shape (N, S).
     left_out
-        The same for the labelled items, from maps that did not see them, shape (n, S).
+        The same for the labelled items, from maps fitted without them, shape (n, S).
     """
     weights = teacher_weights(
         spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.at_full_weight

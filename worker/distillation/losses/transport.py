@@ -6,13 +6,13 @@ With Cuturi's entropy and in units of eps the term is
     \frac{1}{\varepsilon} \min_{P \in \Pi(p, q)} \Big( \langle P, C \rangle - \varepsilon H(P) \Big) + H(p)
     = \min_{P \in \Pi(p, q)} KL\big(P \,\|\, \mathrm{diag}(p)\, e^{-C/\varepsilon}\big)
 
-so for :math:`C = -\varepsilon \log T` it is at least :math:`KL(q \| pT)`, and 0 exactly where the student says
-:math:`q = pT`: what the teacher's prediction means in the student's classes. In nats it weighs the same as
-cross-entropy, whatever eps.
+so for :math:`C = -\varepsilon \log T` it is at least :math:`KL(q \| pT)`, and 0 exactly if the student predicts
+:math:`q = pT`, the teacher's prediction in the student's classes. In nats it has the same scale as cross-entropy for
+every eps.
 
-The engine's objective has :math:`\varepsilon KL(P | p q^\top)` for the entropy. Its gradient at an undisputed
-teacher class is that class's row of costs: it pulls the student to the single nearest class, however many are
-nearly as near. The difference is the student's entropy, :math:`\varepsilon H(q)`, which is subtracted here.
+The engine's objective has :math:`\varepsilon KL(P | p q^\top)` for the entropy. Its gradient at a certain teacher
+class is that class's row of costs: it pulls the student to the single nearest class, even if others are nearly as
+near. The difference is the student's entropy, :math:`\varepsilon H(q)`, which is subtracted here.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ from .term import Evidence
 SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Choices for the share of the learned head."""
 _TOLERANCE: Final = 1e-2
-"""L1 error of a marginal: the gradient of a step is far noisier than that."""
+"""L1 error of a marginal; the gradient noise of a step is far larger."""
 
 Float64 = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class TransportTerm:
     costs
         Their ground costs, shape (K, S).
     weights
-        How much each teacher is heard for each item, shape (N, M).
+        Teacher weights for each item, shape (N, M).
     left_out
         See `HeldOutTerm`.
     likeliest
@@ -112,14 +112,14 @@ class TransportTerm:
 
 
 def likeliest_classes(spoken: Sequence[Float64], weights: Float32) -> Tensor:
-    """The class that teachers together hold likeliest, for each item.
+    """The class that the weighted teachers predict, for each item.
 
     Parameters
     ----------
     spoken
-        For each of M teachers, shape (N, S).
+        Predictions of each of M teachers, shape (N, S).
     weights
-        How much each is heard, shape (N, M).
+        Teacher weights, shape (N, M).
     """
     return torch.from_numpy(np.einsum("nm,mns->ns", weights, np.stack(spoken)).argmax(axis=1))
 
@@ -128,14 +128,14 @@ class TransportFamily:
     """`transport`."""
 
     def prepare(self, evidence: Evidence, settings: TransportLoss) -> TransportTerm:
-        """Ground costs from names, joined with the labelled items where `settings.ground_cost` says so."""
+        """Ground costs from names, joined with the labelled items unless `settings.ground_cost` is "names"."""
         teacher_maps = [
             _named(teacher, evidence, settings)
             if settings.ground_cost == "names"
             else joint_teacher_map(teacher, evidence, settings)
             for teacher in evidence.teachers
         ]
-        # From names alone no label was looked at, so nothing is known of how far a teacher can be trusted.
+        # A cost from names only uses no labels, so the teachers' coverage is unknown: equal weights.
         return term_of(
             teacher_maps,
             evidence,
@@ -156,7 +156,7 @@ class TeacherMap:
     cost
         C, shape (K, S), float32.
     left_out
-        What it says of the labelled items, from tables that did not see them, shape (n, S).
+        Predictions for the labelled items, from tables fitted without them, shape (n, S).
     """
 
     predictions: Float32
@@ -164,7 +164,7 @@ class TeacherMap:
     left_out: Float64
 
     def spoken(self, eps: float) -> Float64:
-        """p T, what it says in the student's classes, shape (N, S)."""
+        """p T, its predictions in the student's classes, shape (N, S)."""
         return self.predictions.astype(np.float64) @ names_affinity(self.cost, eps)
 
 
@@ -177,7 +177,7 @@ def term_of(
     temperature: float = 1.0,
     equal: bool = False,
 ) -> TransportTerm:
-    """The term of these teachers: each is heard as `faculty.teacher_weights` says, or all `equal`."""
+    """The term of these teachers, with the weights of `teacher_weights`, or `equal` weights."""
     spoken = [teacher_map.spoken(eps) for teacher_map in teacher_maps]
     left_out = [teacher_map.left_out for teacher_map in teacher_maps]
     if equal:
@@ -200,20 +200,20 @@ def term_of(
 
 
 def _named(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> TeacherMap:
-    said = softmax(teacher.logits, settings.temperature)
-    spoken = said[evidence.rows].astype(np.float64) @ names_affinity(teacher.name_cost, settings.eps)
-    return TeacherMap(said, teacher.name_cost, spoken)
+    predicted = softmax(teacher.logits, settings.temperature)
+    spoken = predicted[evidence.rows].astype(np.float64) @ names_affinity(teacher.name_cost, settings.eps)
+    return TeacherMap(predicted, teacher.name_cost, spoken)
 
 
 def joint_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> TeacherMap:
     """A teacher with two heads: its own classes, and the student's classes through the learned label map.
 
-    Mass of the own head is moved at a cost from names and evidence; mass of the learned head stays where it is but
-    for a little. How the mass is shared between the heads is what makes left-out labelled items likeliest.
+    Mass of the own head is transported at a cost from names and evidence; almost all mass of the learned head stays in
+    its class. The share of each head maximises the likelihood of held-out labelled items.
     """
     rows, labels, eps = evidence.rows, evidence.labels[evidence.rows], settings.eps
-    said = softmax(teacher.logits, settings.temperature)
-    own = joint_cost(cautious_names(teacher.name_cost, labels, eps), said[rows], labels, eps, evidence.folds)
+    predicted = softmax(teacher.logits, settings.temperature)
+    own = joint_cost(cautious_names(teacher.name_cost, labels, eps), predicted[rows], labels, eps, evidence.folds)
     learned = fit_label_map(teacher.logits, rows, labels, teacher.name_cost)
     each = np.arange(len(labels))
     share = max(
@@ -224,7 +224,7 @@ def joint_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: Tran
     )
     heads: list[tuple[Float32, Float32]] = []
     if share < 1:
-        heads.append(((1 - share) * said, own.cost))
+        heads.append(((1 - share) * predicted, own.cost))
     if share > 0:
         heads.append(((share * learned.spoken).astype(np.float32), own_classes_cost(evidence.classes, eps)))
     return TeacherMap(
