@@ -98,7 +98,7 @@ def choose(runs: TrainingRuns, plan: Plan) -> GateDecision:
     decision = choose_weight(
         runs.labels,
         left_out.logits,
-        spoken=whole.left_out if isinstance(whole, HeldOutTerm) else (),
+        mapped=whole.left_out if isinstance(whole, HeldOutTerm) else (),
         weights=weights,
         folds=folds,
         seed=seed,

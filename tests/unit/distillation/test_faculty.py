@@ -99,7 +99,7 @@ def test_a_useless_teacher_is_hardly_heard_beside_a_good_one(digits: Any) -> Non
     good, noise = digits.teacher(list(range(8))), digits.noise_teacher(3)
     evidence = Evidence([good, noise], labels, rows, 10, stratified_folds(labels, 3, 0), torch.device("cpu"))
     teacher_maps = [joint_teacher_map(teacher, evidence, TransportLoss()) for teacher in (good, noise)]
-    weights = teacher_weights([s.spoken(0.05) for s in teacher_maps], [s.left_out for s in teacher_maps], labels, 10)
+    weights = teacher_weights([s.mapped(0.05) for s in teacher_maps], [s.left_out for s in teacher_maps], labels, 10)
     assert weights[:, 0].mean() > 0.4
     assert weights[:, 1].mean() < 0.02
     term = TransportFamily().prepare(evidence, TransportLoss())

@@ -104,7 +104,7 @@ def test_two_heads_are_one_distribution(digits: Any) -> None:
     teacher_map = joint_teacher_map(digits.teacher([0, 1, 2]), _evidence(digits), TransportLoss())
     assert teacher_map.predictions.shape[1] == teacher_map.cost.shape[0]
     assert teacher_map.predictions.sum(axis=1) == pytest.approx(np.ones(len(teacher_map.predictions)), abs=1e-5)
-    assert teacher_map.spoken(EPS).sum(axis=1) == pytest.approx(np.ones(len(teacher_map.predictions)), abs=2e-3)
+    assert teacher_map.mapped(EPS).sum(axis=1) == pytest.approx(np.ones(len(teacher_map.predictions)), abs=2e-3)
 
 
 def test_labels_outside_the_rows_are_not_read(digits: Any) -> None:
@@ -128,7 +128,7 @@ def test_a_mapped_teacher_is_followed_to_where_transport_has_its_minimum(digits:
     """With one teacher both losses are 0 at p T, and KL alone is KL(p T | q) elsewhere."""
     evidence = _evidence(digits, digits.teacher([0, 1, 2, 3]))
     teacher_map = joint_teacher_map(evidence.teachers[0], evidence, TransportLoss())
-    meant = torch.from_numpy(teacher_map.spoken(EPS).astype(np.float32))
+    meant = torch.from_numpy(teacher_map.mapped(EPS).astype(np.float32))
     term = FAMILIES["mapped_kl"].prepare(evidence, MappedKlLoss())
     rows = torch.arange(len(meant))
     assert term(meant.clamp_min(1e-9).log(), rows).item() == pytest.approx(0.0, abs=1e-4)

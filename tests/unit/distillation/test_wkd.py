@@ -71,9 +71,9 @@ def test_an_only_item_leaves_nothing_to_compare_with(digits: Any) -> None:
     rows = np.arange(0, 30, 3)
     found = interrelation(space(teacher), softmax(teacher.logits, 1.0), rows, labels[rows], 10)
     assert (found.without == 0).all()
-    spoken = wkd_teacher_map(teacher, _evidence(digits, rows=rows), WkdLoss()).left_out
-    assert spoken.sum(axis=1) == pytest.approx(1.0)
-    assert np.isfinite(spoken).all()
+    mapped = wkd_teacher_map(teacher, _evidence(digits, rows=rows), WkdLoss()).left_out
+    assert mapped.sum(axis=1) == pytest.approx(1.0)
+    assert np.isfinite(mapped).all()
 
 
 def test_kappa_is_the_one_that_makes_left_out_labels_likeliest(digits: Any) -> None:

@@ -21,6 +21,6 @@ class MappedKlFamily:
         """The teachers' predictions in the student's classes, averaged by teacher weight."""
         as_transport = TransportLoss(eps=settings.eps, temperature=settings.temperature)
         teacher_maps = [joint_teacher_map(teacher, evidence, as_transport) for teacher in evidence.teachers]
-        spoken = [teacher_map.spoken(settings.eps) for teacher_map in teacher_maps]
+        mapped = [teacher_map.mapped(settings.eps) for teacher_map in teacher_maps]
         left_out = [teacher_map.left_out for teacher_map in teacher_maps]
-        return joint_weights(evidence, spoken, left_out)
+        return joint_weights(evidence, mapped, left_out)

@@ -78,11 +78,11 @@ class RelationalFamily:
     def prepare(self, evidence: Evidence, settings: RelationalLoss) -> SoftLabelsTerm:
         """Build each teacher's local classifier; all teachers have the same weight."""
         labels = evidence.labels[evidence.rows]
-        spoken = [
+        mapped = [
             local_classifier(teacher, evidence.rows, labels, evidence.classes, settings.temperature)
             for teacher in evidence.teachers
         ]
-        mixed = np.mean(spoken, axis=0).astype(np.float32)
+        mixed = np.mean(mapped, axis=0).astype(np.float32)
         return SoftLabelsTerm(
             torch.from_numpy(mixed).to(evidence.device), torch.ones(len(mixed), device=evidence.device)
         )

@@ -17,4 +17,4 @@ class RidgeMapFamily:
             fit_label_map(teacher.logits, rows, labels, teacher.name_cost, use_names=settings.use_names)
             for teacher in evidence.teachers
         ]
-        return joint_weights(evidence, [m.spoken for m in maps], [m.left_out for m in maps])
+        return joint_weights(evidence, [m.mapped for m in maps], [m.left_out for m in maps])

@@ -44,22 +44,22 @@ class SoftLabelsTerm:
 
 
 def joint_weights(
-    evidence: Evidence, spoken: Sequence[NDArray[np.float64]], left_out: Sequence[NDArray[np.float64]]
+    evidence: Evidence, mapped: Sequence[NDArray[np.float64]], left_out: Sequence[NDArray[np.float64]]
 ) -> SoftLabelsTerm:
     """The teachers' predictions, averaged by teacher weight, as soft labels.
 
     Parameters
     ----------
-    spoken
+    mapped
         Predictions of each of M teachers for all items in the student's classes, shape (N, S).
     left_out
         The same for the labelled items, from maps fitted without them, shape (n, S).
     """
     weights = teacher_weights(
-        spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.at_full_weight
+        mapped, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.at_full_weight
     )
     total = weights.sum(axis=1)
-    mixed = np.einsum("nm,mns->ns", weights / np.maximum(total, 1e-9)[:, None], np.stack(spoken))
+    mixed = np.einsum("nm,mns->ns", weights / np.maximum(total, 1e-9)[:, None], np.stack(mapped))
     mixed = np.maximum(mixed, 1e-9)
     mixed /= mixed.sum(axis=1, keepdims=True)
     return SoftLabelsTerm(

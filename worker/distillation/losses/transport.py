@@ -111,17 +111,17 @@ class TransportTerm:
         return total * self._temperature**2
 
 
-def likeliest_classes(spoken: Sequence[Float64], weights: Float32) -> Tensor:
+def likeliest_classes(mapped: Sequence[Float64], weights: Float32) -> Tensor:
     """The class that the weighted teachers predict, for each item.
 
     Parameters
     ----------
-    spoken
+    mapped
         Predictions of each of M teachers, shape (N, S).
     weights
         Teacher weights, shape (N, M).
     """
-    return torch.from_numpy(np.einsum("nm,mns->ns", weights, np.stack(spoken)).argmax(axis=1))
+    return torch.from_numpy(np.einsum("nm,mns->ns", weights, np.stack(mapped)).argmax(axis=1))
 
 
 class TransportFamily:
@@ -163,7 +163,7 @@ class TeacherMap:
     cost: Float32
     left_out: Float64
 
-    def spoken(self, eps: float) -> Float64:
+    def mapped(self, eps: float) -> Float64:
         """p T, its predictions in the student's classes, shape (N, S)."""
         return self.predictions.astype(np.float64) @ names_affinity(self.cost, eps)
 
@@ -178,13 +178,13 @@ def term_of(
     equal: bool = False,
 ) -> TransportTerm:
     """The term of these teachers, with the weights of `teacher_weights`, or `equal` weights."""
-    spoken = [teacher_map.spoken(eps) for teacher_map in teacher_maps]
+    mapped = [teacher_map.mapped(eps) for teacher_map in teacher_maps]
     left_out = [teacher_map.left_out for teacher_map in teacher_maps]
     if equal:
-        weights = np.full((len(spoken[0]), len(teacher_maps)), 1 / len(teacher_maps), dtype=np.float32)
+        weights = np.full((len(mapped[0]), len(teacher_maps)), 1 / len(teacher_maps), dtype=np.float32)
     else:
         weights = teacher_weights(
-            spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.at_full_weight
+            mapped, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.at_full_weight
         )
     device = evidence.device
     return TransportTerm(
@@ -192,7 +192,7 @@ def term_of(
         [torch.from_numpy(teacher_map.cost).to(device) for teacher_map in teacher_maps],
         torch.from_numpy(weights).to(device),
         left_out,
-        likeliest_classes(spoken, weights).to(device),
+        likeliest_classes(mapped, weights).to(device),
         eps=eps,
         relaxation=relaxation,
         temperature=temperature,
@@ -201,8 +201,8 @@ def term_of(
 
 def _named(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> TeacherMap:
     predicted = softmax(teacher.logits, settings.temperature)
-    spoken = predicted[evidence.rows].astype(np.float64) @ names_affinity(teacher.name_cost, settings.eps)
-    return TeacherMap(predicted, teacher.name_cost, spoken)
+    mapped = predicted[evidence.rows].astype(np.float64) @ names_affinity(teacher.name_cost, settings.eps)
+    return TeacherMap(predicted, teacher.name_cost, mapped)
 
 
 def joint_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> TeacherMap:
@@ -226,7 +226,7 @@ def joint_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: Tran
     if share < 1:
         heads.append(((1 - share) * predicted, own.cost))
     if share > 0:
-        heads.append(((share * learned.spoken).astype(np.float32), own_classes_cost(evidence.classes, eps)))
+        heads.append(((share * learned.mapped).astype(np.float32), own_classes_cost(evidence.classes, eps)))
     return TeacherMap(
         np.concatenate([head[0] for head in heads], axis=1).astype(np.float32),
         np.concatenate([head[1] for head in heads]),

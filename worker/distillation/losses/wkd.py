@@ -92,9 +92,9 @@ def left_out(predicted: Float64, labels: Int64, found: Interrelation, kappa: flo
     kernel = np.exp(-cost_of(found.near, kappa) / eps)
     column = np.exp(-cost_of(found.without, kappa) / eps).T
     shares = predicted / (kernel.sum(axis=1) - kernel[:, labels].T + column)
-    spoken = shares @ kernel
-    spoken[each, labels] = (shares * column).sum(axis=1)
-    return spoken
+    mapped = shares @ kernel
+    mapped[each, labels] = (shares * column).sum(axis=1)
+    return mapped
 
 
 def wkd_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: WkdLoss) -> TeacherMap:
@@ -106,8 +106,8 @@ def wkd_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: WkdLos
     seen = predicted[rows].astype(np.float64)
 
     def likely(kappa: float) -> float:
-        spoken = left_out(seen, labels, found, kappa, eps)
-        return float(np.log(spoken[np.arange(len(labels)), labels] + 1e-9).sum())
+        mapped = left_out(seen, labels, found, kappa, eps)
+        return float(np.log(mapped[np.arange(len(labels)), labels] + 1e-9).sum())
 
     kappa = settings.kappa
     if kappa is None:

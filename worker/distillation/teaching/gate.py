@@ -94,7 +94,7 @@ def choose_weight(
     folds: int = 5,
     margin: float = MARGIN,
     seed: int = 0,
-    spoken: Sequence[Float64] = (),
+    mapped: Sequence[Float64] = (),
 ) -> GateDecision:
     """Choose among 0 and `weights` by cross-validation.
 
@@ -104,7 +104,7 @@ def choose_weight(
         Classes of the labelled items, shape (n,).
     fit
         Trains a student; see `FitAndPredict`.
-    spoken
+    mapped
         Each teacher's predictions for the labelled items, from tables fitted without the item, shape (n, S).
 
     Returns
@@ -129,12 +129,12 @@ def choose_weight(
     alone = np.empty(len(labels))
     alone[order] = tempered_likelihood(plain, labels[order])
     scores = {0.0: float(alone.mean())}
-    advantage = _advantage(labels, alone, spoken)
-    refused = _far_behind(labels, alone, spoken, scores, advantage)
+    advantage = _advantage(labels, alone, mapped)
+    refused = _far_behind(labels, alone, mapped, scores, advantage)
     if refused is not None:
         return refused
     # A teacher that is clearly ahead, with one weight to choose, must only show that it does no harm.
-    tried = parts[:1] if len(weights) == 1 and _ahead(labels, alone, spoken) else parts
+    tried = parts[:1] if len(weights) == 1 and _ahead(labels, alone, mapped) else parts
     items = order[: sum(map(len, tried))]
     without = tempered_likelihood(plain[: len(items)], labels[items])
     gains: dict[float, tuple[float, float]] = {}
@@ -149,13 +149,13 @@ def choose_weight(
     if decision.weight == 0:
         return decision
     at_full_weight = frozenset(
-        number for number, one in enumerate(spoken) if informative_when_unconfident(one, labels, alone)
+        number for number, one in enumerate(mapped) if informative_when_unconfident(one, labels, alone)
     )
     return replace(decision, at_full_weight=at_full_weight)
 
 
-def _advantage(labels: Int64, alone: Float64, spoken: Sequence[Float64]) -> float | None:
-    informative = [float(_likely(one, labels).mean()) for one in spoken if informs(one, labels)]
+def _advantage(labels: Int64, alone: Float64, mapped: Sequence[Float64]) -> float | None:
+    informative = [float(_likely(one, labels).mean()) for one in mapped if informs(one, labels)]
     return max(informative) - float(alone.mean()) if informative else None
 
 
@@ -163,21 +163,21 @@ def _likely(one: Float64, labels: Int64) -> Float64:
     return np.log(one[np.arange(len(labels)), labels] + _FLOOR)
 
 
-def _ahead(labels: Int64, alone: Float64, spoken: Sequence[Float64]) -> bool:
+def _ahead(labels: Int64, alone: Float64, mapped: Sequence[Float64]) -> bool:
     """Whether held-out labels are clearly likelier under some teacher than under the student alone."""
-    differences = [_likely(one, labels) - alone for one in spoken if informs(one, labels)]
+    differences = [_likely(one, labels) - alone for one in mapped if informs(one, labels)]
     return any(float(d.mean()) > max(SLACK, AHEAD * _error(d)) for d in differences)
 
 
 def _far_behind(
     labels: Int64,
     alone: Float64,
-    spoken: Sequence[Float64],
+    mapped: Sequence[Float64],
     scores: dict[float, float],
     advantage: float | None,
 ) -> GateDecision | None:
     """The rejection, if held-out labels are far less likely under every teacher than under the student alone."""
-    differences = [_likely(one, labels) - alone for one in spoken]
+    differences = [_likely(one, labels) - alone for one in mapped]
     if not differences or not all(float(d.mean()) < -max(FAR, BEHIND * _error(d)) for d in differences):
         return None
     best = max(differences, key=lambda d: float(d.mean()))
@@ -195,7 +195,7 @@ def _error(differences: Float64) -> float:
     return float(differences.std(ddof=1)) / math.sqrt(len(differences))
 
 
-def informs(spoken: Float64, labels: Int64) -> bool:
+def informs(mapped: Float64, labels: Int64) -> bool:
     """Whether a teacher's held-out predictions are more informative about the labels than the class shares.
 
     A student that learnt nothing from few labels predicts the class shares, and so does noise: compared with such a
@@ -204,13 +204,13 @@ def informs(spoken: Float64, labels: Int64) -> bool:
 
     Parameters
     ----------
-    spoken
+    mapped
         Shape (n, S), rows sum to 1.
     labels
         Shape (n,).
     """
-    shares = np.bincount(labels, minlength=spoken.shape[1]) / len(labels)
-    gain = np.log(spoken[np.arange(len(labels)), labels] + _FLOOR) - np.log(shares[labels])
+    shares = np.bincount(labels, minlength=mapped.shape[1]) / len(labels)
+    gain = np.log(mapped[np.arange(len(labels)), labels] + _FLOOR) - np.log(shares[labels])
     return float(gain.mean()) > INFORMS * float(gain.std(ddof=1)) / math.sqrt(len(labels)) + 1e-6
 
 

@@ -40,14 +40,14 @@ def agreement(teachers: Sequence[TeacherSignal], rows: Int64, labels: Int64, see
     float
         In 0..1; small if the teachers are informative and their names match the classes.
     """
-    spoken = np.mean(
+    mapped = np.mean(
         [
             softmax_rows(teacher.labelled_logits[rows].astype(np.float64)) @ names_affinity(teacher.name_cost, _EPS)
             for teacher in teachers
         ],
         axis=0,
     )
-    likely = np.log(spoken + _FLOOR)
+    likely = np.log(mapped + _FLOOR)
     each = np.arange(len(labels))
     generator = np.random.default_rng(seed)
     truth = likely[each, labels].mean()

@@ -111,14 +111,14 @@ def choose_strength(
     best: tuple[float, float, Float64] | None = None
     everything = np.arange(len(labels))
     for strength in STRENGTHS:
-        spoken = np.empty((len(labels), prior.shape[1]))
+        mapped = np.empty((len(labels), prior.shape[1]))
         for held in folds:
             kept = np.setdiff1d(everything, held)
             table = evidence_affinity(predictions[kept], labels[kept], prior, strength)
-            spoken[held] = predictions[held].astype(np.float64) @ table
-        score = float(np.log(spoken[everything, labels]).sum())
+            mapped[held] = predictions[held].astype(np.float64) @ table
+        score = float(np.log(mapped[everything, labels]).sum())
         if best is None or score > best[0]:
-            best = (score, strength, spoken)
+            best = (score, strength, mapped)
     assert best is not None
     return best[1], best[2]
 

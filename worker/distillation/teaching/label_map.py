@@ -35,7 +35,7 @@ class LabelMap:
 
     Attributes
     ----------
-    spoken
+    mapped
         r on all items, shape (N, S), rows sum to 1.
     left_out
         r on the labelled items of the fit, each from a map fitted without that item, shape (n, S).
@@ -43,7 +43,7 @@ class LabelMap:
         The chosen alpha, beta and gamma.
     """
 
-    spoken: Float64
+    mapped: Float64
     left_out: Float64
     penalty: float
     start: float

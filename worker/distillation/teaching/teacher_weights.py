@@ -21,12 +21,12 @@ _FLOOR: Final = 1e-9
 Float64 = NDArray[np.float64]
 
 
-def coverage(spoken: Float64, labels: Int64, prior: Float64) -> Float64:
+def coverage(mapped: Float64, labels: Int64, prior: Float64) -> Float64:
     """How well a teacher distinguishes each student class, on the labelled items.
 
     Parameters
     ----------
-    spoken
+    mapped
         Its predictions for the labelled items, shape (n, S), rows sum to 1.
     labels
         Their classes, shape (n,).
@@ -39,9 +39,9 @@ def coverage(spoken: Float64, labels: Int64, prior: Float64) -> Float64:
         Shape (S,), in 0..1: 0 if it predicts a class's items as it predicts any item, 1 if it is certain and right.
         Each class is shrunk towards the teacher's mean with the weight of one item.
     """
-    classes = spoken.shape[1]
-    right = spoken[np.arange(len(labels)), labels]
-    chance = spoken.mean(axis=0)[labels]
+    classes = mapped.shape[1]
+    right = mapped[np.arange(len(labels)), labels]
+    chance = mapped.mean(axis=0)[labels]
     gain = (right - chance) / np.maximum(1 - chance, 1e-9)
     counts = np.bincount(labels, minlength=classes)
     sums = np.bincount(labels, weights=gain, minlength=classes)
@@ -49,21 +49,21 @@ def coverage(spoken: Float64, labels: Int64, prior: Float64) -> Float64:
     return np.clip((sums + overall) / (counts + 1), 0.0, 1.0)
 
 
-def confidence(spoken: Float64, prior: Float64) -> Float64:
+def confidence(mapped: Float64, prior: Float64) -> Float64:
     """A teacher's confidence for each item, in 0..1.
 
-    The square of KL(spoken | prior) in units of log S: 0 if it predicts the class shares. Squared, since uncertain
+    The square of KL(mapped | prior) in units of log S: 0 if it predicts the class shares. Squared, since uncertain
     predictions are more often wrong: an uninformative teacher then gets almost no weight.
 
     Parameters
     ----------
-    spoken
+    mapped
         Shape (N, S), rows sum to 1.
     prior
         Shares of the classes, shape (S,).
     """
-    safe = np.maximum(spoken, 1e-12)
-    information = (safe * np.log(safe / np.maximum(prior, 1e-12))).sum(axis=1) / np.log(spoken.shape[1])
+    safe = np.maximum(mapped, 1e-12)
+    information = (safe * np.log(safe / np.maximum(prior, 1e-12))).sum(axis=1) / np.log(mapped.shape[1])
     return np.square(np.clip(information, 0.0, 1.0))
 
 
@@ -92,7 +92,7 @@ def informative_when_unconfident(left_out: Float64, labels: Int64, alone: Float6
 
 
 def teacher_weights(
-    spoken: Sequence[Float64],
+    mapped: Sequence[Float64],
     left_out: Sequence[Float64],
     labels: Int64,
     classes: int,
@@ -102,7 +102,7 @@ def teacher_weights(
 
     Parameters
     ----------
-    spoken
+    mapped
         Predictions of each of M teachers for all N items in the student's classes, shape (N, S).
     left_out
         The same for the n labelled items, from maps fitted without them.
@@ -120,11 +120,11 @@ def teacher_weights(
     confident = np.stack(
         [
             np.ones(len(predicted)) if number in at_full_weight else confidence(predicted, prior)
-            for number, predicted in enumerate(spoken)
+            for number, predicted in enumerate(mapped)
         ],
         axis=1,
     )
-    covered = np.stack([predicted @ coverage(seen, labels, prior) for predicted, seen in zip(spoken, left_out, strict=True)], 1)
+    covered = np.stack([predicted @ coverage(seen, labels, prior) for predicted, seen in zip(mapped, left_out, strict=True)], 1)
     shares = confident * covered + 1e-12
     return (confident * shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
 
