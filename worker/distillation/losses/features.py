@@ -2,9 +2,9 @@ r"""Feature matching through a projector, from the teacher's space to the studen
 
 .. math:: 1 - \cos\big(W \phi_T(x_i),\ h_S(x_i)\big)
 
-:math:`h_S` is the input of the student's last layer, :math:`\phi_T` that of the teacher's if the teacher exposes it, else
-its standardised log-predictions. The linear map W is trained with the student and discarded. It maps from teacher to
-student, so that a small student need not reproduce all of a wide teacher. The loss uses only the geometry,
+:math:`h_S` is the input of the student's last layer, :math:`\phi_T` that of the teacher's if the teacher exposes
+it, else its standardised log-predictions. The linear map W is trained with the student and discarded. It maps from
+teacher to student, so that a small student need not reproduce all of a wide teacher. The loss uses only the geometry,
 no names and no labels: label sets may differ.
 """
 

@@ -6,8 +6,8 @@ Divergence for Knowledge Distillation", NeurIPS 2024, arXiv 2412.08139), general
 
 The paper compares the classes of one label set by the teacher's features of their items (by CKA, or by the cosine of
 class centres). Here the centre of a teacher class is the mean of all items, weighted by the teacher's prediction, and
-that of a student class the mean of its labelled items. :math:`\bar\phi_T` is the teacher's space (see `relational`), less its
-mean over all items: the centres of an uncertain teacher are near that mean.
+that of a student class the mean of its labelled items. :math:`\bar\phi_T` is the teacher's space (see `relational`),
+less its mean over all items: the centres of an uncertain teacher are near that mean.
 
 The transport term is that of `transport`, with its entropy and its teacher weights. The paper treats the
 labelled class separately; a teacher of other classes has none, so that part is omitted.

@@ -124,7 +124,9 @@ def teacher_weights(
         ],
         axis=1,
     )
-    covered = np.stack([predicted @ coverage(seen, labels, prior) for predicted, seen in zip(mapped, left_out, strict=True)], 1)
+    covered = np.stack(
+        [predicted @ coverage(seen, labels, prior) for predicted, seen in zip(mapped, left_out, strict=True)], 1
+    )
     shares = confident * covered + 1e-12
     return (confident * shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
 

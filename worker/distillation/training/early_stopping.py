@@ -1,4 +1,4 @@
-"""Stops a run when the items it watches get no likelier, and remembers the weights with which they were likeliest."""
+"""Stops a run when the likelihood of the watched items stops rising, and keeps the weights with the highest one."""
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ class EarlyStop:
     held_out_set
         Labelled items that the run does not train on.
     patience
-        Epochs without a better one.
+        Epochs without improvement.
     """
 
     def __init__(self, held_out_set: HeldOutSet, patience: int) -> None:
@@ -25,11 +25,11 @@ class EarlyStop:
 
     @property
     def over(self) -> bool:
-        """Whether the run has waited long enough."""
+        """Whether `patience` epochs have passed without improvement."""
         return self._waited >= self._patience
 
     def look(self, model: nn.Module) -> float:
-        """Ask the model as it is at the end of an epoch; returns the mean cross-entropy."""
+        """Evaluate the model at the end of an epoch; returns the mean cross-entropy."""
         surprise = self._held_out_set.surprise(model)
         if surprise < self._best:
             self._best, self._waited = surprise, 0
@@ -39,12 +39,12 @@ class EarlyStop:
         return surprise
 
     def put_best(self, model: nn.Module) -> None:
-        """Give the model the best weights."""
+        """Load the best weights into the model."""
         if self._weights:
             model.load_state_dict(self._weights)
 
     def state(self) -> tuple[dict[str, Tensor], tuple[float, int]]:
-        """All that it knows."""
+        """Best weights, their cross-entropy, and the epochs since."""
         return {f"best.{key}": tensor for key, tensor in self._weights.items()}, (self._best, self._waited)
 
     def restore(self, tensors: dict[str, Tensor], facts: tuple[float, int], device: torch.device) -> None:

@@ -3,7 +3,7 @@
 Equal seeds give equal weights, bit for bit on a CPU with one number of threads: every random choice of a step
 comes from a generator seeded by (seed, step), and nothing else draws from it.
 
-Each step sees as many labelled as transfer items, so that few labels are not drowned by many unlabelled items.
+Each step has as many labelled as transfer items, so that many unlabelled items do not outweigh few labels.
 Without a teacher the student takes the same number of steps with the same labelled items in the same order.
 """
 
@@ -29,13 +29,13 @@ from ..training.step import Material, Stepper, arranged
 from .checkpoints import Ledger
 
 _BUILDING = threading.Lock()
-"""A new model draws from torch's global generator, which runs side by side share."""
+"""A new model draws from torch's global generator, which parallel runs share."""
 _MEASURING: Final = 0.25
-"""Most that measuring may take of the time of training; the first and the last epoch are always measured."""
+"""Largest share of the training time for measurements; the first and the last epoch are always measured."""
 
 
 class TrainingStopped(Exception):
-    """`should_stop` said so."""
+    """`should_stop` returned True."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Trained:
 
 
 class Watch(Protocol):
-    """Told of every step and epoch."""
+    """Receives every step and epoch."""
 
     def step(self) -> None:
         """A step is done. May raise `TrainingStopped`."""
@@ -59,26 +59,26 @@ class Watch(Protocol):
         ...
 
     def skip(self, steps: int) -> None:
-        """So many steps will not be taken."""
+        """These steps will not be taken."""
         ...
 
 
 class States(Protocol):
-    """Where a run's state is kept; see `Ledger`."""
+    """Storage for a run's state; see `Ledger`."""
 
     def running(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state of a run that was interrupted, or None."""
+        """The state of an interrupted run, or None."""
         ...
 
     def offer(
         self, name: str, state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]], *, now: bool = False
     ) -> None:
-        """Write the state down where it is time to, or `now`."""
+        """Write the state if it is due, or `now`."""
         ...
 
 
 class Trainer(Protocol):
-    """`train`, wherever it happens."""
+    """`train`, in this process or in others."""
 
     def __call__(
         self,
@@ -97,14 +97,14 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class Measures:
-    """What is asked of the model after each epoch.
+    """What is measured after each epoch.
 
     Attributes
     ----------
     test
-        For the record: nothing is chosen by it.
+        For the record only: it selects nothing.
     watched
-        What an early stop goes by; not trained on.
+        The items of an early stop; not trained on.
     agreement
         With the teachers, for the record.
     """
@@ -114,9 +114,9 @@ class Measures:
     agreement: Agreement | None = None
 
     def spacing(self, trained: int) -> int:
-        """After so many epochs test and agreement are measured, where an epoch trains on so many items.
+        """Epochs between two measurements of test and agreement, for an epoch of `trained` items.
 
-        An item that is trained on costs as much as three that are answered.
+        Training on an item costs as much as three predictions.
         """
         asked = sum(len(one.rows) for one in (self.test, self.agreement) if one is not None)
         return max(1, math.ceil(asked / (3 * _MEASURING * trained)))
@@ -140,22 +140,22 @@ def train(
     Parameters
     ----------
     blueprint
-        What is built.
+        The student's architecture.
     term
         The teachers' part; None, or a weight of 0, trains on cross-entropy alone.
     measures
-        What is measured after each epoch.
+        Measurements after each epoch.
     ledger, name
-        Where the run's state is kept under its name, and gone on from.
+        Storage for the run's state, under its name; an interrupted run resumes from it.
     machine
-        What it runs on; one process in single precision by default.
+        Where it runs; one process in single precision by default.
 
     Raises
     ------
     TrainingStopped
-        From `watch`; the state was written before.
+        From `watch`; the state is written first.
     JobFailed
-        The student's answers became NaN or infinite; the message says what to do.
+        The student's outputs became NaN or infinite; the message says what to do.
     """
     started = time.perf_counter()
     with _BUILDING, torch.random.fork_rng():
@@ -195,7 +195,7 @@ def train(
 
 
 class _Run:
-    """A run on its way: its stepper, its history, the current epoch."""
+    """A run in progress: its stepper, its history, the current epoch."""
 
     def __init__(self, stepper: Stepper, trained: Trained, plan: Plan, measures: Measures, machine: Machine) -> None:
         self.trained = trained
@@ -210,7 +210,7 @@ class _Run:
         """Whether an early stop ends the run; the first process decides."""
         if self._stop is None:
             return False
-        return self._machine.first_says(float(self._stop.over)) > 0
+        return self._machine.from_first(float(self._stop.over)) > 0
 
     def step(self, number: int) -> None:
         """One step."""
@@ -221,12 +221,12 @@ class _Run:
         return (step + 1) % self._plan.steps_per_epoch == 0 or step + 1 == self._plan.steps
 
     def epoch_end(self, step: int) -> EpochMetrics:
-        """Measure, and begin the next epoch."""
+        """Measure, and start the next epoch."""
         self._stepper.level()
         student, asked = self._stepper.student, self._measures
         entropy, taught = self._machine.total([self._sums.entropy, self._sums.taught])
         steps, seconds = self._sums.steps, self._sums.seconds
-        # One process is enough to ask: all have the same weights.
+        # One process measures: all have the same weights.
         mine = self._machine.rank == 0 and self._measured(step)
         metrics = EpochMetrics(
             epoch=len(self.trained.history) + 1,
@@ -245,14 +245,14 @@ class _Run:
         return metrics
 
     def _measured(self, step: int) -> bool:
-        # Which epoch is the last is not known before where a run may stop early.
+        # With early stopping the last epoch is not known in advance.
         if self._stop is not None or step + 1 == self._plan.steps:
             return True
         trained = self._plan.steps_per_epoch * self._stepper.items_per_step
         return len(self.trained.history) % self._measures.spacing(trained) == 0
 
     def finished(self) -> Trained:
-        """The student as it is delivered."""
+        """The student as delivered."""
         self._stepper.level()
         model = self._stepper.student
         if self._stop is not None:
@@ -301,11 +301,11 @@ class _Sums:
         return self._before + time.perf_counter() - self._started
 
     def facts(self) -> tuple[float, float, int, float]:
-        """What makes them anew."""
+        """The values to restore them from."""
         return self.entropy, self.taught, self.steps, self.seconds
 
     def add(self, losses: tuple[float, float]) -> None:
-        """Of one step."""
+        """Add the losses of one step."""
         self.entropy += losses[0]
         self.taught += losses[1]
         self.steps += 1
