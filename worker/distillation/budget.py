@@ -1,4 +1,4 @@
-"""How long a job's runs are: from epochs, within the time limit, and shorter for the gate."""
+"""The number of steps of a job's runs: from epochs, within the time limit, and fewer for the gate."""
 
 import hashlib
 import math
@@ -26,7 +26,7 @@ _SHARE_OF_LIMIT: Final = 0.85
 
 
 def arms_of(compare: bool | Literal["full"]) -> int:
-    """How many arms are trained where a teacher takes part: with it, without it, and two controls."""
+    """Number of arms if a teacher takes part: with it, without it, and two controls."""
     return 4 if compare == "full" else 1 + int(compare)
 
 
@@ -36,7 +36,7 @@ def plan_of(runs: TrainingRuns, *, auto: bool) -> Plan:
     Parameters
     ----------
     auto
-        Whether the gate will run; it takes part of a time limit.
+        Whether the gate runs; it uses part of the time limit.
     """
     training = runs.recipe.training
     plan = plan_for(
@@ -47,7 +47,7 @@ def plan_of(runs: TrainingRuns, *, auto: bool) -> Plan:
     )
     if training.time_limit_seconds is None:
         return plan
-    # Measured once: a job that goes on elsewhere must take as many steps there.
+    # Measured once: a job that another worker resumes must take the same number of steps.
     known = runs.ledger.finished("steps")
     steps = (
         _affordable(runs, plan, training.time_limit_seconds, auto)
@@ -59,11 +59,11 @@ def plan_of(runs: TrainingRuns, *, auto: bool) -> Plan:
 
 
 def _affordable(runs: TrainingRuns, plan: Plan, limit: float, auto: bool) -> int:
-    """As many steps a run as the limit allows; the same for both arms, so that they stay comparable."""
+    """Steps of a run within the limit; the same for all arms, so that they stay comparable."""
     trial = replace(plan, steps=4, steps_per_epoch=4, patience=None)
     term = runs.term(runs.rows) if runs.teachers else None
     material = runs.material(runs.rows)
-    # The first steps of a process pay for much that later ones do not: the second trial counts.
+    # The first steps of a process include one-off costs: the second trial counts.
     runs.train(runs.blueprint, material, term, 1.0, trial, watch=runs.progress)
     spent = runs.train(runs.blueprint, material, term, 1.0, trial, watch=runs.progress).seconds
     trainings = runs.recipe.training.seeds * arms_of(runs.recipe.compare)
@@ -74,19 +74,19 @@ def _affordable(runs: TrainingRuns, plan: Plan, limit: float, auto: bool) -> int
 
 def _shorter(runs: TrainingRuns, plan: Plan) -> Plan:
     most = _GATE_STEPS if runs.blueprint.light else max(_GATE_STEPS // 2, plan.steps // 3)
-    # What is left out of a fold is wanted for the score; nothing is left to watch.
+    # The held-out items of a fold are needed for the score; none remain for early stopping.
     return replace(plan, steps=min(plan.steps, most), patience=None)
 
 
 def gate_steps(runs: TrainingRuns, plan: Plan) -> int:
-    """Steps that the gate will take at most."""
+    """Largest number of steps of the gate."""
     light = runs.blueprint.light
     folds = len(stratified_folds(runs.labels, FOLDS if light else _HEAVY_FOLDS, runs.recipe.training.seed))
     return folds * (1 + len(WEIGHTS if light else _HEAVY_WEIGHTS)) * _shorter(runs, plan).steps
 
 
 def choose(runs: TrainingRuns, plan: Plan) -> GateDecision:
-    """The gate, with the job's own student on a shorter course; fewer choices where it is slow to train."""
+    """The gate, with the job's student and fewer steps; fewer choices if it is slow to train."""
     seed = runs.recipe.training.seed
     if not stratified_folds(runs.labels, FOLDS, seed):
         return decide_by_names(runs.teachers, runs.rows, runs.labels, seed)
@@ -107,8 +107,8 @@ def choose(runs: TrainingRuns, plan: Plan) -> GateDecision:
     if not decision.at_full_weight:
         return decision
     names = ", ".join(runs.teachers[number].name for number in sorted(decision.at_full_weight))
-    told = f"; heard in full, for telling more than the student alone even where less sure: {names}"
-    return replace(decision, reason=decision.reason + told)
+    added = f"; at full weight, since better than the student alone even at low confidence: {names}"
+    return replace(decision, reason=decision.reason + added)
 
 
 class _LeftOut:
@@ -135,16 +135,16 @@ class _LeftOut:
         self._untried = len(parts) * (1 + len(weights))
 
     def logits(self, kept: Int64, left_out: Int64, weight: float) -> Float32:
-        """Logits on the rows left out, shape (h, S); see `gate.FitAndPredict`."""
+        """Logits on the held-out rows, shape (h, S); see `gate.FitAndPredict`."""
         fold = _digest(kept)
         if (fold, weight) not in self._found:
-            # One after another only those are trained that are asked for: the gate may be content with one fold.
+            # Sequential runs train only the requested fold: the gate may need one only.
             single = not self._together and self._runs.abreast == 1
             self._train((0.0,) if weight == 0 else self._weights, [left_out] if single else self._parts)
         return self._found[fold, weight]
 
     def skip_untried(self) -> None:
-        """Tell of the students that need no training after all."""
+        """Report the students that need no training."""
         self._runs.progress.skip(self._untried * self._plan.steps)
 
     def _train(self, weights: Sequence[float], parts: list[Int64]) -> None:

@@ -1,4 +1,4 @@
-"""One distillation from its request to its outcome: gate, train, compare, export. The door of this room."""
+"""One distillation from its request to its outcome: gate, train, compare, export. The entry point of this package."""
 
 import tempfile
 import time
@@ -36,7 +36,7 @@ from .training.multi_process import TrainingProcesses
 from .training.trainer import Trained, Trainer, train
 
 _MOST_WEIGHTS: Final = 1 << 25
-"""Of all students that are trained side by side; with gradients and two moments, half a gigabyte."""
+"""Weights of all students trained in parallel; with gradients and two moments, half a gigabyte."""
 WITH: Final = "with teacher"
 WITHOUT: Final = "without teacher"
 
@@ -55,31 +55,31 @@ def distill(
     checkpoint: Checkpoint | None = None,
     start_from: Path | None = None,
 ) -> Outcome:
-    """Train a student from teachers, and measure whether they helped.
+    """Train a student from teachers, and measure the gain.
 
     Parameters
     ----------
     request
-        How.
+        Student, loss and training.
     data
-        The student's data; test items are never trained on, nor does anything depend on their labels.
+        The student's data; test items are never trained on, and nothing is chosen by their labels.
     teachers
-        What the teachers say of it.
+        The teachers' outputs on it.
     on_event
-        Told of `progress`, `epoch`, `weight` and `run` events.
+        Receives `progress`, `epoch`, `weight` and `run` events.
     should_stop
-        Asked before every step and every batch that is read.
+        Called before every step and every batch that is read.
     folder
-        Where the student's files go; made where absent.
+        Folder for the student's files; created if absent.
     device
         A torch device.
     threads
-        Threads to compute with (light students use one); holds for the process. Weights repeat bit for bit only
+        Compute threads (light students use one); applies to the process. Weights repeat bit for bit only
         for equal threads.
     processes
-        So many train one student together, unless it is a light one; weights then repeat up to rounding.
+        Processes that train one student together, unless it is a light one; weights then repeat up to rounding.
     checkpoint
-        Where to keep the state of the run and to go on from; None to do without.
+        Storage for the state of the run, from which it resumes; None for no checkpoints.
     start_from
         The `transformers` folder that a "registered" student starts from.
 
@@ -90,13 +90,13 @@ def distill(
     Raises
     ------
     JobFailed
-        Data, teachers and student do not fit each other; the message says what to do.
+        Data, teachers and student do not match; the message says what to do.
     TrainingStopped
-        `should_stop` said so; the state was written to `checkpoint` before.
+        `should_stop` returned True; the state is written to `checkpoint` first.
 
     Notes
     -----
-    Torch's global generator is seeded while a student trains and put back afterwards: two distillations in two
+    Torch's global generator is seeded while a student trains and restored afterwards: two distillations in two
     threads of one process would disturb each other.
     """
     started = time.perf_counter()
@@ -105,7 +105,7 @@ def distill(
     with tempfile.TemporaryDirectory() as scratch:
         around = Surroundings(data.items, data.transfer, data.classes, device, Path(scratch), start_from)
         blueprint = blueprint_of(request.student, around)
-        # A light student's steps are too short to share: threads waiting for each other cost up to six times more.
+        # A light student's steps are too short for threads: synchronisation makes them up to six times slower.
         torch.set_num_threads(1 if blueprint.light else threads)
         ledger = Ledger(checkpoint, fingerprint(request, data, teachers, device))
         progress = Progress(on_event, should_stop)
@@ -118,19 +118,19 @@ def distill(
 
 @contextmanager
 def _trainer(request: Recipe, blueprint: Blueprint, device: torch.device, processes: int) -> Iterator[Trainer]:
-    """What trains: this process, or several."""
+    """The trainer: in this process, or in several."""
     precision = request.training.precision
     if processes == 1 or blueprint.light:
         yield partial(train, machine=machine_for(precision, device, light=blueprint.light))
         return
     threads = max(1, torch.get_num_threads() // processes) if device.type == "cpu" else torch.get_num_threads()
-    mixed_precision(precision, device)  # Refuses what the device cannot do before anything is started.
+    mixed_precision(precision, device)  # Rejects an unsupported precision before processes start.
     with closing(TrainingProcesses(processes, device, precision, threads)) as trainers:
         yield trainers.train
 
 
 def _abreast(request: Recipe, blueprint: Blueprint, device: torch.device, processes: int) -> int:
-    """How many runs may be trained side by side: one a thread, where memory and the student allow it."""
+    """Number of runs trained in parallel: one a thread, if memory and the student allow it."""
     plain = request.training.precision in ("auto", "fp32") and device.type == "cpu"
     if blueprint.light or blueprint.draws or processes > 1 or not plain:
         return 1
@@ -145,7 +145,7 @@ def _given(weight: float) -> GateDecision:
 
 @dataclass(frozen=True)
 class _Arm:
-    """All seeds of one arm: the first student, and which test items each one got right, shape (R, N)."""
+    """All seeds of one arm: the first student, and whether each test item was predicted correctly, shape (R, N)."""
 
     first: Trained
     right: NDArray[np.bool_]
@@ -176,7 +176,7 @@ class _Job:
         expected = (arms_of(recipe.compare) if compared else 1) * len(seeds) * plan.steps
         runs.progress.expect(expected + (gate_steps(runs, plan) if given == "auto" else 0))
         gate = choose(runs, plan) if given == "auto" else _given(given)
-        self._tell(gate)
+        self._report(gate)
         self._stage("gate")
         taught, plain = self._arms(plan, seeds, gate, compared)
         controls = self._controls(plan, seeds, gate.weight, taught) if recipe.compare == "full" else {}
@@ -190,7 +190,7 @@ class _Job:
             verdict="not compared" if gain is None else gain.verdict,
             advice=advice_of(gate, gain, taught.accuracy, items, len(runs.teachers), controls),
         )
-        runs.progress.say("writing the student down")
+        runs.progress.say("writing the student")
         samples = runs.held_out_set.items.gather(torch.from_numpy(runs.held_out_set.rows[:32]))
         artifacts, teacher = export(runs.blueprint, taught.first.model, delivered, samples, self._folder)
         self._stage("export")
@@ -217,14 +217,14 @@ class _Job:
             names = {gate.weight: WITH, 0.0: WITHOUT} if compared else {gate.weight: WITH}
             taught, *plain = self._train(plan, seeds, names, at_full_weight=gate.at_full_weight)
             return taught, plain[0] if plain else None
-        # Nothing to compare: the arm with the teacher's weight at 0 is the arm without.
+        # Nothing to compare: at weight 0 both arms are the same.
         if compared:
             self._runs.progress.skip(len(seeds) * plan.steps)
         (plain,) = self._train(plan, seeds, {0.0: WITHOUT})
         return plain, plain if compared else None
 
     def _controls(self, plan: Plan, seeds: list[int], weight: float, taught: _Arm) -> dict[str, Control]:
-        """The controls, where there is a teacher to be measured against them."""
+        """The controls, if a teacher takes part."""
         runs = self._runs
         if weight == 0:
             runs.progress.skip(2 * len(seeds) * plan.steps if runs.teachers else 0)
@@ -249,7 +249,7 @@ class _Job:
         other: TrainingRuns | None = None,
         at_full_weight: frozenset[int] = frozenset(),
     ) -> list[_Arm]:
-        """An arm for each weight, in lockstep where the student allows it."""
+        """An arm for each weight, in lockstep if the student allows it."""
         runs = other or self._runs
         term = runs.term(runs.rows, at_full_weight) if any(weight > 0 for weight in names) else None
         if runs.together(plan, [term], len(seeds) * len(names)):
@@ -285,7 +285,7 @@ class _Job:
         ]
 
     def _as_arm(self, name: str, seeds: list[int], runs: Sequence[tuple[Trained | None, NDArray[np.bool_]]]) -> _Arm:
-        """The arm of runs that were trained at once, and its events."""
+        """The arm of runs trained together, and its events."""
         for seed, (_, correct) in zip(seeds, runs, strict=True):
             self._on_event("run", {"arm": name, "seed": seed, "accuracy": float(correct.mean())})
         first = runs[0][0]
@@ -349,7 +349,7 @@ class _Job:
             request=repeating_request(runs.recipe, settings["data"], settings["teachers"]),
         )
 
-    def _tell(self, gate: GateDecision) -> None:
+    def _report(self, gate: GateDecision) -> None:
         scores = {f"{weight:g}": round(score, 5) for weight, score in gate.scores.items()}
         self._on_event("weight", {"weight": gate.weight, "scores": scores, "reason": gate.reason})
 

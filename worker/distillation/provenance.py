@@ -1,4 +1,4 @@
-"""What repeats a run: seeds, versions, digests, and the request itself."""
+"""The information to repeat a run: seeds, versions, digests, and the request."""
 
 import platform
 from importlib import metadata
@@ -15,7 +15,7 @@ _PACKAGES: Final = ("preceptor-server", "torch", "transformers", "numpy", "onnx"
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what computes."""
+    """Versions of Python and of the packages that compute."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

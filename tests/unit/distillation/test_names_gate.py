@@ -26,7 +26,7 @@ def test_names_and_answers_that_fit_pass(digits: Any) -> None:
     found = decide_by_names([digits.teacher(list(range(8)))], rows, digits.y[digits.labelled][rows], 0)
     assert found.weight == WEIGHT
     assert not found.given
-    assert "fits the labels" in found.reason
+    assert "fit the labels" in found.reason
 
 
 def test_random_teachers_pass_at_the_level(digits: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a model answers, and how good that is."""
+"""Predictions of a model, and their quality."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +13,7 @@ from ..inputs import Float32, Int64
 
 _PREDICT: Final = 256
 _COMPARED: Final = 512
-"""Transfer items on which student and teachers are compared; agreement is good to two points then."""
+"""Transfer items on which student and teachers are compared; the standard error of agreement is about 2 points."""
 
 
 def predict(model: nn.Module, items: Encoded, rows: NDArray[np.int64] | None = None) -> Float32:
@@ -29,12 +29,12 @@ def predict(model: nn.Module, items: Encoded, rows: NDArray[np.int64] | None = N
 
 @dataclass(frozen=True)
 class HeldOutSet:
-    """Labelled items that a model is asked about.
+    """Labelled items on which a model is measured.
 
     Attributes
     ----------
     rows, labels
-        Which of the items, and their classes, shape (N,).
+        Positions in the items, and their classes, shape (N,).
     """
 
     items: Encoded
@@ -42,7 +42,7 @@ class HeldOutSet:
     labels: Int64
 
     def right(self, model: nn.Module) -> NDArray[np.bool_]:
-        """Whether the model has each of them right, shape (N,)."""
+        """Whether the model predicts each of them correctly, shape (N,)."""
         return predict(model, self.items, self.rows).argmax(axis=1) == self.labels
 
     def surprise(self, model: nn.Module) -> float:
@@ -53,14 +53,14 @@ class HeldOutSet:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often the student answers what the teachers say.
+    """Share of items on which the student predicts the teachers' class.
 
     Attributes
     ----------
     items, rows
-        What both are asked about.
+        The compared items.
     likeliest
-        The teachers' answers in the student's classes, shape (n,).
+        The teachers' predictions in the student's classes, shape (n,).
     """
 
     items: Encoded
@@ -74,5 +74,5 @@ class Agreement:
         return cls(items, rows, likeliest[rows])
 
     def share(self, model: nn.Module) -> float:
-        """Share of equal answers."""
+        """Share of equal predictions."""
         return float((predict(model, self.items, self.rows).argmax(axis=1) == self.likeliest).mean())
