@@ -1,4 +1,4 @@
-"""Who is scored for a recommendation: the candidates of the request, or the zoo, where it is large cut by names."""
+"""The teachers scored for a recommendation: the candidates of the request, or the zoo; a large zoo is cut by names."""
 
 import time
 from collections.abc import AsyncIterator
@@ -21,25 +21,25 @@ from .context import JobContext
 from .zoo_index import Entry, ZooIndex
 
 _READ: Final = 200
-"""Teachers that are read at once."""
+"""Teachers read per call."""
 
 
 @dataclass
 class CandidateTeachers:
-    """Those who will be scored.
+    """The teachers to be scored.
 
     Attributes
     ----------
     teachers
         By id; empty for candidates.
     considered
-        How many took part, with those that the search by names left out.
+        Number of teachers considered, including those that the search by names dropped.
     solved
         Transport problems that the search solved; None without a search.
     failed
         Teachers that cannot be scored, with reasons.
     seconds
-        Of the search.
+        Seconds of the search.
     """
 
     contenders: list[Contender]
@@ -58,18 +58,18 @@ async def find_candidates(
     data: ProbeData | None,
     space: LabelSpace,
 ) -> CandidateTeachers:
-    """Choose who is scored.
+    """Choose the teachers to be scored.
 
     Parameters
     ----------
     data
-        The probe that teachers will be run on; None where no model is run. Then the best `top_k` by names are
-        found by exact search. With a probe, all are run up to `shortlist`, beyond it the nearest by names.
+        The probe on which teachers are run; None if no model is run. Then the best `top_k` by names are
+        found by exact search. With a probe, all are run up to `shortlist`; above the limit, the nearest by names.
 
     Raises
     ------
     JobFailed
-        Nobody is left.
+        No teacher is left.
     """
     if body.candidates is not None:
         given = [
@@ -84,7 +84,7 @@ async def find_candidates(
     found = None
     began = time.perf_counter()
     keep = body.top_k if data is None else body.shortlist
-    # Under a budget the nearest by names are asked first.
+    # Under a budget the nearest by names run first.
     search = data is None or len(entries) > keep or body.budget_seconds is not None
     chosen, failed = [entry.id for entry in entries], list[SkippedTeacher]()
     if search and _in_index(body, student, data):
@@ -95,7 +95,7 @@ async def find_candidates(
             unknown = []
             if not known:
                 raise JobFailed(no_teacher_ranked(failed))
-        # Names cannot place those that the encoder does not know: they get their share of the shortlist.
+        # Teachers without a known name cannot be ranked by names: they get a proportional share of the shortlist.
         places = -(-keep * len(unknown) // len(entries))
         embeddings = await context.compute(space.embed_known if data is not None else space.embed, student)
         chosen = []
@@ -116,18 +116,18 @@ async def find_candidates(
 
 
 def no_teacher_ranked(failed: list[SkippedTeacher]) -> str:
-    """Why there is no ranking at all."""
+    """The error message of a recommendation without any scored teacher."""
     return "no teacher could be ranked: " + "; ".join(f"{row.name}: {row.reason}" for row in failed[:5])
 
 
 def _can_run(entry: Entry, body: RecommendationBody, data: ProbeData) -> bool:
-    """Whether it takes what the probe holds. A teacher that was named is kept: its row says why it cannot."""
+    """Whether the teacher accepts the probe's modality. A teacher named by id is kept: its row states why it fails."""
     named = body.teachers is not None and body.teachers.ids is not None
     return named or entry.opaque or entry.modality == data.modality
 
 
 def _in_index(body: RecommendationBody, student: LabelSetBody, data: ProbeData | None) -> bool:
-    """Whether the index of the default encoder can answer; costs set by hand are not in it."""
+    """Whether the index of the default encoder applies; it does not contain costs set in the request."""
     return body.encoder is None and student.embeddings is None and (data is not None or not body.pairs)
 
 
@@ -139,7 +139,7 @@ def _nearest(
     among: list[str],
     keep: int,
 ) -> TopK:
-    """The nearest by the names that the encoder knows; rows of zeros stand for the others."""
+    """The nearest by the names that the encoder covers; the others have rows of zeros."""
     known = embeddings.any(axis=1)
     prior = np.asarray(student.normalised_prior())[known]
     prior = prior / prior.sum() if prior.sum() > 0 else np.full(len(prior), 1 / len(prior))

@@ -1,4 +1,4 @@
-"""What a recommendation says of its probe: why it was not used, and which teachers have seen its items before."""
+"""Warnings of a recommendation about its probe: why it was not used, and placeholder class names."""
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import RecommendationBody
