@@ -19,11 +19,11 @@ def build(out: Path, tell: Callable[[str], None] = print) -> None:
     Parameters
     ----------
     out
-        The folder; made where absent, files in it are replaced.
+        The folder; created if absent; files in it are replaced.
     tell
         Receives one line for each step.
     """
-    # Read when transformers is first imported: nothing is fetched and nothing reported.
+    # Read when transformers is first imported: no downloads and no telemetry.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -36,7 +36,7 @@ def build(out: Path, tell: Callable[[str], None] = print) -> None:
     from .folder import write_json
     from .static_text import WordVectors
 
-    # Results repeat bit for bit only for one number of threads.
+    # Results repeat bit for bit only for an equal number of threads.
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
 
