@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 
-def build(out: Path, tell: Callable[[str], None] = print) -> None:
+def build(out: Path, report: Callable[[str], None] = print) -> None:
     """Write the whole zoo.
 
     Parameters
     ----------
     out
         The folder; created if absent; files in it are replaced.
-    tell
+    report
         Receives one line for each step.
     """
     # Read when transformers is first imported: no downloads and no telemetry.
@@ -43,7 +43,7 @@ def build(out: Path, tell: Callable[[str], None] = print) -> None:
     def step(what: str, do: Callable[[], Any]) -> Any:
         begin = time.perf_counter()
         made = do()
-        tell(f"  {what}: {time.perf_counter() - begin:.1f} s")
+        report(f"  {what}: {time.perf_counter() - begin:.1f} s")
         return made
 
     step("EfficientNet-Lite 0, 1, 2 with their ImageNet weights, written as ONNX", lambda: imagenet.write(out))

@@ -51,7 +51,7 @@ def test_classes_are_nearest_to_themselves(digits: Any) -> None:
 
 
 def test_what_is_said_of_an_item_does_not_know_its_label(digits: Any) -> None:
-    """By brute force: the cost is made anew without the item."""
+    """By brute force: the cost is recomputed without the item."""
     teacher, labels = digits.teacher([0, 1, 2, 3, 4, 5]), digits.y[digits.labelled]
     said = softmax(teacher.logits, 1.0)
     vectors = space(teacher)

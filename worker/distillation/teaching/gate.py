@@ -130,9 +130,9 @@ def choose_weight(
     alone[order] = tempered_likelihood(plain, labels[order])
     scores = {0.0: float(alone.mean())}
     advantage = _advantage(labels, alone, mapped)
-    refused = _far_behind(labels, alone, mapped, scores, advantage)
-    if refused is not None:
-        return refused
+    rejected = _far_behind(labels, alone, mapped, scores, advantage)
+    if rejected is not None:
+        return rejected
     # A teacher that is clearly ahead, with one weight to choose, must only show that it does no harm.
     tried = parts[:1] if len(weights) == 1 and _ahead(labels, alone, mapped) else parts
     items = order[: sum(map(len, tried))]

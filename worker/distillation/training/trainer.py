@@ -142,7 +142,7 @@ def train(
     blueprint
         The student's architecture.
     term
-        The teachers' part; None, or a weight of 0, trains on cross-entropy alone.
+        The teachers' part; None, or a weight of 0, trains only on cross-entropy.
     measures
         Measurements after each epoch.
     ledger, name
