@@ -1,6 +1,6 @@
 """``make demo``: the main job on real models. Fill a zoo, rank it for two students, distil the winners.
 
-Everything runs here: embedded Redis, the service, two workers. Nothing is downloaded, and nothing is left running.
+Everything runs locally: embedded Redis, the service, two workers. The demo downloads nothing and stops all processes.
 """
 
 import argparse
@@ -35,11 +35,11 @@ T = TypeVar("T")
 _CELL: Final = 70
 """Characters of a cell with examples."""
 _TEAM: Final = 3
-"""At most so many teachers; a team gained more than the first alone (docs/research/distillation.md)."""
+"""Largest number of teachers; a team gained more than the first teacher (docs/research/distillation.md)."""
 _STUDENTS: Final[dict[Modality, tuple[Literal["bow", "cnn"], int]]] = {"text": ("bow", 20), "image": ("cnn", 12)}
 """Built-in student and epochs by modality."""
 _IDLE: Final = 600.0
-"""Seconds without progress after which a job is given up; however slow the machine, one that moves is waited for."""
+"""Seconds without progress after which the demo cancels a job; a slow job with progress continues."""
 
 
 class Demo:
@@ -48,7 +48,7 @@ class Demo:
     Parameters
     ----------
     folder
-        Where the zoo and the service's data go.
+        Folder for the zoo and the service's data.
     seeds
         Repetitions of each distillation; the interval of the gain comes from them and from the test items.
     """
@@ -92,7 +92,7 @@ class Demo:
 
         with ThreadPoolExecutor(4) as pool:
             teachers = list(pool.map(add, slugs))
-        made = Table(title=f"The zoo: {len(teachers)} teachers, each loaded and tried before it is ready")
+        made = Table(title=f"The zoo: {len(teachers)} teachers, each validated before it is ready")
         for column in ("teacher", "takes", "classes", "weights", "for example"):
             made.add_column(column, justify="right" if column in ("classes", "weights") else "left")
         for teacher in sorted(teachers, key=lambda t: (t.modality, t.name)):
@@ -110,7 +110,7 @@ class Demo:
         test = client.probes.upload(zoo / task["test"])
         out.print(f"{labelled.items} labelled items, {transfer.items} unlabelled, {test.items} to measure on.")
 
-        out.print("\nFrom the class names alone, no model is run:")
+        out.print("\nFrom the class names only, without running a model:")
         names = client.recommendations.create(task["labels"], modality=task["modality"], top_k=5)
         show_ranking(self._session, self._timed(f"{task['slug']}: ranking by names", lambda: _result(names)), 0)
 
@@ -159,7 +159,7 @@ class Demo:
 
 
 def _result(job: JobHandle[Any, T], *, progress: bool = False) -> T:
-    """The result of a job, however long it takes while it makes progress. An interruption cancels the job."""
+    """The result of a job; waits as long as the job makes progress. An interruption cancels the job."""
     try:
         return job.wait(progress=progress, idle_timeout=_IDLE)
     except KeyboardInterrupt:
@@ -170,7 +170,7 @@ def _result(job: JobHandle[Any, T], *, progress: bool = False) -> T:
 
 @contextmanager
 def _uninterrupted() -> Generator[None]:
-    """No signal breaks off what cleans up."""
+    """Ignore signals during cleanup."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -190,13 +190,13 @@ def _shortened(text: str) -> str:
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="where the zoo and the data go")
+    parser.add_argument("--folder", type=Path, default=Path(".demo"), help="folder for the zoo and the data")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions of each distillation")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, _stop)  # Nothing is left running, whoever ends the demo.
-    # One job at a time: the workers share the processor with nobody, so each takes all of it.
+    signal.signal(signal.SIGTERM, _stop)  # All processes stop, whatever ends the demo.
+    # One job at a time: each worker may use all cores.
     os.environ.setdefault("PRECEPTOR_THREADS", str(len(os.sched_getaffinity(0))))
-    # Threads that wait by spinning take the processor from each other where other programs run, too.
+    # Spinning threads slow each other down if other programs run, too.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         Demo(arguments.folder, arguments.seeds).run()

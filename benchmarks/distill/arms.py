@@ -29,7 +29,7 @@ from worker.distillation.budget import choose, plan_of
 from worker.distillation.inputs import Recipe, TeacherSignal, TrainingData
 from worker.distillation.losses.transport import softmax
 from worker.distillation.progress import Progress
-from worker.distillation.runs import Bench, prepare
+from worker.distillation.runs import TrainingRuns, prepare
 from worker.distillation.schedule import Plan
 from worker.distillation.students import Surroundings, blueprint_of
 from worker.distillation.training.checkpoints import Ledger
@@ -156,38 +156,40 @@ class Trial:
     def measure(self, arm: Arm) -> dict[str, Any]:
         """Accuracy on the test items, weight used, and processor seconds."""
         began = time.process_time()
-        bench: Bench = replace(
+        runs: TrainingRuns = replace(
             self._bench,
             teachers=arm.teachers,
             recipe=replace(self._recipe, loss=arm.loss),
             ledger=_Shared(self._plain),
         )
         given = arm.loss.weight
-        plan = plan_of(bench, auto=given == "auto")
-        decision = choose(bench, plan) if given == "auto" else None
+        plan = plan_of(runs, auto=given == "auto")
+        decision = choose(runs, plan) if given == "auto" else None
         weight = float(given) if decision is None else decision.weight
         gate_seconds = time.process_time() - began
-        in_full = frozenset[int]() if decision is None else decision.in_full
-        accuracy, seconds = self._run(bench, arm, weight, in_full, plan)
+        at_full_weight = frozenset[int]() if decision is None else decision.at_full_weight
+        accuracy, seconds = self._run(runs, arm, weight, at_full_weight, plan)
         return {
             "accuracy": accuracy,
             "weight": weight,
             "teachers": [teacher.name for teacher in arm.teachers],
             "steps": plan.steps,
             "cpu_seconds": round(gate_seconds + seconds, 3),
-            **({} if decision is None else {"gate": decision.reason, "in_full": sorted(in_full)}),
+            **({} if decision is None else {"gate": decision.reason, "in_full": sorted(at_full_weight)}),
         }
 
-    def _run(self, bench: Bench, arm: Arm, weight: float, in_full: frozenset[int], plan: Plan) -> tuple[float, float]:
-        """Accuracy and processor seconds of a training run; identical runs are done once."""
+    def _run(
+        self, runs: TrainingRuns, arm: Arm, weight: float, at_full_weight: frozenset[int], plan: Plan
+    ) -> tuple[float, float]:
+        """Accuracy and processor seconds of a training; of two that are the same, one is done."""
         names = [teacher.name for teacher in arm.teachers]
         loss = arm.loss.model_dump(exclude={"weight"})
-        what = f"{loss} {names} {weight} {sorted(in_full)}" if weight > 0 else "plain"
+        what = f"{loss} {names} {weight} {sorted(at_full_weight)}" if weight > 0 else "plain"
         key = f"{what} {arm.smoothing}"
         if key not in self._trained:
             began = time.process_time()
-            term = bench.term(bench.rows, in_full) if weight > 0 else None
-            _, right = bench.run("run", term, weight, replace(plan, smoothing=arm.smoothing), keep=False)
+            term = runs.term(runs.rows, at_full_weight) if weight > 0 else None
+            _, right = runs.run("run", term, weight, replace(plan, smoothing=arm.smoothing), keep=False)
             self._trained[key] = float(np.mean(right)), time.process_time() - began
         return self._trained[key]
 

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 
-def build(out: Path, tell: Callable[[str], None] = print) -> None:
+def build(out: Path, report: Callable[[str], None] = print) -> None:
     """Write the whole zoo.
 
     Parameters
     ----------
     out
-        The folder; made where absent, files in it are replaced.
-    tell
+        The folder; created if absent; files in it are replaced.
+    report
         Receives one line for each step.
     """
-    # Read when transformers is first imported: nothing is fetched and nothing reported.
+    # Read when transformers is first imported: no downloads and no telemetry.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -36,14 +36,14 @@ def build(out: Path, tell: Callable[[str], None] = print) -> None:
     from .folder import write_json
     from .static_text import WordVectors
 
-    # Results repeat bit for bit only for one number of threads.
+    # Results repeat bit for bit only for an equal number of threads.
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
 
     def step(what: str, do: Callable[[], Any]) -> Any:
         begin = time.perf_counter()
         made = do()
-        tell(f"  {what}: {time.perf_counter() - begin:.1f} s")
+        report(f"  {what}: {time.perf_counter() - begin:.1f} s")
         return made
 
     step("EfficientNet-Lite 0, 1, 2 with their ImageNet weights, written as ONNX", lambda: imagenet.write(out))

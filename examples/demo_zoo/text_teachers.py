@@ -13,11 +13,11 @@ from .folder import TeacherFolder
 from .static_text import LinearHead, WordVectors, fit_head, graph_of, preprocessing
 
 STUDENT_CHAPTER: Final = 17
-"""Congenital malformations: the student's own data, which no teacher sees."""
+"""Congenital malformations: the student's data; no teacher trains on them."""
 _ORGANS: Final = (6, 7, 8, 9, 10, 11, 12, 13, 14)
 _NOT_BY_SITE: Final = ("C7A", "C7B", "C76-C80", "C81-C96")
 _MOST: Final = 300
-"""Texts a class, so that large classes do not drown small ones."""
+"""Largest number of texts a class, so that large classes do not outweigh small ones."""
 _HELD_OUT: Final = 0.15
 _ORIGIN: Final = (
     "data: PyPI simple-icd-10-cm 1.5.0 (ICD-10-CM, public domain); vectors: PyPI wordllama 0.4.0.post1 (MIT)"
@@ -26,7 +26,7 @@ _ORIGIN: Final = (
 
 @dataclass(frozen=True)
 class Subject:
-    """What a teacher tells apart: class keys in label order, their names, and the class of a diagnosis."""
+    """What a teacher distinguishes: class keys in label order, their names, and the class of a diagnosis."""
 
     slug: str
     name: str
@@ -65,7 +65,7 @@ def subjects(known: Classification) -> list[Subject]:
         Subject(
             "external-causes",
             "External causes",
-            "What happened: traffic accidents, falls, weapons, weather. Has nothing to say about organs.",
+            "What happened: traffic accidents, falls, weapons, weather. Unrelated to organs.",
             known.blocks_of(20),
             block,
         ),
@@ -73,7 +73,7 @@ def subjects(known: Classification) -> list[Subject]:
         Subject(
             "all-diagnosis-blocks",
             "Diagnoses, all blocks",
-            "The big one among the text teachers: every block of most chapters.",
+            "The largest text teacher: every block of most chapters.",
             known.blocks_of(*most),
             block,
         ),

@@ -1,4 +1,4 @@
-"""What the numbers mean for the user, in a sentence or two. "Do not distil" is one of the answers."""
+"""Advice to the user on the measured gain, in a sentence or two. "Do not distil" is one of the results."""
 
 from collections.abc import Mapping
 
@@ -22,17 +22,17 @@ def advice_of(
     Parameters
     ----------
     gate
-        What the gate chose.
+        The gate's choice.
     gain
-        None where nothing was compared.
+        None without a comparison.
     accuracy
         Of the delivered arm.
     items
         Test items.
     teachers
-        How many there were.
+        Number of teachers.
     controls
-        Those that were trained, by name.
+        The trained controls, by name.
     """
     who = "the teacher" if teachers == 1 else "the teachers"
     if teachers == 0 or (gate.weight == 0 and gate.given):
@@ -44,7 +44,7 @@ def advice_of(
         )
     chosen = f"{gate.reason[0].upper()}{gate.reason[1:]}."
     if gain is None:
-        return f"{chosen} Whether {who} helped was not measured; ask for a comparison to know."
+        return f"{chosen} Whether {who} helped was not measured; request a comparison to measure it."
     interval = f"{gain.mean:+.1%} accuracy, 90 % interval {gain.low:+.1%} to {gain.high:+.1%} on {items} test items"
     equals = [name for name, control in controls.items() if control.gain.low <= 0]
     if gain.low > 0 and equals:

@@ -1,4 +1,4 @@
-"""What a student is to the trainer: something that encodes items, is built anew for a seed, and can be saved."""
+"""The interface of a student to the trainer: it encodes items, builds a new model for a seed, and saves it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +14,22 @@ from .inputs import ItemSource
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a blueprint may look at when it is made.
+    """The inputs from which a blueprint is made.
 
     Attributes
     ----------
     items
-        The labelled items it will be trained on: their dimension, their words, their picture size.
+        The labelled items of the training: they set dimension, vocabulary and picture size.
     transfer
-        The transfer items, where there are any.
+        The transfer items, or None.
     classes
         S.
     device
-        Where it will be trained, a torch device name.
+        Device of the training, a torch device name.
     folder
         A `transformers` folder to start from, for the kind "registered".
     scratch
-        A folder for files of its own: a tokenizer that it made.
+        A folder for temporary files, such as a new tokenizer.
     """
 
     items: ItemSource
@@ -48,14 +48,14 @@ class Blueprint(Protocol):
     name
         For the record.
     modality
-        What it takes.
+        Modality of its items.
     learning_rate
-        Its own default.
+        The student's default.
     light
-        Whether it trains in seconds: the gate then affords more folds and choices.
+        Whether it trains in seconds: the gate then uses more folds and choices.
     draws
         Whether a step may draw from torch's global generator, as dropout does. Students that do not can be trained
-        side by side.
+        in parallel.
     """
 
     @property
@@ -76,10 +76,10 @@ class Blueprint(Protocol):
     def build(self) -> nn.Module:
         """A new student whose ``forward(**inputs)`` gives logits, shape (B, S).
 
-        Random initial weights come from torch's global generator, which the trainer has seeded.
+        Random initial weights come from torch's global generator, seeded by the trainer.
         """
         ...
 
     def save(self, model: nn.Module, folder: Path, labels: list[str]) -> Source:
-        """Write config, weights (safetensors) and preprocessing; return how the folder is registered."""
+        """Write config, weights (safetensors) and preprocessing; return the source for the folder's registration."""
         ...

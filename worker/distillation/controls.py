@@ -1,7 +1,7 @@
-"""What a teacher must beat to have taught anything: label smoothing, and a teacher of random weights.
+"""Baselines for the gain of a teacher: label smoothing, and a teacher of random weights.
 
-Soft targets regularise whatever they say, so a gain over plain training alone does not show that the teacher knew
-something. Both controls are trained only where they are asked for, with the seeds and steps of the other arms.
+Any soft targets regularise, so a gain over plain training does not show that the teacher was informative. Both
+controls are trained only on request, with the seeds and steps of the other arms.
 """
 
 from typing import Final
@@ -11,47 +11,48 @@ import torch
 
 from .evaluation.measures import predict
 from .inputs import Float32, TeacherSignal
-from .runs import Bench
+from .runs import TrainingRuns
 from .teaching.label_map import standardised
 
 SMOOTHING: Final = 0.1
-"""Of label smoothing: the value of Szegedy et al. (arXiv 1512.00567), where it comes from."""
+"""Label smoothing of Szegedy et al. (arXiv 1512.00567), who introduced it."""
 LABEL_SMOOTHING: Final = "label smoothing"
 RANDOM_WEIGHTS: Final = "random weights"
 
 
-def random_teachers(bench: Bench) -> list[TeacherSignal]:
-    """Teachers of the same classes and names whose answers come from random weights.
+def random_teachers(runs: TrainingRuns) -> list[TeacherSignal]:
+    """Teachers of the same classes and names whose predictions come from random weights.
 
-    Each is an untrained student of the job's own kind with a random last layer on top, as sure as the teacher it
-    stands for. It answers for the items, so it is more than noise: what it holds is what any such network does.
+    Each is an untrained student of the job's kind with a random last layer on top, with the confidence of the teacher
+    that it replaces. Its predictions depend on the items, so it is more than noise: it has the information of any such
+    network.
     """
     found: list[TeacherSignal] = []
-    for number, teacher in enumerate(bench.teachers):
-        seed = [bench.recipe.training.seed, 1 + number]
+    for number, teacher in enumerate(runs.teachers):
+        seed = [runs.recipe.training.seed, 1 + number]
         with torch.random.fork_rng():
             torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-            model = bench.blueprint.build()
+            model = runs.blueprint.build()
         model.eval()
-        answers = predict(model, bench.labelled)
-        if bench.transfer is not None:
-            answers = np.concatenate([answers, predict(model, bench.transfer)])
+        answers = predict(model, runs.labelled)
+        if runs.transfer is not None:
+            answers = np.concatenate([answers, predict(model, runs.transfer)])
         logits = _spread(answers, teacher.logits, np.random.default_rng(seed))
-        first = len(bench.labelled)
+        first = len(runs.labelled)
         found.append(
             TeacherSignal(
                 name=f"random weights for {teacher.name}",
                 labels=teacher.labels,
                 labelled_logits=logits[:first],
                 name_cost=teacher.name_cost,
-                transfer_logits=None if bench.transfer is None else logits[first:],
+                transfer_logits=None if runs.transfer is None else logits[first:],
             )
         )
     return found
 
 
 def _spread(answers: Float32, like: Float32, generator: np.random.Generator) -> Float32:
-    """A random head on untrained outputs; each item's logits spread as widely as the teacher's do on average."""
+    """A random head on untrained outputs; the logits of an item have the teacher's mean standard deviation."""
     raw = standardised(answers) @ generator.normal(size=(answers.shape[1], like.shape[1]))
     width = float(like.std(axis=1).mean())
     return (raw * (width / max(float(raw.std(axis=1).mean()), 1e-12))).astype(np.float32)

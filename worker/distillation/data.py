@@ -1,8 +1,8 @@
-"""Items as a student's inputs: read once where they fit in memory, augmented by modality, gathered by row.
+"""Items as a student's inputs: read once if they fit in memory, augmented by modality, gathered by row.
 
-Pictures are kept as 8-bit values at the student's size, so that ten thousand of 48 x 48 pixels take 70 MB; beyond
+Pictures are kept as 8-bit values at the student's size, so that ten thousand of 48 x 48 pixels take 70 MB; above
 a budget they are decoded again for each batch. Augmentation draws from a generator that the trainer seeds from
-(seed, step), so a step sees the same values in a run that was resumed.
+(seed, step), so a step has the same values in a resumed run.
 """
 
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ from .inputs import ItemSource
 Inputs = dict[str, Tensor]
 
 PICTURE_BUDGET: Final = 1 << 30
-"""Bytes of decoded pictures that are kept; more are decoded again whenever they are needed."""
+"""Bytes of decoded pictures that are kept; above, pictures are decoded again for each batch."""
 _READ: Final = 256
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How items are changed at random before a student trains on them.
+    """Random changes to items before a student trains on them.
 
     Attributes
     ----------
     generator
-        What the changes are drawn from.
+        Source of the random numbers.
     mirror
-        Whether pictures are mirrored, every second one.
+        Whether half of the pictures are mirrored.
     """
 
     generator: torch.Generator
@@ -48,12 +48,12 @@ class Encoded(Protocol):
 
     def __len__(self) -> int: ...
     def gather(self, rows: Tensor, augment: Augmentation | None = None) -> Inputs:
-        """The inputs of some rows, in their order; `augment` is None where they are measured on."""
+        """The inputs of some rows, in their order; `augment` is None for measurements."""
         ...
 
 
 class EncodedVectors:
-    """Feature vectors. Augmentation: none, since what a small change means depends on the features."""
+    """Feature vectors. Augmentation: none, since the effect of a small change depends on the features."""
 
     def __init__(self, source: ItemSource, dimension: int | None, device: torch.device) -> None:
         parts = [batch.features for batch in source.batches(4096)]
@@ -63,7 +63,7 @@ class EncodedVectors:
         if not np.isfinite(values).all():
             raise JobFailed("the feature vectors hold NaN or infinity; clean the data and upload it again")
         if dimension is not None and values.shape[1] != dimension:
-            raise JobFailed(f"feature vectors of dimension {values.shape[1]} and {dimension} do not go together")
+            raise JobFailed(f"feature vectors of dimension {values.shape[1]} and {dimension} do not match")
         self.values = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(device)
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class EncodedVectors:
 
 
 class EncodedTexts:
-    """Token numbers. Augmentation: one token in ten is hidden from the student."""
+    """Token numbers. Augmentation: one token in ten is masked."""
 
     DROPPED: Final = 0.1
 
@@ -112,21 +112,21 @@ class EncodedTexts:
 
 
 def padding_of(encoder: TextEncoder) -> int:
-    """The number of an encoder's padding token: some models find their place in a text by it."""
+    """The number of an encoder's padding token; some models derive positions from it."""
     arrays = encoder.encode(["a", "a b c d e f g h"])
     padded = arrays["input_ids"][arrays["attention_mask"] == 0]
     return int(padded[0]) if len(padded) else 0
 
 
 class PictureReader(Protocol):
-    """How encoded pictures become arrays: all of it that may be done once, and the rest.
+    """Decodes pictures into arrays: `read` once, `finish` for each batch.
 
     Attributes
     ----------
     shape
         (C, H, W) of a picture.
     dtype
-        Of what `read` gives.
+        dtype of the result of `read`.
     """
 
     @property
@@ -134,16 +134,16 @@ class PictureReader(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]: ...
     def read(self, pictures: list[bytes], names: list[int]) -> NDArray[Any]:
-        """Shape (B, C, H, W); `names` are their numbers, for messages."""
+        """Shape (B, C, H, W); `names` are their numbers, for error messages."""
         ...
 
     def finish(self, values: Tensor) -> Tensor:
-        """What the model takes, float32, of what `read` gave."""
+        """The model's input, float32, from the result of `read`."""
         ...
 
 
 class ExactReader:
-    """Pictures as an `ImagePreprocessing` says; kept as 8-bit values and normalised for each batch."""
+    """Pictures preprocessed by an `ImagePreprocessing`; kept as 8-bit values and normalised for each batch."""
 
     dtype = np.dtype(np.uint8)
 
@@ -172,7 +172,7 @@ class ExactReader:
 class EncodedPictures:
     """Pictures of one size. Augmentation: shifted by up to an eighth of the size.
 
-    Mirrored on request alone: it turns some classes (digits, letters, traffic signs) into others.
+    Mirrored only on request: mirroring turns some classes (digits, letters, traffic signs) into others.
     """
 
     def __init__(self, source: ItemSource, reader: PictureReader, device: torch.device) -> None:
@@ -208,7 +208,7 @@ class EncodedPictures:
 
 
 def shifted(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Each picture moved by its own random amount, up to an eighth of its size; the edge is repeated.
+    """Each picture moved by a separate random amount, up to an eighth of its size; the edge is repeated.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One distillation from its request to its outcome: gate, train, compare, export. The door of this room."""
+"""One distillation from its request to its outcome: gate, train, compare, export. The entry point of this package."""
 
 import tempfile
 import time
@@ -25,18 +25,18 @@ from .losses import Term
 from .progress import Progress, RunWatch
 from .provenance import repeating_request, settings_of
 from .result import Control, OnEvent, Outcome, ShouldStop
-from .runs import Bench, prepare
+from .runs import TrainingRuns, prepare
 from .schedule import Plan
 from .students import Blueprint, Surroundings, blueprint_of
 from .teaching.gate import GateDecision
 from .training.checkpoints import Checkpoint, Ledger, fingerprint
 from .training.devices import machine_for, mixed_precision
 from .training.lockstep import Row
-from .training.multi_process import Gang
+from .training.multi_process import TrainingProcesses
 from .training.trainer import Trained, Trainer, train
 
 _MOST_WEIGHTS: Final = 1 << 25
-"""Of all students that are trained side by side; with gradients and two moments, half a gigabyte."""
+"""Weights of all students trained in parallel; with gradients and two moments, half a gigabyte."""
 WITH: Final = "with teacher"
 WITHOUT: Final = "without teacher"
 
@@ -55,31 +55,31 @@ def distill(
     checkpoint: Checkpoint | None = None,
     start_from: Path | None = None,
 ) -> Outcome:
-    """Train a student from teachers, and measure whether they helped.
+    """Train a student from teachers, and measure the gain.
 
     Parameters
     ----------
     request
-        How.
+        Student, loss and training.
     data
-        The student's data; test items are never trained on, nor does anything depend on their labels.
+        The student's data; test items are never trained on, and nothing is chosen by their labels.
     teachers
-        What the teachers say of it.
+        The teachers' outputs on it.
     on_event
-        Told of `progress`, `epoch`, `weight` and `run` events.
+        Receives `progress`, `epoch`, `weight` and `run` events.
     should_stop
-        Asked before every step and every batch that is read.
+        Called before every step and every batch that is read.
     folder
-        Where the student's files go; made where absent.
+        Folder for the student's files; created if absent.
     device
         A torch device.
     threads
-        Threads to compute with (light students use one); holds for the process. Weights repeat bit for bit only
+        Compute threads (light students use one); applies to the process. Weights repeat bit for bit only
         for equal threads.
     processes
-        So many train one student together, unless it is a light one; weights then repeat up to rounding.
+        Processes that train one student together, unless it is a light one; weights then repeat up to rounding.
     checkpoint
-        Where to keep the state of the run and to go on from; None to do without.
+        Storage for the state of the run, from which it resumes; None for no checkpoints.
     start_from
         The `transformers` folder that a "registered" student starts from.
 
@@ -90,13 +90,13 @@ def distill(
     Raises
     ------
     JobFailed
-        Data, teachers and student do not fit each other; the message says what to do.
+        Data, teachers and student do not match; the message says what to do.
     TrainingStopped
-        `should_stop` said so; the state was written to `checkpoint` before.
+        `should_stop` returned True; the state is written to `checkpoint` first.
 
     Notes
     -----
-    Torch's global generator is seeded while a student trains and put back afterwards: two distillations in two
+    Torch's global generator is seeded while a student trains and restored afterwards: two distillations in two
     threads of one process would disturb each other.
     """
     started = time.perf_counter()
@@ -105,32 +105,32 @@ def distill(
     with tempfile.TemporaryDirectory() as scratch:
         around = Surroundings(data.items, data.transfer, data.classes, device, Path(scratch), start_from)
         blueprint = blueprint_of(request.student, around)
-        # A light student's steps are too short to share: threads waiting for each other cost up to six times more.
+        # A light student's steps are too short for threads: synchronisation makes them up to six times slower.
         torch.set_num_threads(1 if blueprint.light else threads)
         ledger = Ledger(checkpoint, fingerprint(request, data, teachers, device))
         progress = Progress(on_event, should_stop)
         with _trainer(request, blueprint, torch.device(device), processes) as trainer:
             on = torch.device(device)
             abreast = _abreast(request, blueprint, on, processes)
-            bench = prepare(request, data, teachers, blueprint, on, progress, ledger, trainer, abreast)
-            return _Job(bench, folder, on_event, started).outcome()
+            runs = prepare(request, data, teachers, blueprint, on, progress, ledger, trainer, abreast)
+            return _Job(runs, folder, on_event, started).outcome()
 
 
 @contextmanager
 def _trainer(request: Recipe, blueprint: Blueprint, device: torch.device, processes: int) -> Iterator[Trainer]:
-    """What trains: this process, or several."""
+    """The trainer: in this process, or in several."""
     precision = request.training.precision
     if processes == 1 or blueprint.light:
         yield partial(train, machine=machine_for(precision, device, light=blueprint.light))
         return
     threads = max(1, torch.get_num_threads() // processes) if device.type == "cpu" else torch.get_num_threads()
-    mixed_precision(precision, device)  # Refuses what the device cannot do before anything is started.
-    with closing(Gang(processes, device, precision, threads)) as gang:
-        yield gang.train
+    mixed_precision(precision, device)  # Rejects an unsupported precision before processes start.
+    with closing(TrainingProcesses(processes, device, precision, threads)) as trainers:
+        yield trainers.train
 
 
 def _abreast(request: Recipe, blueprint: Blueprint, device: torch.device, processes: int) -> int:
-    """How many runs may be trained side by side: one a thread, where memory and the student allow it."""
+    """Number of runs trained in parallel: one a thread, if memory and the student allow it."""
     plain = request.training.precision in ("auto", "fp32") and device.type == "cpu"
     if blueprint.light or blueprint.draws or processes > 1 or not plain:
         return 1
@@ -145,7 +145,7 @@ def _given(weight: float) -> GateDecision:
 
 @dataclass(frozen=True)
 class _Arm:
-    """All seeds of one arm: the first student, and which test items each one got right, shape (R, N)."""
+    """All seeds of one arm: the first student, and whether each test item was predicted correctly, shape (R, N)."""
 
     first: Trained
     right: NDArray[np.bool_]
@@ -157,10 +157,10 @@ class _Arm:
 
 
 class _Job:
-    """One distillation on its bench."""
+    """One distillation on its runs."""
 
-    def __init__(self, bench: Bench, folder: Path, on_event: OnEvent, started: float) -> None:
-        self._bench, self._folder, self._on_event = bench, folder, on_event
+    def __init__(self, runs: TrainingRuns, folder: Path, on_event: OnEvent, started: float) -> None:
+        self._runs, self._folder, self._on_event = runs, folder, on_event
         self._stages: dict[str, float] = {}
         self._curves: dict[str, list[EpochMetrics]] = {}
         self._last = started
@@ -168,33 +168,33 @@ class _Job:
 
     def outcome(self) -> Outcome:
         """Gate, train, compare, export."""
-        bench, recipe = self._bench, self._bench.recipe
-        given = recipe.loss.weight if bench.teachers else 0.0
-        plan = plan_of(bench, auto=given == "auto")
+        runs, recipe = self._runs, self._runs.recipe
+        given = recipe.loss.weight if runs.teachers else 0.0
+        plan = plan_of(runs, auto=given == "auto")
         seeds = [recipe.training.seed + number for number in range(recipe.training.seeds)]
         compared = recipe.compare and given != 0
         expected = (arms_of(recipe.compare) if compared else 1) * len(seeds) * plan.steps
-        bench.progress.expect(expected + (gate_steps(bench, plan) if given == "auto" else 0))
-        gate = choose(bench, plan) if given == "auto" else _given(given)
-        self._tell(gate)
+        runs.progress.expect(expected + (gate_steps(runs, plan) if given == "auto" else 0))
+        gate = choose(runs, plan) if given == "auto" else _given(given)
+        self._report(gate)
         self._stage("gate")
         taught, plain = self._arms(plan, seeds, gate, compared)
         controls = self._controls(plan, seeds, gate.weight, taught) if recipe.compare == "full" else {}
         self._stage("train")
         gain = None if plain is None else paired_gain(taught.right, plain.right, seed=recipe.training.seed)
-        items = len(bench.exam.labels)
+        items = len(runs.held_out_set.labels)
         delivered = self._delivered(plan, gate, taught, plain, controls)
         delivered = replace(
             delivered,
             gain=None if gain is None else Gain(mean=gain.mean, low=gain.low, high=gain.high),
             verdict="not compared" if gain is None else gain.verdict,
-            advice=advice_of(gate, gain, taught.accuracy, items, len(bench.teachers), controls),
+            advice=advice_of(gate, gain, taught.accuracy, items, len(runs.teachers), controls),
         )
-        bench.progress.say("writing the student down")
-        samples = bench.exam.items.gather(torch.from_numpy(bench.exam.rows[:32]))
-        artifacts, teacher = export(bench.blueprint, taught.first.model, delivered, samples, self._folder)
+        runs.progress.say("writing the student")
+        samples = runs.held_out_set.items.gather(torch.from_numpy(runs.held_out_set.rows[:32]))
+        artifacts, teacher = export(runs.blueprint, taught.first.model, delivered, samples, self._folder)
         self._stage("export")
-        bench.progress.end()
+        runs.progress.end()
         return Outcome(
             with_teacher=delivered.accuracy,
             without_teacher=delivered.without,
@@ -215,29 +215,29 @@ class _Job:
     def _arms(self, plan: Plan, seeds: list[int], gate: GateDecision, compared: bool) -> tuple[_Arm, _Arm | None]:
         if gate.weight > 0:
             names = {gate.weight: WITH, 0.0: WITHOUT} if compared else {gate.weight: WITH}
-            taught, *plain = self._train(plan, seeds, names, in_full=gate.in_full)
+            taught, *plain = self._train(plan, seeds, names, at_full_weight=gate.at_full_weight)
             return taught, plain[0] if plain else None
-        # Nothing to compare: the arm with the teacher's weight at 0 is the arm without.
+        # Nothing to compare: at weight 0 both arms are the same.
         if compared:
-            self._bench.progress.skip(len(seeds) * plan.steps)
+            self._runs.progress.skip(len(seeds) * plan.steps)
         (plain,) = self._train(plan, seeds, {0.0: WITHOUT})
         return plain, plain if compared else None
 
     def _controls(self, plan: Plan, seeds: list[int], weight: float, taught: _Arm) -> dict[str, Control]:
-        """The controls, where there is a teacher to be measured against them."""
-        bench = self._bench
+        """The controls, if a teacher takes part."""
+        runs = self._runs
         if weight == 0:
-            bench.progress.skip(2 * len(seeds) * plan.steps if bench.teachers else 0)
+            runs.progress.skip(2 * len(seeds) * plan.steps if runs.teachers else 0)
             return {}
         smoothed = replace(plan, smoothing=SMOOTHING)
-        untaught = replace(bench, teachers=random_teachers(bench))
+        untaught = replace(runs, teachers=random_teachers(runs))
         arms = {
             LABEL_SMOOTHING: self._train(smoothed, seeds, {0.0: LABEL_SMOOTHING}),
             RANDOM_WEIGHTS: self._train(plan, seeds, {weight: RANDOM_WEIGHTS}, untaught),
         }
         found: dict[str, Control] = {}
         for name, (arm,) in arms.items():
-            gain = paired_gain(taught.right, arm.right, seed=bench.recipe.training.seed)
+            gain = paired_gain(taught.right, arm.right, seed=runs.recipe.training.seed)
             found[name] = Control(arm.accuracy, Gain(mean=gain.mean, low=gain.low, high=gain.high))
         return found
 
@@ -246,28 +246,28 @@ class _Job:
         plan: Plan,
         seeds: list[int],
         names: dict[float, str],
-        other: Bench | None = None,
-        in_full: frozenset[int] = frozenset(),
+        other: TrainingRuns | None = None,
+        at_full_weight: frozenset[int] = frozenset(),
     ) -> list[_Arm]:
-        """An arm for each weight, in lockstep where the student allows it."""
-        bench = other or self._bench
-        term = bench.term(bench.rows, in_full) if any(weight > 0 for weight in names) else None
-        if bench.together(plan, [term], len(seeds) * len(names)):
-            return self._in_lockstep(bench, plan, seeds, names, term)
-        if bench.abreast > 1:
-            return self._abreast(bench, plan, seeds, names, term)
+        """An arm for each weight, in lockstep if the student allows it."""
+        runs = other or self._runs
+        term = runs.term(runs.rows, at_full_weight) if any(weight > 0 for weight in names) else None
+        if runs.together(plan, [term], len(seeds) * len(names)):
+            return self._in_lockstep(runs, plan, seeds, names, term)
+        if runs.abreast > 1:
+            return self._abreast(runs, plan, seeds, names, term)
         return [
-            self._arm(bench, plan, seeds, weight, name, term if weight > 0 else None) for weight, name in names.items()
+            self._arm(runs, plan, seeds, weight, name, term if weight > 0 else None) for weight, name in names.items()
         ]
 
     def _abreast(
-        self, bench: Bench, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
+        self, runs: TrainingRuns, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
     ) -> list[_Arm]:
-        arms, progress = list(names.values()), bench.progress
+        arms, progress = list(names.values()), runs.progress
         progress.begin(f"{' and '.join(arms)}, {len(seeds)} seeds", arm=arms[0], epochs=False)
-        runs = [
+        trainings = [
             partial(
-                bench.run,
+                runs.run,
                 f"{name}/{seed}",
                 term if weight > 0 else None,
                 weight,
@@ -278,14 +278,14 @@ class _Job:
             for weight, name in names.items()
             for number, seed in enumerate(seeds)
         ]
-        done = bench.at_once(runs)
+        done = runs.at_once(trainings)
         return [
             self._as_arm(name, seeds, done[column * len(seeds) : (column + 1) * len(seeds)])
             for column, name in enumerate(arms)
         ]
 
     def _as_arm(self, name: str, seeds: list[int], runs: Sequence[tuple[Trained | None, NDArray[np.bool_]]]) -> _Arm:
-        """The arm of runs that were trained at once, and its events."""
+        """The arm of runs trained together, and its events."""
         for seed, (_, correct) in zip(seeds, runs, strict=True):
             self._on_event("run", {"arm": name, "seed": seed, "accuracy": float(correct.mean())})
         first = runs[0][0]
@@ -294,29 +294,31 @@ class _Job:
         return _Arm(first, np.stack([correct for _, correct in runs]))
 
     def _in_lockstep(
-        self, bench: Bench, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
+        self, runs: TrainingRuns, plan: Plan, seeds: list[int], names: dict[float, str], term: Term | None
     ) -> list[_Arm]:
         arms = list(names.values())
-        bench.progress.begin(f"{' and '.join(arms)}, {len(seeds)} seeds together", arm=arms[0], epochs=False)
+        runs.progress.begin(f"{' and '.join(arms)}, {len(seeds)} seeds together", arm=arms[0], epochs=False)
 
         def on_epoch(row: int, column: int, metrics: EpochMetrics) -> None:
-            bench.progress.epoch_of(arms[column], metrics)
+            runs.progress.epoch_of(arms[column], metrics)
 
-        grid = bench.run_together(
+        grid = runs.run_together(
             [[f"{name}/{seed}" for name in arms] for seed in seeds],
-            [Row(bench.rows, term, seed) for seed in seeds],
+            [Row(runs.rows, term, seed) for seed in seeds],
             list(names),
             plan,
             on_epoch=on_epoch,
         )
         return [self._as_arm(name, seeds, [row[column] for row in grid]) for column, name in enumerate(arms)]
 
-    def _arm(self, bench: Bench, plan: Plan, seeds: list[int], weight: float, name: str, term: Term | None) -> _Arm:
+    def _arm(
+        self, runs: TrainingRuns, plan: Plan, seeds: list[int], weight: float, name: str, term: Term | None
+    ) -> _Arm:
         first: Trained | None = None
         right: list[NDArray[np.bool_]] = []
         for number, seed in enumerate(seeds):
-            bench.progress.begin(f"{name}, seed {seed}", arm=name, epochs=number == 0)
-            trained, correct = bench.run(f"{name}/{seed}", term, weight, replace(plan, seed=seed), keep=number == 0)
+            runs.progress.begin(f"{name}, seed {seed}", arm=name, epochs=number == 0)
+            trained, correct = runs.run(f"{name}/{seed}", term, weight, replace(plan, seed=seed), keep=number == 0)
             right.append(correct)
             self._on_event("run", {"arm": name, "seed": seed, "accuracy": float(correct.mean())})
             first = first or trained
@@ -327,12 +329,12 @@ class _Job:
     def _delivered(
         self, plan: Plan, gate: GateDecision, taught: _Arm, plain: _Arm | None, controls: dict[str, Control]
     ) -> Delivered:
-        bench = self._bench
-        settings = settings_of(bench.recipe, bench.data, bench.teachers, bench.blueprint, plan, gate, bench.device)
+        runs = self._runs
+        settings = settings_of(runs.recipe, runs.data, runs.teachers, runs.blueprint, plan, gate, runs.device)
         settings["controls"] = {name: control.described() for name, control in controls.items()}
         return Delivered(
-            name=bench.recipe.name,
-            labels=bench.data.label_names,
+            name=runs.recipe.name,
+            labels=runs.data.label_names,
             accuracy=taught.accuracy,
             without=None if plain is None else plain.accuracy,
             gain=None,
@@ -342,12 +344,12 @@ class _Job:
             history=taught.first.history,
             controls=controls,
             curves=self._curves,
-            test_items=len(bench.exam.labels),
+            test_items=len(runs.held_out_set.labels),
             settings=settings,
-            request=repeating_request(bench.recipe, settings["data"], settings["teachers"]),
+            request=repeating_request(runs.recipe, settings["data"], settings["teachers"]),
         )
 
-    def _tell(self, gate: GateDecision) -> None:
+    def _report(self, gate: GateDecision) -> None:
         scores = {f"{weight:g}": round(score, 5) for weight, score in gate.scores.items()}
         self._on_event("weight", {"weight": gate.weight, "scores": scores, "reason": gate.reason})
 

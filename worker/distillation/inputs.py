@@ -1,4 +1,4 @@
-"""What a distillation is given: the recipe, the student's data, and what the teachers said of it."""
+"""The input of a distillation: the recipe, the student's data, and the teachers' outputs on it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Int64 = NDArray[np.int64]
 
 
 class ItemSource(Protocol):
-    """Items that can be read again and again: an opened probe, or arrays.
+    """Items that can be read repeatedly: an opened probe, or arrays.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class ArrayItems:
 
     @property
     def modality(self) -> Modality:
-        """Which column is set."""
+        """Modality of the column that is set."""
         if self.images is not None:
             return "image"
         return "text" if self.texts is not None else "features"
@@ -95,11 +95,11 @@ class TrainingData:
     label_names
         S class names, in the order of the numbers.
     transfer
-        N2 items without labels, on which only the teachers speak.
+        N2 items without labels; only the teachers' outputs are used on them.
     test, test_labels
-        N3 items to measure on; never trained on. A part of `items` is held out where absent.
+        N3 items to measure on; never trained on. A part of `items` is held out if absent.
     digests
-        Where the data came from, for the record: `{"data": "prb_...", ...}`.
+        Origin of the data, for the record: `{"data": "prb_...", ...}`.
     """
 
     items: ItemSource
@@ -118,7 +118,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TeacherSignal:
-    """What one teacher says of the student's data.
+    """One teacher's outputs on the student's data.
 
     Attributes
     ----------
@@ -131,7 +131,7 @@ class TeacherSignal:
     transfer_logits
         On the transfer items, shape (N2, K), float32; None without transfer items.
     labelled_features, transfer_features
-        Input of the teacher's last layer, shapes (N1, D), (N2, D), where it shows it.
+        Input of the teacher's last layer, shapes (N1, D), (N2, D), if it exposes it.
     digest, id
         Identity of its weights and of its registration, for the record.
     """
@@ -161,7 +161,7 @@ def described(loss: Loss) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the student is trained; mirrors the student, loss, training and compare of a `DistillationBody`."""
+    """Training settings of the student; mirrors the student, loss, training and compare of a `DistillationBody`."""
 
     student: StudentModel = field(default_factory=BuiltinStudent)
     loss: Loss = field(default_factory=TransportLoss)
@@ -176,12 +176,12 @@ class Recipe:
 
 
 def check(data: TrainingData, teachers: list[TeacherSignal]) -> None:
-    """Refuse data and teachers that do not fit each other.
+    """Reject data and teachers that do not match.
 
     Raises
     ------
     JobFailed
-        The message says what does not fit.
+        The message says what does not match.
     """
     from service.core.errors import JobFailed
 

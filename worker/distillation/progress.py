@@ -1,4 +1,4 @@
-"""Tells the outside how far a distillation is, and hears from it when to stop."""
+"""Reports the progress of a distillation, and checks when to stop."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ class Progress:
     def __init__(self, on_event: OnEvent, should_stop: ShouldStop) -> None:
         self._on_event, self._should_stop = on_event, should_stop
         self._total, self._done = 0, 0
-        self._started = self._told = time.perf_counter()
+        self._started = self._reported_at = time.perf_counter()
         self._message = ""
         self._arm = ""
         self._reports_epochs = False
@@ -32,7 +32,7 @@ class Progress:
         self._lock = threading.RLock()
 
     def check(self) -> None:
-        """Raise `TrainingStopped` where the job must end."""
+        """Raise `TrainingStopped` if the job must end."""
         if self._given_up or self._should_stop():
             raise TrainingStopped("stopped")
 
@@ -41,28 +41,28 @@ class Progress:
         self._given_up = True
 
     def begin(self, message: str, *, arm: str, epochs: bool) -> None:
-        """A run begins; `epochs` says whether its epochs are of interest outside."""
+        """A run begins; `epochs` states whether its epochs are reported."""
         self._message, self._arm, self._reports_epochs = message, arm, epochs
-        self._tell()
+        self._report()
 
     def say(self, message: str) -> None:
-        """What is being done now, outside of any run."""
+        """Report an activity outside of any run."""
         self.check()
         self._message = message
-        self._tell()
+        self._report()
 
     def end(self) -> None:
-        """All is done."""
+        """The distillation is complete."""
         self._done = self._total = max(1, self._total)
         self._message = "done"
-        self._tell()
+        self._report()
 
     def expect(self, steps: int) -> None:
-        """How many steps are still to come."""
+        """Set the number of remaining steps."""
         self._total = self._done + steps
 
     def skip(self, steps: int) -> None:
-        """Steps that will not be needed after all."""
+        """Subtract steps that will not be taken."""
         with self._lock:
             self._total = max(self._done, self._total - steps)
 
@@ -71,8 +71,8 @@ class Progress:
         self.check()
         with self._lock:
             self._done += 1
-            if time.perf_counter() - self._told >= _EVERY_SECONDS:
-                self._tell()
+            if time.perf_counter() - self._reported_at >= _EVERY_SECONDS:
+                self._report()
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """An epoch is done."""
@@ -80,14 +80,14 @@ class Progress:
             self.epoch_of(self._arm, metrics)
 
     def epoch_of(self, arm: str, metrics: EpochMetrics) -> None:
-        """An epoch of an arm is done, where several are trained at once."""
+        """An epoch of an arm is done, with several arms trained together."""
         with self._lock:
             self._on_event("epoch", {"arm": arm, **metrics.model_dump(mode="json")})
 
-    def _tell(self) -> None:
-        self._told = time.perf_counter()
+    def _report(self) -> None:
+        self._reported_at = time.perf_counter()
         fraction = min(1.0, self._done / self._total) if self._total else 0.0
-        spent = self._told - self._started
+        spent = self._reported_at - self._started
         remaining = (
             None if self._done < 5 or not self._total else round(spent / self._done * (self._total - self._done), 1)
         )
@@ -103,7 +103,7 @@ class RunWatch:
     Parameters
     ----------
     arm
-        Whose epochs are of interest outside; None where they are not.
+        Arm whose epochs are reported; None to report none.
     """
 
     def __init__(self, progress: Progress, arm: str | None) -> None:

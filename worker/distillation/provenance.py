@@ -1,4 +1,4 @@
-"""What repeats a run: seeds, versions, digests, and the request itself."""
+"""The information to repeat a run: seeds, versions, digests, and the request."""
 
 import platform
 from importlib import metadata
@@ -15,7 +15,7 @@ _PACKAGES: Final = ("preceptor-server", "torch", "transformers", "numpy", "onnx"
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what computes."""
+    """Versions of Python and of the packages that compute."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -52,7 +52,7 @@ def settings_of(
             "weight": gate.weight,
             "reason": gate.reason,
             "advantage": gate.advantage,
-            "heard_in_full": [teachers[number].name for number in sorted(gate.in_full)],
+            "at_full_weight": [teachers[number].name for number in sorted(gate.at_full_weight)],
             "gains": {f"{weight:g}": list(gain) for weight, gain in gate.gains.items()},
         },
         "data": {

@@ -1,4 +1,4 @@
-"""What a distillation gives back, in the contract's words."""
+"""The result of a distillation, in the contract's terms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ class Control:
     Attributes
     ----------
     accuracy
-        Of the students trained with it.
+        Accuracy of the students trained with it.
     gain
-        Of the teachers over it, paired by seed and test item.
+        Gain of the teachers over it, paired by seed and test item.
     """
 
     accuracy: Accuracy
@@ -40,25 +40,25 @@ class Outcome:
     Attributes
     ----------
     with_teacher, without_teacher, gain, verdict
-        Accuracy on the test items, and whether the teachers helped.
+        Accuracy on the test items, and the effect of the teachers.
     advice
-        For the user, in a sentence or two.
+        Advice to the user, in a sentence or two.
     weight, weights_tried
-        Of the teachers' term; the score (mean log-likelihood of left-out labels) of each choice.
+        Weight of the teachers' term; the score (mean log-likelihood of held-out labels) of each choice.
     test_items
-        How many items were measured on.
+        Number of test items.
     history
-        Epochs of the training that made the delivered student.
+        Epochs of the delivered student's training.
     artifacts
         Files in the folder, by path.
     teacher
-        How the delivered student is registered as a teacher.
+        Registration of the delivered student as a teacher.
     stages
         Seconds of each stage.
     settings
-        Seeds, versions and digests that repeat the run; the controls also, as JSON values.
+        Seeds, versions and digests to repeat the run; the controls too, as JSON values.
     controls
-        By name, where `compare` is "full" and a teacher took part.
+        By name, if `compare` is "full" and a teacher took part.
     """
 
     with_teacher: Accuracy

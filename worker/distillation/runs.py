@@ -1,4 +1,4 @@
-"""What all runs of a job share, and one run on it: with which items, which teachers' term, which seed."""
+"""The shared inputs of all runs of a job, and one run: its items, its teachers' term, its seed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from service.core.errors import JobFailed
 from worker.teachers.interface import Batch
 
 from .data import Encoded
-from .evaluation.measures import Agreement, Exam, predict
+from .evaluation.measures import Agreement, HeldOutSet, predict
 from .evaluation.statistics import held_out, stratified_folds
 from .inputs import Float32, Int64, ItemSource, Recipe, TeacherSignal, TrainingData
-from .losses import FAMILIES, Evidence, TellingTerm, Term
+from .losses import FAMILIES, Evidence, LikeliestClassTerm, Term
 from .progress import Progress
 from .schedule import Plan
 from .students import Blueprint
@@ -30,29 +30,29 @@ from .training.trainer import Measures, Trained, Trainer, Watch, train
 
 T = TypeVar("T")
 HELD_OUT: Final = 0.25
-"""Share of the labelled items that is measured on where no test items are given."""
+"""Share of the labelled items that is held out for measurement if no test items are given."""
 FOLDS: Final = 5
 
 
 class Watched:
-    """Items that ask before every batch whether to go on: reading many pictures takes its time."""
+    """Items that check before every batch whether the job must stop: reading many pictures takes long."""
 
     def __init__(self, source: ItemSource, check: Callable[[], None]) -> None:
         self._source, self._check = source, check
 
     @property
     def modality(self) -> Any:
-        """Of the items."""
+        """Modality of the items."""
         return self._source.modality
 
     @property
     def items(self) -> int:
-        """How many."""
+        """Number of items."""
         return self._source.items
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # In another process nobody is asked.
-        return Watched, (self._source, _go_on)
+        # Another process does not check.
+        return Watched, (self._source, _no_check)
 
     def batches(self, size: int, indices: Any = None) -> Iterator[Batch]:
         """See `ItemSource.batches`."""
@@ -61,24 +61,24 @@ class Watched:
             yield batch
 
 
-def _go_on() -> None:
+def _no_check() -> None:
     pass
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What all runs of a job share.
+class TrainingRuns:
+    """The shared inputs of all runs of a job.
 
     Attributes
     ----------
     rows, watched
-        The labelled items that may be trained on; those that an early stop watches.
-    exam
-        What is measured on.
+        The labelled items for training; those that an early stop watches.
+    held_out_set
+        The test items.
     abreast
-        How many runs may be trained side by side.
+        Number of runs that may be trained in parallel.
     train
-        `trainer.train`, here or elsewhere.
+        `trainer.train`, in this process or in others.
     """
 
     blueprint: Blueprint
@@ -87,7 +87,7 @@ class Bench:
     recipe: Recipe
     labelled: Encoded
     transfer: Encoded | None
-    exam: Exam
+    held_out_set: HeldOutSet
     rows: Int64
     watched: Int64
     device: torch.device
@@ -101,11 +101,11 @@ class Bench:
         """Classes of `rows`."""
         return self.data.labels[self.rows]
 
-    def term(self, rows: Int64, in_full: frozenset[int] = frozenset()) -> Term:
-        """The teachers' term, from these labelled items alone; teachers `in_full` are heard whatever their sureness."""
+    def term(self, rows: Int64, at_full_weight: frozenset[int] = frozenset()) -> Term:
+        """The teachers' term from these labelled items; teachers `at_full_weight` are not weighted by confidence."""
         labels = self.data.labels
         folds = stratified_folds(labels[rows], FOLDS, self.recipe.training.seed)
-        evidence = Evidence(self.teachers, labels, rows, self.data.classes, folds, self.device, in_full)
+        evidence = Evidence(self.teachers, labels, rows, self.data.classes, folds, self.device, at_full_weight)
         return FAMILIES[self.recipe.loss.name].prepare(evidence, self.recipe.loss)
 
     def material(self, rows: Int64) -> Material:
@@ -114,26 +114,26 @@ class Bench:
         return Material(self.labelled, self.data.labels, rows, self.transfer, augmentation)
 
     def measures(self, term: Term | None, *, reported: bool) -> Measures:
-        """What is asked after each epoch; what is `reported` only if anyone hears of it."""
+        """The measurements after each epoch; test and agreement only if they are `reported`."""
         watched = None
         if len(self.watched):
-            watched = Exam(self.labelled, self.watched, self.data.labels[self.watched])
+            watched = HeldOutSet(self.labelled, self.watched, self.data.labels[self.watched])
         if not reported:
             return Measures(watched=watched)
         agreement = None
-        if isinstance(term, TellingTerm) and self.transfer is not None:
-            told = term.told[len(self.labelled) :].cpu().numpy()
-            agreement = Agreement.over(self.transfer, told)
-        return Measures(self.exam, watched, agreement)
+        if isinstance(term, LikeliestClassTerm) and self.transfer is not None:
+            likeliest = term.likeliest[len(self.labelled) :].cpu().numpy()
+            agreement = Agreement.over(self.transfer, likeliest)
+        return Measures(self.held_out_set, watched, agreement)
 
     def at_once(self, runs: Sequence[Callable[[], T]]) -> list[T]:
-        """Call several trainings, side by side where that is possible."""
+        """Run several trainings, in parallel if possible."""
         if self.abreast == 1 or len(runs) == 1:
             return [run() for run in runs]
         return side_by_side(runs, min(self.abreast, len(runs)), self.progress.give_up)
 
     def left_out(self, name: str, rows: Int64, held: Int64, term: Term | None, weight: float, plan: Plan) -> Float32:
-        """Train on `rows` and answer for `held`: logits, shape (h, S)."""
+        """Train on `rows` and predict `held`: logits, shape (h, S)."""
         known = self.ledger.finished(name)
         if known is None:
             trained = self.train(
@@ -153,13 +153,13 @@ class Bench:
         return known["logits"].numpy()
 
     def together(self, plan: Plan, terms: Sequence[Term | None], students: int) -> bool:
-        """Whether so many students can be trained in lockstep."""
+        """Whether `students` can be trained in lockstep."""
         return self.recipe.training.precision in ("auto", "fp32") and fits(self.blueprint, plan, terms, students)
 
     def left_out_together(
         self, names: list[list[str]], rows: list[Row], held: list[Int64], weights: Sequence[float], plan: Plan
     ) -> list[list[Float32]]:
-        """`left_out` for each of several rows and weights at once; so are `names` and the logits."""
+        """`left_out` for several rows and weights at once; `names` and the logits have the same layout."""
         if not self._known(names):
             grid = train_together(
                 self.blueprint,
@@ -182,7 +182,7 @@ class Bench:
     def run_together(
         self, names: list[list[str]], rows: list[Row], weights: Sequence[float], plan: Plan, *, on_epoch: OnEpoch
     ) -> list[list[tuple[Trained | None, NDArray[np.bool_]]]]:
-        """`run` for each of several rows and weights at once; the students of the first row are kept."""
+        """`run` for several rows and weights at once; the students of the first row are kept."""
         if not self._known(names):
             measures = {
                 (0, column): self.measures(rows[0].term if weight > 0 else None, reported=True)
@@ -202,7 +202,7 @@ class Bench:
             )
             for number, (titles, students) in enumerate(zip(names, grid, strict=True)):
                 for name, trained in zip(titles, students, strict=True):
-                    self._finish(name, trained, self.exam.right(trained.model), keep=number == 0)
+                    self._finish(name, trained, self.held_out_set.right(trained.model), keep=number == 0)
         else:
             self.progress.skip(plan.steps * sum(map(len, names)))
         found: list[list[tuple[Trained | None, NDArray[np.bool_]]]] = []
@@ -234,14 +234,14 @@ class Bench:
         Parameters
         ----------
         keep
-            Whether the student itself is wanted, with its history.
+            Whether to keep the student, with its history.
         watch
-            Told of steps and epochs; `progress` by default.
+            Receives steps and epochs; `progress` by default.
 
         Returns
         -------
         tuple
-            The student where it is kept, and which test items it has right.
+            The student if it is kept, and whether it predicts each test item correctly.
         """
         known = self.ledger.finished(name)
         if known is not None:
@@ -259,7 +259,7 @@ class Bench:
             ledger=self.ledger,
             name=name,
         )
-        right = self.exam.right(trained.model)
+        right = self.held_out_set.right(trained.model)
         self._finish(name, trained, right, keep=keep)
         return (trained if keep else None), right
 
@@ -286,8 +286,8 @@ def prepare(
     ledger: Ledger,
     trainer: Trainer = train,
     abreast: int = 1,
-) -> Bench:
-    """Encode all items once, and hold test items out where none were given."""
+) -> TrainingRuns:
+    """Encode all items once, and hold out test items if none are given."""
     progress.say("reading the data")
     labelled = blueprint.encode(Watched(data.items, progress.check))
     transfer = None
@@ -301,15 +301,15 @@ def prepare(
         rows, test_rows = held_out(data.labels, HELD_OUT, recipe.training.seed)
         test, test_labels = labelled, data.labels[test_rows]
     rows, watched = _watched(rows, data.labels, recipe.training)
-    exam = Exam(test, test_rows, test_labels)
-    return Bench(
+    held_out_set = HeldOutSet(test, test_rows, test_labels)
+    return TrainingRuns(
         blueprint,
         data,
         teachers,
         recipe,
         labelled,
         transfer,
-        exam,
+        held_out_set,
         rows,
         watched,
         device,

@@ -1,4 +1,4 @@
-"""The course of a training run: how many steps, how large, at which rate."""
+"""The plan of a training run: number of steps, batch size, learning rate."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ Schedule = Literal["one_cycle", "cosine", "constant"]
 
 @dataclass(frozen=True)
 class Plan:
-    """The course of a training run.
+    """The plan of a training run.
 
     Attributes
     ----------
@@ -21,21 +21,21 @@ class Plan:
     batch_size
         Labelled items a step, and as many transfer items.
     learning_rate, schedule
-        Peak, and its course.
+        Peak learning rate, and its schedule.
     weight_decay
-        Of AdamW.
+        Weight decay of AdamW.
     seed
-        Of everything.
+        Seed of all random choices.
     smoothing
-        Share of each label that is spread evenly over all classes.
+        Share of each label that is distributed evenly over all classes.
     parts
-        In how many parts a batch goes through the model.
+        Number of parts in which the model processes a batch.
     ema
-        Decay of the running mean of the weights; None without.
+        Decay of the running mean of the weights; None for no mean.
     patience
-        Epochs without a better one before the run stops; None to go to the end.
+        Epochs without improvement before the run stops; None to run all steps.
     balanced
-        Whether every class weighs the same in the cross-entropy.
+        Whether every class has equal weight in the cross-entropy.
     """
 
     steps: int
@@ -57,12 +57,12 @@ class Plan:
 
 
 def plan_for(labelled: int, transfer: int, training: Training, learning_rate: float) -> Plan:
-    """The course for so many items.
+    """The plan for given numbers of items.
 
     Parameters
     ----------
     learning_rate
-        The student's own, where the request names none.
+        The student's default, if the request sets none.
     """
     per_epoch = -(-max(labelled, transfer) // training.batch_size)
     stopping = training.early_stopping

@@ -1,4 +1,4 @@
-"""Takes jobs from a lane, runs them under their fence, writes what came out.
+"""Takes jobs from a lane, runs them under their fence, writes the results.
 
-The only room that knows both the state and the computation; nothing else imports it.
+The only package that imports both the state and the computation; no other package imports it.
 """

@@ -1,4 +1,4 @@
-"""Who is scored for a recommendation: the candidates of the request, or the zoo, where it is large cut by names."""
+"""The teachers scored for a recommendation: the candidates of the request, or the zoo; a large zoo is cut by names."""
 
 import time
 from collections.abc import AsyncIterator
@@ -18,28 +18,28 @@ from worker.ranking.scoring import Contender
 from worker.transport.search import TopK, top_k
 
 from .context import JobContext
-from .zoo_index import Entry, Roster
+from .zoo_index import Entry, ZooIndex
 
 _READ: Final = 200
-"""Teachers that are read at once."""
+"""Teachers read per call."""
 
 
 @dataclass
-class Lineup:
-    """Those who will be scored.
+class CandidateTeachers:
+    """The teachers to be scored.
 
     Attributes
     ----------
     teachers
         By id; empty for candidates.
     considered
-        How many took part, with those that the search by names left out.
+        Number of teachers considered, including those that the search by names dropped.
     solved
         Transport problems that the search solved; None without a search.
     failed
         Teachers that cannot be scored, with reasons.
     seconds
-        Of the search.
+        Seconds of the search.
     """
 
     contenders: list[Contender]
@@ -50,41 +50,41 @@ class Lineup:
     seconds: float = 0.0
 
 
-async def line_up(
+async def find_candidates(
     context: JobContext,
-    roster: Roster,
+    zoo_index: ZooIndex,
     body: RecommendationBody,
     student: LabelSetBody,
     data: ProbeData | None,
     space: LabelSpace,
-) -> Lineup:
-    """Choose who is scored.
+) -> CandidateTeachers:
+    """Choose the teachers to be scored.
 
     Parameters
     ----------
     data
-        The probe that teachers will be run on; None where no model is run. Then the best `top_k` by names are
-        found by exact search. With a probe, all are run up to `shortlist`, beyond it the nearest by names.
+        The probe on which teachers are run; None if no model is run. Then the best `top_k` by names are
+        found by exact search. With a probe, all are run up to `shortlist`; above the limit, the nearest by names.
 
     Raises
     ------
     JobFailed
-        Nobody is left.
+        No teacher is left.
     """
     if body.candidates is not None:
         given = [
             Contender(None, c.name, LabelSetBody.model_validate(c.model_dump(exclude={"name"})))
             for c in body.candidates
         ]
-        return Lineup(given, considered=len(given))
-    await roster.follow(context.state)
-    entries = [entry for entry in roster.eligible(body) if data is None or _can_run(entry, body, data)]
+        return CandidateTeachers(given, considered=len(given))
+    await zoo_index.follow(context.state)
+    entries = [entry for entry in zoo_index.eligible(body) if data is None or _can_run(entry, body, data)]
     if not entries:
         raise JobFailed("no teacher that fits the request is ready any more")
     found = None
     began = time.perf_counter()
     keep = body.top_k if data is None else body.shortlist
-    # Under a budget the nearest by names are asked first.
+    # Under a budget the nearest by names run first.
     search = data is None or len(entries) > keep or body.budget_seconds is not None
     chosen, failed = [entry.id for entry in entries], list[SkippedTeacher]()
     if search and _in_index(body, student, data):
@@ -94,13 +94,13 @@ async def line_up(
             failed = [SkippedTeacher(teacher=e.id, name=e.name, reason=str(e.problem)) for e in unknown]
             unknown = []
             if not known:
-                raise JobFailed(nobody_ranked(failed))
-        # Names cannot place those that the encoder does not know: they get their share of the shortlist.
+                raise JobFailed(no_teacher_ranked(failed))
+        # Teachers without a known name cannot be ranked by names: they get a proportional share of the shortlist.
         places = -(-keep * len(unknown) // len(entries))
         embeddings = await context.compute(space.embed_known if data is not None else space.embed, student)
         chosen = []
         if known and keep > places and embeddings.any():
-            found = await context.compute(_nearest, roster, body, student, embeddings, list(known), keep - places)
+            found = await context.compute(_nearest, zoo_index, body, student, embeddings, list(known), keep - places)
             chosen = [known[key].id for key in found.ids]
         chosen += [entry.id for entry in (unknown if embeddings.any() else entries)[: keep - len(chosen)]]
     seconds = time.perf_counter() - began
@@ -110,33 +110,40 @@ async def line_up(
         for teacher in teachers.values()
         if teacher.labels
     ]
-    return Lineup(contenders, teachers, len(entries), None if found is None else found.solved, failed, seconds)
+    return CandidateTeachers(
+        contenders, teachers, len(entries), None if found is None else found.solved, failed, seconds
+    )
 
 
-def nobody_ranked(failed: list[SkippedTeacher]) -> str:
-    """Why there is no ranking at all."""
+def no_teacher_ranked(failed: list[SkippedTeacher]) -> str:
+    """The error message of a recommendation without any scored teacher."""
     return "no teacher could be ranked: " + "; ".join(f"{row.name}: {row.reason}" for row in failed[:5])
 
 
 def _can_run(entry: Entry, body: RecommendationBody, data: ProbeData) -> bool:
-    """Whether it takes what the probe holds. A teacher that was named is kept: its row says why it cannot."""
+    """Whether the teacher accepts the probe's modality. A teacher named by id is kept: its row states why it fails."""
     named = body.teachers is not None and body.teachers.ids is not None
     return named or entry.opaque or entry.modality == data.modality
 
 
 def _in_index(body: RecommendationBody, student: LabelSetBody, data: ProbeData | None) -> bool:
-    """Whether the index of the default encoder can answer; costs set by hand are not in it."""
+    """Whether the index of the default encoder applies; it does not contain costs set in the request."""
     return body.encoder is None and student.embeddings is None and (data is not None or not body.pairs)
 
 
 def _nearest(
-    roster: Roster, body: RecommendationBody, student: LabelSetBody, embeddings: Float32, among: list[str], keep: int
+    zoo_index: ZooIndex,
+    body: RecommendationBody,
+    student: LabelSetBody,
+    embeddings: Float32,
+    among: list[str],
+    keep: int,
 ) -> TopK:
-    """The nearest by the names that the encoder knows; rows of zeros stand for the others."""
+    """The nearest by the names that the encoder covers; the others have rows of zeros."""
     known = embeddings.any(axis=1)
     prior = np.asarray(student.normalised_prior())[known]
     prior = prior / prior.sum() if prior.sum() > 0 else np.full(len(prior), 1 / len(prior))
-    return top_k(roster.index, embeddings[known], prior, keep, mode=body.mode, among=among)
+    return top_k(zoo_index.index, embeddings[known], prior, keep, mode=body.mode, among=among)
 
 
 async def _read(state: State, ids: list[str]) -> AsyncIterator[Teacher]:

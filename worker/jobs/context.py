@@ -1,4 +1,4 @@
-"""What a running job may do: report, ask whether to stop, use the cache. Safe to call from its thread."""
+"""The interface of a running job: report, check whether to stop, use the cache. Safe to call from its thread."""
 
 import asyncio
 import contextvars
@@ -24,7 +24,7 @@ Outcome = Literal["unwritten", "succeeded", "canceled", "failed", "handed back",
 _CACHE_SECONDS: Final = 30.0
 _STORE_SECONDS: Final = 300.0
 _FEW_EVENTS: Final = 2000
-"""So many events may wait for Redis; of more, those that a later one replaces are dropped."""
+"""Largest number of events pending for Redis; above the limit, `progress` events are dropped."""
 
 # Not those of the event loop, which are as few as the cores: jobs that take long would leave none to the store.
 _THREADS: Final = ThreadPoolExecutor(64, thread_name_prefix="job")
@@ -33,7 +33,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Stopped(Exception):
-    """The job must end now; the reason says how."""
+    """The job must end now, for the given reason."""
 
     def __init__(self, reason: StopReason) -> None:
         super().__init__(reason)
@@ -46,7 +46,7 @@ class JobContext:
     Parameters
     ----------
     fence
-        Everything the job writes is refused once a later delivery has raised the fence.
+        All writes of the job are rejected once a later delivery has raised the fence.
     """
 
     def __init__(self, state: State, job_id: str, fence: int) -> None:
@@ -54,10 +54,10 @@ class JobContext:
         self.job_id = job_id
         self.fence = fence
         self.outcome: Outcome = "unwritten"
-        """How this delivery ended, as traces tell it; `problem` is its kind where it failed."""
+        """Outcome of this delivery for traces; `problem` is the kind of error if it failed."""
         self.problem = ""
         self.teacher_failures: list[TeacherFailure] = []
-        """Why teachers were of no use to the job, for the figures."""
+        """Reasons of teachers that failed in the job, for the metrics."""
         self._loop = asyncio.get_running_loop()
         self._stop: StopReason | None = None
         self._stopping = threading.Event()
@@ -70,7 +70,7 @@ class JobContext:
         self._sender = asyncio.create_task(self._send(), name=f"events of {job_id}")
 
     def stop(self, reason: StopReason) -> None:
-        """Ask the job to end; the first reason stands."""
+        """Request the job's end; the first reason is kept."""
         if self._stop is None:
             self._stop = reason
             self._asked_at = time.monotonic()
@@ -83,11 +83,11 @@ class JobContext:
 
     @property
     def reason(self) -> StopReason | None:
-        """Why the job must end; None while it need not."""
+        """Why the job must end; None while it may run."""
         return self._stop
 
     def begins(self) -> None:
-        """The job's time begins: until now it has waited for others in its worker."""
+        """Start the job's clock: until now it has waited for other jobs of its worker."""
         self._begun_at = time.monotonic()
 
     @property
@@ -97,7 +97,7 @@ class JobContext:
 
     @property
     def stopping_for(self) -> float:
-        """Seconds since the job was asked to end; 0 where it was not."""
+        """Seconds since the job's end was requested; 0 if it was not."""
         return 0.0 if self._stop is None else time.monotonic() - self._asked_at
 
     @property
@@ -110,7 +110,7 @@ class JobContext:
         return self._stopping.is_set()
 
     def check(self) -> None:
-        """Raise `Stopped` where the job must end."""
+        """Raise `Stopped` if the job must end."""
         if self._stop is not None:
             raise Stopped(self._stop)
 
@@ -121,7 +121,7 @@ class JobContext:
         self._loop.call_soon_threadsafe(self._events.put_nowait, (event, data))
 
     def progress(self, fraction: float, message: str = "", remaining_seconds: float | None = None) -> None:
-        """Report how far the job is."""
+        """Report the job's progress."""
         self.emit(
             "progress",
             {
@@ -132,32 +132,32 @@ class JobContext:
         )
 
     def cached(self, kind: CacheKind, digest: str) -> bytes | None:
-        """A cached value, or None. Call from the job's thread only."""
+        """A cached value, or None. Call only from the job's thread."""
         try:
             return self._wait(self.state.cache.get(kind, digest), _CACHE_SECONDS)
         except TimeoutError:
             return None
 
     def cache(self, kind: CacheKind, digest: str, value: bytes) -> None:
-        """Put a value into the cache. Call from the job's thread only."""
+        """Put a value into the cache. Call only from the job's thread."""
         with suppress(TimeoutError):
             self._wait(self.state.cache.put(kind, digest, value), _CACHE_SECONDS)
 
     @property
     def every_seconds(self) -> float:
-        """How often a running job keeps its state."""
+        """Seconds between two checkpoints of a running job."""
         return self.state.settings.checkpoint_seconds
 
     def load(self) -> bytes | None:
-        """The state in which an earlier delivery has left the job, or None. Call from the job's thread only."""
+        """The state saved by an earlier delivery, or None. Call only from the job's thread."""
         return self._wait(self.state.jobs.leases.load_checkpoint(self.job_id, self.fence), _STORE_SECONDS)
 
     def save(self, state: bytes) -> None:
-        """Keep the job's state for a later delivery. Call from the job's thread only."""
+        """Keep the job's state for a later delivery. Call only from the job's thread."""
         try:
             self._wait(self.state.jobs.leases.save_checkpoint(self.job_id, self.fence, state), _STORE_SECONDS)
         except (StateUnavailable, StoreUnavailable, StoreFull, TimeoutError) as error:
-            log.warning("a checkpoint was not kept; the job goes on", job=self.job_id, reason=str(error))
+            log.warning("a checkpoint was not saved; the job continues", job=self.job_id, reason=str(error))
 
     async def unless_stopped(self, waiting: Awaitable[T]) -> T:
         """Wait for something, but not for longer than the job may go on; it is cancelled then.
@@ -179,12 +179,12 @@ class JobContext:
                 await ended(task)
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run blocking code in a thread of its own and wait for its end, whatever happens here.
+        """Run blocking code in a separate thread and wait for its end, even if this task is canceled.
 
         Raises
         ------
         Stopped
-            The job was asked to end.
+            The job's end was requested.
         """
 
         def counted() -> T:
@@ -208,7 +208,7 @@ class JobContext:
         return result
 
     async def close(self) -> None:
-        """Send what is still in the queue."""
+        """Send the pending events."""
         self._events.put_nowait(None)
         await self._sender
 

@@ -1,4 +1,4 @@
-"""Runs a distillation: ask the teachers once, train, keep what came out."""
+"""Runs a distillation: compute the teachers' outputs once, train, store the results."""
 
 import hashlib
 import shutil
@@ -55,12 +55,12 @@ from .teacher_access import (
 
 
 async def hand_over(context: JobContext, name: str, labels: list[str], outcome: Outcome, folder: Path) -> Student:
-    """Store a student, its files first, and what was learnt of its teachers.
+    """Store a student, its files first, and complete its teacher's audit entry.
 
     Parameters
     ----------
     folder
-        Its files; they are moved.
+        The student's files; they are moved.
 
     Raises
     ------
@@ -71,7 +71,7 @@ async def hand_over(context: JobContext, name: str, labels: list[str], outcome: 
     await state.jobs.leases.note_student(context.job_id, context.fence, id)
     try:
         artifacts = await _keep(state, id, outcome, folder)
-        # Asked before and after it is written: who has taken the job over may have swept in between.
+        # Checked before and after the write: a worker that took the job over may have cleaned up in between.
         await _require_own(context)
         student = Student(
             id=id,
@@ -128,13 +128,13 @@ async def _keep(state: State, id: str, outcome: Outcome, folder: Path) -> list[S
     return kept
 
 
-_TELL_EVERY: Final = 2.0
-"""Seconds between two events of one teacher's answers: whoever waits sees that the job moves."""
+_REPORT_EVERY: Final = 2.0
+"""Seconds between two progress events of one teacher's run, so that a waiting caller sees progress."""
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """All that the thread needs, loaded before it starts."""
+    """All inputs of the thread, loaded before it starts."""
 
     body: DistillationBody
     labels: LabelSetBody
@@ -257,23 +257,25 @@ class Distiller:
         space: LabelSpace,
         number: int,
     ) -> TeacherSignal:
-        asking = f"asking {teacher.name} ({number + 1} of {len(inputs.teachers)})"
-        context.progress(0.0, asking)
-        told = time.perf_counter()
+        running = f"running {teacher.name} ({number + 1} of {len(inputs.teachers)})"
+        context.progress(0.0, running)
+        reported = time.perf_counter()
 
         def on_batch(done: int) -> None:
-            nonlocal told
-            if time.perf_counter() - told >= _TELL_EVERY:
-                told = time.perf_counter()
-                context.progress(0.0, f"{asking}, {done} items answered")
+            nonlocal reported
+            if time.perf_counter() - reported >= _REPORT_EVERY:
+                reported = time.perf_counter()
+                context.progress(0.0, f"{running}, {done} items done")
 
         folder, on_data, on_transfer = inputs.folders[teacher.id]
         body = inputs.body
         try:
             labelled, _ = outputs.over(teacher, folder, on_data, body.data, inputs.data, on_batch)
-            spoken = None
+            on_transfer_items = None
             if inputs.transfer is not None:
-                spoken, _ = outputs.over(teacher, folder, on_transfer, str(body.transfer), inputs.transfer, on_batch)
+                on_transfer_items, _ = outputs.over(
+                    teacher, folder, on_transfer, str(body.transfer), inputs.transfer, on_batch
+                )
         except TeacherUnusable as error:
             context.teacher_failures.append("unusable")
             raise JobFailed(f"{teacher.name} ({teacher.id}) cannot teach this student: {error.detail}") from error
@@ -284,9 +286,9 @@ class Distiller:
             labels=names.labels,
             labelled_logits=labelled.logits,
             name_cost=cost,
-            transfer_logits=None if spoken is None else spoken.logits,
+            transfer_logits=None if on_transfer_items is None else on_transfer_items.logits,
             labelled_features=labelled.features,
-            transfer_features=None if spoken is None else spoken.features,
+            transfer_features=None if on_transfer_items is None else on_transfer_items.features,
             digest=teacher.digest or "",
             id=teacher.id,
         )
@@ -294,7 +296,7 @@ class Distiller:
     def _name_cost(
         self, context: JobContext, teacher: Teacher, names: LabelSetBody, inputs: _Inputs, space: LabelSpace
     ) -> NDArray[np.float32]:
-        """Ground cost by names. Unknown names are near to no class, and an event says so; alone they cannot teach."""
+        """Ground cost by names. Unknown names are near no class, and an event reports them; names only is an error."""
         loss = inputs.body.loss
         if isinstance(loss, TransportLoss) and loss.ground_cost == "names":
             return space.cost(names, inputs.labels)[0]
@@ -306,7 +308,7 @@ class Distiller:
                 unknown += [label for row, label in enumerate(names.labels) if gaps[row].all()]
             message = (
                 f"{teacher.name}: the label encoder knows no word of {', '.join(dict.fromkeys(unknown[:8]))}"
-                f"{' and others' if len(unknown) > 8 else ''}, or of the other side: by name nothing is near there, "
+                f"{' and others' if len(unknown) > 8 else ''}, or of the other side: by name no class is near them, "
                 "and the labelled items decide"
             )
             context.emit("log", {"message": message})
@@ -345,12 +347,12 @@ def _device(setting: str) -> str:
 
 
 def _processes(settings: Settings) -> int:
-    """How many train a student together.
+    """Number of processes that train a student together.
 
     Raises
     ------
     JobFailed
-        More than there are cards, or more than one on a card that was named.
+        More processes than cards, or more than one on a named card.
     """
     wanted, device = settings.training_processes, _device(settings.device)
     cards = torch.cuda.device_count() if device == "cuda" else 1

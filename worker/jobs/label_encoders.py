@@ -1,4 +1,4 @@
-"""Label encoders by name, with a memory. Loading one takes a second or more, so a worker keeps them."""
+"""Label encoders by name, with a cache of vectors. Loading one takes a second or more, so a worker keeps them."""
 
 import threading
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ _REMEMBERED: Final = 100_000
 class RememberingEncoder:
     """An encoder that keeps the vectors of the texts it has encoded. Several threads may use it at the same time.
 
-    No lock is held while vectors are computed: a long list delays no other job, and two jobs that bring the same new
+    No lock is held while vectors are computed: a long list delays no other job, and two jobs with the same new
     text at the same time both encode it.
 
     Parameters
     ----------
     encoder
-        Does the work.
+        Computes the vectors.
     """
 
     def __init__(self, encoder: StoppableEncoder) -> None:
@@ -67,14 +67,14 @@ class RememberingEncoder:
 
 
 class CheckedEncoder:
-    """A shared encoder in the hands of one job: it stops when the job does.
+    """A shared encoder for one job: it stops when the job stops.
 
     Parameters
     ----------
     encoder
         Shared with other jobs.
     check
-        Raises where the job must end.
+        Raises if the job must end.
     """
 
     def __init__(self, encoder: StoppableEncoder, check: Check) -> None:
@@ -102,7 +102,7 @@ class Encoders:
     Parameters
     ----------
     default
-        The name that is meant where a request names none.
+        The encoder of requests that name none.
     """
 
     def __init__(self, default: str) -> None:
@@ -112,12 +112,12 @@ class Encoders:
         self._lock = threading.Lock()
 
     def get(self, name: str | None) -> StoppableEncoder:
-        """The encoder of this name. One that is being loaded delays only those who ask for the same.
+        """The encoder of this name. Loading one delays only the callers that request the same.
 
         Raises
         ------
         JobFailed
-            There is none.
+            There is no such encoder, or it cannot be loaded.
         """
         wanted = name or self._default
         with self._lock:

@@ -1,4 +1,4 @@
-"""What a worker tells of its work. It is added to the deployment's figures with every sign of life."""
+"""A worker's metrics. They are added to the deployment's metrics with every heartbeat."""
 
 import math
 import os
@@ -25,7 +25,7 @@ from .context import TeacherFailure
 
 
 class WorkerFigures:
-    """Counts what jobs of this worker have measured, until it is published."""
+    """Accumulates the metrics of this worker's jobs until they are published."""
 
     def __init__(self, state: State, lane: Lane, name: str) -> None:
         self._state = state
@@ -46,17 +46,17 @@ class WorkerFigures:
                 self._add("ot_items", result.solved, "exact")
 
     def count_failures(self, kind: JobKind, failures: Sequence[TeacherFailure]) -> None:
-        """Count teachers that were of no use to a job, however it ended."""
+        """Count teachers that failed in a job, independent of its outcome."""
         for reason in failures:
             self._add("teacher_failures", 1, kind, reason)
 
     async def publish(self) -> None:
-        """Add everything counted since the last time, and tell of this process.
+        """Publish the counts since the last call, and a report of this process.
 
         Raises
         ------
         StateUnavailable
-            It stays counted, and is added the next time.
+            The counts are kept for the next call.
         """
         solved = SOLVED.take()
         self._add("ot_items", solved.items, "sinkhorn")
@@ -103,7 +103,7 @@ def _resident_bytes() -> int:
 
 
 def _gpu_bytes() -> dict[str, int]:
-    """GPU memory that torch holds for this process; asking does not wake a GPU up that is not in use."""
+    """GPU memory that torch holds for this process; does not initialise an unused GPU."""
     if not torch.cuda.is_initialized():
         return {}
     return {str(device): torch.cuda.memory_reserved(device) for device in range(torch.cuda.device_count())}

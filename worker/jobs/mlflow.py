@@ -1,4 +1,4 @@
-"""Tells the operator's MLflow server of a distillation, where one is set. Nothing of it comes from a request."""
+"""Reports a distillation to the operator's MLflow server, if configured. No request can set the server."""
 
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ _TRIED_AGAIN: Final = (StateUnavailable, StoreUnavailable, StoreFull, OSError)
 
 
 class Tracked:
-    """One delivery of one distillation, told to MLflow or to nobody."""
+    """One delivery of one distillation, reported to MLflow if configured."""
 
     def __init__(
         self, settings: Settings, context: JobContext, body: DistillationBody, teachers: list[Teacher]
@@ -40,13 +40,13 @@ class Tracked:
         )
 
     def emit(self, kind: str, data: dict[str, Any]) -> None:
-        """Pass an event on."""
+        """Forward an event."""
         self._emit(kind, data)
         if self._run is not None:
             self._run.event(kind, data)
 
     def succeeded(self, student: str, outcome: Outcome) -> None:
-        """The end, with what came out."""
+        """The end, with the results."""
         if self._run is None:
             return
         values = {"accuracy": outcome.with_teacher.mean, "test_items": float(outcome.test_items)}
@@ -65,7 +65,7 @@ class Tracked:
         self._run.end("FINISHED")
 
     def broke_off(self, error: BaseException) -> None:
-        """The end without a result; a job that is tried again, or goes on elsewhere, goes on in the same run."""
+        """The end without a result; a job that is retried, or resumed by another worker, continues the same run."""
         if self._run is None:
             return
         if isinstance(error, Stopped):

@@ -1,4 +1,4 @@
-"""What jobs say of their probes: why one was not used, and who has seen items before that they are judged on."""
+"""Warnings about the probe of a job: why it was not used, placeholder class names, teachers trained on its items."""
 
 import asyncio
 from collections.abc import Iterable

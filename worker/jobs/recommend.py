@@ -42,12 +42,12 @@ from worker.ranking.team import choose_team, class_losses
 from worker.teachers.errors import TeacherUnusable
 from worker.teachers.fingerprint import probe_warnings
 
-from .candidates import Lineup, line_up, nobody_ranked
+from .candidates import CandidateTeachers, find_candidates, no_teacher_ranked
 from .context import JobContext
 from .label_encoders import CheckedEncoder, Encoders
 from .probe_use import nameless, seen_before, unused
 from .teacher_access import ContextCache, LoadedTeachers, OutputsOf, outputs_input, probe_data, student_targets
-from .zoo_index import Roster
+from .zoo_index import ZooIndex
 
 NEAR: Final = 0.55
 """Ground cost up to which a teacher class counts as near (docs/research/label_encoder.md)."""
@@ -61,14 +61,14 @@ class Recommender:
     ----------
     encoders
         Gives the encoder of a name; loading one takes seconds, so it keeps them.
-    roster
+    zoo_index
         The zoo, with the index of the default encoder.
     """
 
-    def __init__(self, encoders: Encoders, kept: LoadedTeachers, roster: Roster) -> None:
+    def __init__(self, encoders: Encoders, kept: LoadedTeachers, zoo_index: ZooIndex) -> None:
         self._encoders = encoders
         self._kept = kept
-        self._roster = roster
+        self._zoo_index = zoo_index
 
     async def recommend(self, context: JobContext, request: dict[str, Any]) -> RecommendationResult:
         """Rank the zoo for a student.
@@ -92,19 +92,19 @@ class Recommender:
         # only where nothing but names speaks.
         run_on = None if method == "label_transport" else data
         await context.compute(space.embed if run_on is None else space.embed_known, student)
-        lineup = await line_up(context, self._roster, body, student, run_on, space)
+        candidates = await find_candidates(context, self._zoo_index, body, student, run_on, space)
         inputs: dict[str, tuple[Path, Path | None] | str] = {}
         if run_on is not None:
-            for teacher in lineup.teachers.values():
+            for teacher in candidates.teachers.values():
                 try:
                     inputs[teacher.id] = await outputs_input(context.state, teacher, str(body.probe))
                 except NotFound as error:
                     inputs[teacher.id] = error.detail
         seen = [] if run_on is None else await seen_before(context.state, str(body.probe), lineup.teachers.values())
         loaded = time.perf_counter()
-        result = await context.compute(self._rank, context, body, student, run_on, method, space, lineup, inputs)
+        result = await context.compute(self._rank, context, body, student, run_on, method, space, candidates, inputs)
         result.warnings = [*unused(body, method, data), *nameless(student), *seen, *result.warnings]
-        load = {"load": round(loaded - started - lineup.seconds, 6)}
+        load = {"load": round(loaded - started - candidates.seconds, 6)}
         result.timings.stages = {**load, **result.timings.stages}  # In the order of time: traces lay them end to end.
         result.timings.total = round(time.perf_counter() - started, 6)
         result.timings.queued = await context.state.jobs.records.waited(context.job_id)
@@ -118,7 +118,7 @@ class Recommender:
         data: ProbeData | None,
         method: UsedMethod,
         space: LabelSpace,
-        lineup: Lineup,
+        candidates: CandidateTeachers,
         inputs: dict[str, tuple[Path, Path | None] | str],
     ) -> RecommendationResult:
         started, embedded = time.perf_counter(), space.encoding_seconds
@@ -131,7 +131,7 @@ class Recommender:
             if isinstance(found, str):
                 raise TeacherUnusable(found)
             assert data is not None
-            teacher = lineup.teachers[str(contender.id)]
+            teacher = candidates.teachers[str(contender.id)]
             given, hit = outputs.over(teacher, *found, str(body.probe), data)
             concerns.extend(
                 f"{contender.name}: {concern}"
@@ -145,8 +145,8 @@ class Recommender:
             targets = student_targets(data, student.labels, str(body.probe))
             estimator = labelled_blend(targets) if method == "auto" else ESTIMATORS[method]
         scored: list[Scored] = []
-        failed = list(lineup.failed)
-        for number, contender in enumerate(lineup.contenders, 1):
+        failed = list(candidates.failed)
+        for number, contender in enumerate(candidates.contenders, 1):
             context.check()
             if scored and _used_up(body, targets, started):
                 failed.append(
@@ -173,9 +173,11 @@ class Recommender:
                     told = {name: round(score.value, 6) for name, score in row.members.items()} or round(row.value, 6)
                     context.emit("teacher", {"name": contender.name, "score": told})
             if targets is not None or number % 100 == 0:
-                context.progress(number / len(lineup.contenders), f"{number} of {len(lineup.contenders)} teachers")
+                context.progress(
+                    number / len(candidates.contenders), f"{number} of {len(candidates.contenders)} teachers"
+                )
         if not scored:
-            raise JobFailed(nobody_ranked(failed))
+            raise JobFailed(no_teacher_ranked(failed))
         if isinstance(estimator, Auto):
             blend(scored, estimator)
         transported, embedding = time.perf_counter(), space.encoding_seconds - embedded
@@ -186,7 +188,7 @@ class Recommender:
             student,
             method,
             space.encoder.identity,
-            lineup,
+            candidates,
             scored,
             failed,
             higher_is_better=estimator is not None and estimator.higher_is_better,
@@ -197,7 +199,7 @@ class Recommender:
             timings=Timings(
                 stages={
                     "embed": round(space.encoding_seconds, 6),
-                    "search": round(lineup.seconds, 6),
+                    "search": round(candidates.seconds, 6),
                     "forward": round(outputs.seconds, 6),
                     "transport": round(transported - started - embedding - outputs.seconds, 6),
                     "certainty": round(resampled - transported, 6),
@@ -212,7 +214,7 @@ def _answer(
     student: LabelSetBody,
     method: UsedMethod,
     encoder: str,
-    lineup: Lineup,
+    candidates: CandidateTeachers,
     scored: list[Scored],
     failed: list[SkippedTeacher],
     *,
@@ -243,9 +245,9 @@ def _answer(
             + (" and others" if len(uncovered) > 8 else "")
             + ": expect little help there"
         )
-    if method != "label_transport" and lineup.considered > len(lineup.contenders):
+    if method != "label_transport" and candidates.considered > len(candidates.contenders):
         warnings.append(
-            f"of {lineup.considered} teachers, the {body.shortlist} nearest by names were run on the probe; "
+            f"of {candidates.considered} teachers, the {body.shortlist} nearest by names were run on the probe; "
             "`shortlist` sets how many"
         )
     warnings.extend([] if nameless(student) else _without_names(scored, student))
@@ -280,8 +282,8 @@ def _answer(
         abstain=nothing,
         encoder=encoder,
         student_labels=student.labels,
-        considered=lineup.considered,
-        solved=lineup.solved if method == "label_transport" and lineup.solved is not None else len(scored),
+        considered=candidates.considered,
+        solved=candidates.solved if method == "label_transport" and candidates.solved is not None else len(scored),
         ranking=rows,
         team=_team(scored, student, rows[0], targets),
         skipped=failed,

@@ -1,4 +1,4 @@
-"""Which task runs a job of which kind."""
+"""The task of each job kind."""
 
 import asyncio
 import os
@@ -24,15 +24,15 @@ from .label_encoders import Encoders
 from .recommend import Recommender
 from .teacher_access import LoadedTeachers
 from .validate import validate
-from .zoo_index import Roster
+from .zoo_index import ZooIndex
 
 _SECONDS: Final = 60.0
-"""Between two looks at all copies, while none is added."""
+"""Seconds between two checks of all copies, while none is added."""
 log = structlog.stdlib.get_logger(__name__)
 
 
 def with_copies(task: Task) -> Task:
-    """A task whose copies stay while it runs. See `LocalCache`."""
+    """A task whose local copies are kept while it runs. See `LocalCache`."""
     looked = time.monotonic()
 
     async def run(context: JobContext, request: dict[str, Any]) -> BaseModel:
@@ -51,17 +51,17 @@ def with_copies(task: Task) -> Task:
 
 
 async def remove_unneeded(state: State) -> None:
-    """Remove models of the Hub whose teacher was deleted, and what is beyond the limit. Never fails."""
+    """Remove Hub models of deleted teachers, and copies above the limit. Never fails."""
     copies = state.store.copies
     try:
         gone = [id for id in copies.hub_copies() if await state.teachers.get(id) is None]
         await asyncio.to_thread(copies.trim, gone)
     except (PreceptorError, OSError) as error:
-        log.warning("copies were not looked through", reason=str(error))
+        log.warning("local copies were not checked", reason=str(error))
 
 
 def tasks_of(settings: Settings, lane: Lane) -> dict[JobKind, Task]:
-    """The tasks of one lane; what takes long to load is loaded here, before the first job."""
+    """The tasks of one lane; slow loading happens here, before the first job."""
     # The two lanes share a machine. Threads of both on all cores wait for each other: a ranking took 20 times longer.
     settings = settings.model_copy(update={"threads": settings.threads or max(1, len(os.sched_getaffinity(0)) // 2)})
     torch.set_num_threads(settings.threads)
@@ -69,15 +69,15 @@ def tasks_of(settings: Settings, lane: Lane) -> dict[JobKind, Task]:
     if lane == "distill":
         return {"distillation": with_copies(_distillation(settings, kept))}
     encoders = Encoders(settings.encoder)
-    roster = Roster(encoders.get(None), settings.data.absolute() / "label-index")
-    recommender = Recommender(encoders, kept, roster)
+    zoo_index = ZooIndex(encoders.get(None), settings.data.absolute() / "label-index")
+    recommender = Recommender(encoders, kept, zoo_index)
 
     async def recommendation(context: JobContext, request: dict[str, Any]) -> RecommendationResult:
         return await recommender.recommend(context, request)
 
     async def validation(context: JobContext, request: dict[str, Any]) -> ValidationResult:
         result = await validate(context, request, settings)
-        roster.follow_soon(context.state)
+        zoo_index.follow_soon(context.state)
         return result
 
     return {"recommendation": with_copies(recommendation), "validation": with_copies(validation)}

@@ -1,4 +1,4 @@
-"""How a job reaches what it needs: teachers' folders, probes, cached teacher outputs."""
+"""Access of a job to teachers' folders, probes and cached teacher outputs."""
 
 import asyncio
 import threading
@@ -35,7 +35,7 @@ from .context import JobContext
 
 _BATCH: Final = 64
 _CPU_BATCH: Final = 16
-"""Items in one forward pass. On a CPU more are no faster, and an ImageNet model then takes gigabytes."""
+"""Items in one forward pass. On a CPU larger batches are not faster, and an ImageNet model then needs gigabytes."""
 
 _KEPT_TEACHERS: Final = 4
 """Loaded models that a worker keeps between jobs."""
@@ -64,7 +64,7 @@ async def probe_data(state: State, id: str) -> ProbeData:
     Raises
     ------
     NotFound
-        It was deleted meanwhile.
+        The probe was deleted meanwhile.
     """
     path = await state.store.local(object_keys.probe_items(id))
     if path is None:
@@ -73,7 +73,7 @@ async def probe_data(state: State, id: str) -> ProbeData:
 
 
 class ContextCache:
-    """The Redis cache of one kind, as a job's thread sees it."""
+    """The Redis cache of one kind, for a job's thread."""
 
     def __init__(self, context: JobContext, kind: CacheKind) -> None:
         self._context = context
@@ -84,12 +84,12 @@ class ContextCache:
         return self._context.cached(self._kind, cache_digest(parts))
 
     def put(self, parts: Sequence[str], value: bytes) -> None:
-        """Keep some bytes."""
+        """Store bytes under a key."""
         self._context.cache(self._kind, cache_digest(parts), value)
 
 
 class LoadedTeachers:
-    """Models kept in memory between jobs, the least recently used dropped first."""
+    """Models kept in memory between jobs; the least recently used is evicted first."""
 
     def __init__(self, device: str, threads: int | None) -> None:
         self._device = device
@@ -105,7 +105,7 @@ class LoadedTeachers:
     def using(
         self, teacher: Teacher, folder: Path, check: Callable[[], None] = lambda: None
     ) -> Generator[LoadedTeacher]:
-        """The loaded teacher, for this thread alone.
+        """The loaded teacher, for exclusive use by this thread.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class LoadedTeachers:
             try:
                 yield found
             except TeacherUnusable:
-                found.close()  # Its process may have ended; the next job begins with a new one.
+                found.close()  # Its process may have exited; the next job starts a new one.
                 raise
             except BaseException:
                 self._keep(key, found)
@@ -184,7 +184,7 @@ class OutputsOf:
         Parameters
         ----------
         on_batch
-            Called with the number of items done so far, where the teacher is run.
+            Called with the number of items done, if the teacher is run.
 
         Raises
         ------
@@ -243,7 +243,7 @@ class OutputsOf:
             raise
         kept = encode_outputs(outputs, half=outputs.features is not None)
         self._cache.put(key, kept)
-        # As the cache will give them: else the first job over a probe would have other digits than the next one.
+        # Rounded as in the cache: else the first job over a probe would have other digits than the next one.
         return decode_outputs(kept), False
 
 

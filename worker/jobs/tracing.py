@@ -1,4 +1,4 @@
-"""A delivery as a span: how long the job waited, what its stages took, how it ended."""
+"""A delivery as a span: queue time, duration of its stages, outcome."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +15,7 @@ from .context import JobContext
 
 @asynccontextmanager
 async def traced_delivery(context: JobContext, deliveries: int, lane: Lane) -> AsyncIterator[None]:
-    """Around one delivery, until its end is written; a process that ends in it leaves no span."""
+    """Trace one delivery until its outcome is written; a process that exits during it leaves no span."""
     jobs, id = context.state.jobs, context.job_id
     summary, traceparent = None, ""
     if tracing.on():
@@ -31,7 +31,7 @@ async def traced_delivery(context: JobContext, deliveries: int, lane: Lane) -> A
     begun = summary.started_at
     first = (
         begun is not None and round(begun.timestamp() * 1000) == context.fence
-    )  # Fences are moments of Redis' clock.
+    )  # Fences are timestamps of Redis' clock.
     waited_since = summary.created_at if first else None
     with tracing.delivery_span(traceparent, attributes, waited_since) as span:
         if trace := tracing.trace_id():
@@ -46,7 +46,7 @@ async def traced_delivery(context: JobContext, deliveries: int, lane: Lane) -> A
 
 
 def trace_stages(result: BaseModel, started_ns: int) -> None:
-    """The stages that a result tells of, beneath its delivery."""
+    """Spans of the stages in a result, under its delivery."""
     timings = getattr(result, "timings", None)
     if timings is not None and tracing.on():
         tracing.stage_spans(started_ns, timings.stages)

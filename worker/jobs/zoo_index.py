@@ -1,7 +1,7 @@
-"""What a worker knows of the zoo without asking: who may take part, and the index of all label names.
+"""A worker's local view of the zoo: the eligible teachers, and the index of all label names.
 
 It follows the changes that Redis counts, so a query over a hundred thousand teachers reads none of them. The index
-is a local, derived copy; every worker on a machine shares it, and a lost or damaged one is made anew.
+is a local, derived copy; all workers on a machine share it, and a lost or damaged one is rebuilt.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from worker.label_encoder import LabelEncoder
 from worker.transport.label_index import LabelIndex
 
 _BATCH: Final = 200
-"""Teachers that are read and indexed at once."""
+"""Teachers read and indexed per call."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -38,11 +38,11 @@ class Entry:
     Attributes
     ----------
     opaque
-        Known by its predictions alone, so it goes with a probe of any modality.
+        Known only by its predictions, so it accepts a probe of any modality.
     key
         Its id in the index; another one when its labels change.
     problem
-        Why its labels have no embedding; None where they are indexed.
+        Why its labels have no embedding; None if they are indexed.
     """
 
     id: str
@@ -67,15 +67,15 @@ def _key(id: str, labels: Sequence[str]) -> str:
     return f"{id}/{hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]}"
 
 
-class Roster:
-    """The zoo as one worker sees it.
+class ZooIndex:
+    """One worker's view of the zoo.
 
     Parameters
     ----------
     encoder
-        Of the index.
+        Encoder of the index.
     folder
-        Local folder for indices; each encoder gets one of its own.
+        Local folder for indices; each encoder has a separate one.
     """
 
     def __init__(self, encoder: LabelEncoder, folder: Path) -> None:
@@ -95,7 +95,7 @@ class Roster:
         return self._index
 
     async def follow(self, state: State) -> None:
-        """Take over what has changed since the last call; embeds new labels.
+        """Apply the changes since the last call; embeds new labels.
 
         Raises
         ------
@@ -119,9 +119,9 @@ class Roster:
             try:
                 await self.follow(state)
             except PreceptorError as error:
-                log.info("the roster follows later", reason=error.detail)
+                log.info("zoo index not updated; retried with the next job", reason=error.detail)
 
-        task = asyncio.create_task(quietly(), name="roster")
+        task = asyncio.create_task(quietly(), name="zoo index")
         self._following.add(task)
         task.add_done_callback(self._following.discard)
 
@@ -173,9 +173,9 @@ class Roster:
             self._entries[entry.id] = entry if problem is None else replace(entry, problem=problem)
 
     def _add(self, fresh: dict[str, list[str]]) -> dict[str, str]:
-        """Embed and index label sets; returns why, for those that have no embedding."""
+        """Embed and index label sets; returns the reason for each without an embedding."""
         problems: dict[str, str] = {}
-        with suppress(PreceptorError, ValueError):  # Which one it is, is found below.
+        with suppress(PreceptorError, ValueError):  # The loop below finds the label set at fault.
             self._encoder.encode(list(dict.fromkeys(label for labels in fresh.values() for label in labels)))
         rows = []
         for key, labels in fresh.items():
@@ -190,6 +190,6 @@ class Roster:
         try:
             return LabelIndex.open(self._folder, self._encoder.identity, self._encoder.dim)
         except (ValueError, KeyError, OSError) as error:
-            log.warning("the label index is damaged and made anew", folder=str(self._folder), reason=str(error))
+            log.warning("the label index is damaged and is rebuilt", folder=str(self._folder), reason=str(error))
             shutil.rmtree(self._folder, ignore_errors=True)
             return LabelIndex.open(self._folder, self._encoder.identity, self._encoder.dim)

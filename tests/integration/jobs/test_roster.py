@@ -1,4 +1,4 @@
-"""The roster follows the zoo: real Redis, real store, a real index; words are points on a circle."""
+"""The zoo index follows the zoo: real Redis, real store, a real index; words are points on a circle."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from preceptor.contract.recommendations import RecommendationBody, TeacherFilter
 from preceptor.contract.teachers import Teacher, TeacherStatus, TransformersSource
 from service.core.errors import InvalidRequest
 from service.core.state import State
-from worker.jobs.zoo_index import Roster
+from worker.jobs.zoo_index import ZooIndex
 from worker.transport.search import top_k
 
 pytestmark = pytest.mark.anyio
@@ -55,84 +55,84 @@ def teacher(name: str, labels: list[str], *, status: TeacherStatus = TeacherStat
     )
 
 
-def names(roster: Roster, body: RecommendationBody = ANYONE) -> set[str]:
-    return {entry.name for entry in roster.eligible(body)}
+def names(zoo_index: ZooIndex, body: RecommendationBody = ANYONE) -> set[str]:
+    return {entry.name for entry in zoo_index.eligible(body)}
 
 
-def nearest(roster: Roster, labels: list[str]) -> str:
-    found = top_k(roster.index, Words().encode(labels), None, 1, among=[e.key for e in roster.eligible(ANYONE)])
+def nearest(zoo_index: ZooIndex, labels: list[str]) -> str:
+    found = top_k(zoo_index.index, Words().encode(labels), None, 1, among=[e.key for e in zoo_index.eligible(ANYONE)])
     return found.ids[0].partition("/")[0]
 
 
 async def test_it_follows_what_comes_changes_and_goes(state: State, tmp_path: Path) -> None:
     words = Words()
-    roster = Roster(words, tmp_path)
+    zoo_index = ZooIndex(words, tmp_path)
     cats, cars = teacher("cats", ["lion", "tiger"]), teacher("cars", ["bus", "truck"], tag="y")
     waiting = teacher("waiting", ["ant", "bee"], status=TeacherStatus.AWAITING_FILES)
     for each in (cats, cars, waiting):
         await state.teachers.put(each)
-    await roster.follow(state)
-    assert names(roster) == {"cats", "cars"}
-    assert nearest(roster, ["bus", "truck"]) == cars.id
+    await zoo_index.follow(state)
+    assert names(zoo_index) == {"cats", "cars"}
+    assert nearest(zoo_index, ["bus", "truck"]) == cars.id
 
     await state.teachers.put(waiting.model_copy(update={"status": TeacherStatus.READY}))
     await state.teachers.put(cars.model_copy(update={"labels": ["oak", "elm"]}))
     await state.teachers.delete(cats.id)
-    await roster.follow(state)
-    assert names(roster) == {"waiting", "cars"}
-    assert nearest(roster, ["oak", "elm"]) == cars.id
-    assert len(roster.index) == 2
+    await zoo_index.follow(state)
+    assert names(zoo_index) == {"waiting", "cars"}
+    assert nearest(zoo_index, ["oak", "elm"]) == cars.id
+    assert len(zoo_index.index) == 2
     only = RecommendationBody(student=ANYONE.student, teachers=TeacherFilter(tags=["y"]))
-    assert names(roster, only) == {"cars"}
+    assert names(zoo_index, only) == {"cars"}
 
     await state.teachers.put(cars.model_copy(update={"status": TeacherStatus.REJECTED}))
-    await roster.follow(state)
-    assert names(roster) == {"waiting"}
+    await zoo_index.follow(state)
+    assert names(zoo_index) == {"waiting"}
 
     asked = words.asked
-    await roster.follow(state)
+    await zoo_index.follow(state)
     assert words.asked == asked
 
 
 async def test_a_new_worker_embeds_nothing_that_is_indexed(state: State, tmp_path: Path) -> None:
     for number in range(450):
         await state.teachers.put(teacher(f"t{number}", [f"a{number}", f"b{number}"]))
-    await Roster(Words(), tmp_path).follow(state)
+    await ZooIndex(Words(), tmp_path).follow(state)
     again = Words()
-    roster = Roster(again, tmp_path)
-    await roster.follow(state)
+    zoo_index = ZooIndex(again, tmp_path)
+    await zoo_index.follow(state)
     assert again.asked == 0
-    assert len(roster.eligible(ANYONE)) == 450
+    assert len(zoo_index.eligible(ANYONE)) == 450
 
 
 async def test_a_flushed_redis_is_noticed(state: State, tmp_path: Path) -> None:
-    roster = Roster(Words(), tmp_path)
+    zoo_index = ZooIndex(Words(), tmp_path)
     kept, gone = teacher("kept", ["a", "b"]), teacher("gone", ["c", "d"])
     await state.teachers.put(kept)
     await state.teachers.put(gone)
-    await roster.follow(state)
+    await zoo_index.follow(state)
     await state.store.delete(f"teachers/{gone.id}/record.json")
     await state.client.flushall()
-    await roster.follow(state)
-    assert names(roster) == {"kept"}
-    assert len(roster.index) == 1
+    await zoo_index.follow(state)
+    assert names(zoo_index) == {"kept"}
+    assert len(zoo_index.index) == 1
 
 
 async def test_one_label_set_without_meaning_spoils_nothing(state: State, tmp_path: Path) -> None:
-    roster = Roster(Words(), tmp_path)
+    zoo_index = ZooIndex(Words(), tmp_path)
     await state.teachers.put(teacher("good", ["a", "b"]))
     await state.teachers.put(teacher("strange", ["?", "!?"]))
-    await roster.follow(state)
-    problems = {entry.name: entry.problem for entry in roster.eligible(ANYONE)}
+    await zoo_index.follow(state)
+    problems = {entry.name: entry.problem for entry in zoo_index.eligible(ANYONE)}
     assert problems == {"good": None, "strange": "a label holds no known word"}
 
 
 async def test_a_damaged_index_is_made_anew(state: State, tmp_path: Path) -> None:
     cats = teacher("cats", ["lion", "tiger"])
     await state.teachers.put(cats)
-    await Roster(Words(), tmp_path).follow(state)
+    await ZooIndex(Words(), tmp_path).follow(state)
     (current,) = tmp_path.glob("*/CURRENT")
     current.write_text("{")
-    roster = Roster(Words(), tmp_path)
-    await roster.follow(state)
-    assert nearest(roster, ["lion", "tiger"]) == cats.id
+    zoo_index = ZooIndex(Words(), tmp_path)
+    await zoo_index.follow(state)
+    assert nearest(zoo_index, ["lion", "tiger"]) == cats.id

@@ -9,13 +9,18 @@ import torch
 from preceptor.contract.losses import TransportLoss
 from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.losses import Evidence
-from worker.distillation.losses.transport import TransportFamily, joint_speaker
-from worker.distillation.teaching.teacher_weights import coverage, hearing, knows_when_unsure, sureness
+from worker.distillation.losses.transport import TransportFamily, joint_teacher_map
+from worker.distillation.teaching.teacher_weights import (
+    confidence,
+    coverage,
+    informative_when_unconfident,
+    teacher_weights,
+)
 
 
 def test_sureness_is_nothing_for_the_prior_and_one_for_a_single_class() -> None:
     prior = np.array([0.5, 0.5])
-    found = sureness(np.array([[0.5, 0.5], [1.0, 0.0]]), prior)
+    found = confidence(np.array([[0.5, 0.5], [1.0, 0.0]]), prior)
     assert found == pytest.approx([0.0, 1.0], abs=1e-6)
 
 
@@ -39,7 +44,7 @@ def test_each_teacher_is_heard_on_its_own_classes() -> None:
         said = low if label < 2 else high
         said[row] = 0.01
         said[row, label] = 0.97
-    weights = hearing([low, high], [low, high], labels, 4)
+    weights = teacher_weights([low, high], [low, high], labels, 4)
     assert weights.shape == (80, 2)
     assert (weights[:40, 0] > 0.7).all()
     assert (weights[:40, 1] < 0.01).all()
@@ -59,29 +64,31 @@ def test_a_teacher_that_knows_more_than_the_student_of_what_it_is_unsure_of_is_t
     unsure = np.arange(80) < 40
     shares = np.full(80, np.log(0.25))
     vague = np.where(unsure, 0.4, 0.6)
-    assert knows_when_unsure(_says(labels, vague), labels, shares)
-    # The student knows as much: its teacher is worth hearing where it is sure.
-    assert not knows_when_unsure(_says(labels, vague), labels, np.log(vague))
+    assert informative_when_unconfident(_says(labels, vague), labels, shares)
+    # The student knows as much: its teacher is worth teacher_weights where it is sure.
+    assert not informative_when_unconfident(_says(labels, vague), labels, np.log(vague))
     # It knows much where it is sure, and nothing elsewhere.
-    assert not knows_when_unsure(_says(labels, np.where(unsure, 0.25, 0.99)), labels, shares)
-    assert not knows_when_unsure(np.full((80, 4), 0.25), labels, shares)
-    assert not knows_when_unsure(_says((labels + 1) % 4, vague), labels, shares)
-    assert not knows_when_unsure(_says(labels[:3], vague[:3]), labels[:3], shares[:3])
+    assert not informative_when_unconfident(_says(labels, np.where(unsure, 0.25, 0.99)), labels, shares)
+    assert not informative_when_unconfident(np.full((80, 4), 0.25), labels, shares)
+    assert not informative_when_unconfident(_says((labels + 1) % 4, vague), labels, shares)
+    assert not informative_when_unconfident(_says(labels[:3], vague[:3]), labels[:3], shares[:3])
 
 
 def test_noise_is_seldom_taken_for_knowledge_beside_a_student_that_learnt_nothing() -> None:
     labels, shares = np.tile([0, 1, 2, 3], 20), np.full(80, np.log(0.25))
     generator = np.random.default_rng(0)
-    taken = [knows_when_unsure(generator.dirichlet(np.full(4, 20.0), size=80), labels, shares) for _ in range(400)]
+    taken = [
+        informative_when_unconfident(generator.dirichlet(np.full(4, 20.0), size=80), labels, shares) for _ in range(400)
+    ]
     assert np.mean(taken) < 0.02
 
 
 def test_who_is_heard_in_full_weighs_one_and_silences_no_other() -> None:
     labels = np.repeat([0, 1, 2, 3], 20)
     vague, sure = _says(labels, np.full(80, 0.4)), _says(labels, np.full(80, 0.97))
-    assert hearing([vague], [vague], labels, 4).max() < 0.1
-    assert hearing([vague], [vague], labels, 4, {0}) == pytest.approx(np.ones((80, 1)), abs=1e-5)
-    both = hearing([vague, sure], [vague, sure], labels, 4, {0})
+    assert teacher_weights([vague], [vague], labels, 4).max() < 0.1
+    assert teacher_weights([vague], [vague], labels, 4, {0}) == pytest.approx(np.ones((80, 1)), abs=1e-5)
+    both = teacher_weights([vague, sure], [vague, sure], labels, 4, {0})
     assert (both[:, 1] > both[:, 0]).all()
     assert (both.sum(axis=1) <= 1 + 1e-6).all()
 
@@ -91,8 +98,8 @@ def test_a_useless_teacher_is_hardly_heard_beside_a_good_one(digits: Any) -> Non
     rows = np.arange(len(labels))
     good, noise = digits.teacher(list(range(8))), digits.noise_teacher(3)
     evidence = Evidence([good, noise], labels, rows, 10, stratified_folds(labels, 3, 0), torch.device("cpu"))
-    speakers = [joint_speaker(teacher, evidence, TransportLoss()) for teacher in (good, noise)]
-    weights = hearing([s.spoken(0.05) for s in speakers], [s.left_out for s in speakers], labels, 10)
+    teacher_maps = [joint_teacher_map(teacher, evidence, TransportLoss()) for teacher in (good, noise)]
+    weights = teacher_weights([s.mapped(0.05) for s in teacher_maps], [s.left_out for s in teacher_maps], labels, 10)
     assert weights[:, 0].mean() > 0.4
     assert weights[:, 1].mean() < 0.02
     term = TransportFamily().prepare(evidence, TransportLoss())

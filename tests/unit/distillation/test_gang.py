@@ -17,14 +17,14 @@ from preceptor.contract.losses import TransportLoss
 from preceptor.contract.training import Training
 from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
-from worker.distillation.evaluation.measures import Exam
+from worker.distillation.evaluation.measures import HeldOutSet
 from worker.distillation.losses import Evidence
 from worker.distillation.losses.transport import TransportFamily
 from worker.distillation.schedule import plan_for
 from worker.distillation.students import Surroundings
 from worker.distillation.students.mlp import MlpBlueprint
 from worker.distillation.training.checkpoints import Ledger
-from worker.distillation.training.multi_process import Gang
+from worker.distillation.training.multi_process import TrainingProcesses
 from worker.distillation.training.step import Material
 from worker.distillation.training.trainer import Measures, TrainingStopped, train
 
@@ -52,9 +52,9 @@ class Watching:
 
 
 @pytest.fixture(scope="module")
-def gang() -> Iterator[Gang]:
-    with closing(Gang(2, torch.device("cpu"), "fp32", 1)) as gang:
-        yield gang
+def processes() -> Iterator[TrainingProcesses]:
+    with closing(TrainingProcesses(2, torch.device("cpu"), "fp32", 1)) as processes:
+        yield processes
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +66,20 @@ def setting(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     evidence = Evidence([digits.teacher([0, 1, 2, 3])], data.labels, rows, 10, [], torch.device("cpu"))
     term = TransportFamily().prepare(evidence, TransportLoss())
     material = Material(blueprint.encode(data.items), data.labels, rows, blueprint.encode(data.transfer))
-    exam = Exam(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
+    held_out_set = HeldOutSet(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
     # An odd batch: the shares of the two are not equal.
-    return blueprint, material, term, plan_for(30, 370, Training(epochs=3, seed=5, batch_size=63), 3e-3), exam
+    return blueprint, material, term, plan_for(30, 370, Training(epochs=3, seed=5, batch_size=63), 3e-3), held_out_set
 
 
 def _weights(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([tensor.flatten().float() for tensor in model.state_dict().values()])
 
 
-def test_two_make_the_student_of_one(gang: Gang, setting: Any) -> None:
-    blueprint, material, term, plan, exam = setting
+def test_two_make_the_student_of_one(processes: TrainingProcesses, setting: Any) -> None:
+    blueprint, material, term, plan, held_out_set = setting
     alone, together = Watching(), Watching()
-    one = train(blueprint, material, term, 1.0, plan, watch=alone, measures=Measures(test=exam))
-    two = gang.train(blueprint, material, term, 1.0, plan, watch=together, measures=Measures(test=exam))
+    one = train(blueprint, material, term, 1.0, plan, watch=alone, measures=Measures(test=held_out_set))
+    two = processes.train(blueprint, material, term, 1.0, plan, watch=together, measures=Measures(test=held_out_set))
     assert together.steps == alone.steps == plan.steps
     torch.testing.assert_close(_weights(two.model), _weights(one.model), rtol=1e-3, atol=1e-4)
     for ours, theirs in zip(together.epochs, alone.epochs, strict=True):
@@ -88,50 +88,52 @@ def test_two_make_the_student_of_one(gang: Gang, setting: Any) -> None:
     assert two.history == together.epochs
 
 
-def test_stopped_and_gone_on_with(gang: Gang, setting: Any) -> None:
+def test_stopped_and_gone_on_with(processes: TrainingProcesses, setting: Any) -> None:
     blueprint, material, term, plan, _ = setting
-    whole = gang.train(blueprint, material, term, 1.0, plan, watch=Watching())
+    whole = processes.train(blueprint, material, term, 1.0, plan, watch=Watching())
     kept, first, rest = Kept(), Watching(stop_at=7), Watching()
     with pytest.raises(TrainingStopped):
-        gang.train(blueprint, material, term, 1.0, plan, watch=first, ledger=Ledger(kept, "job"), name="run")
+        processes.train(blueprint, material, term, 1.0, plan, watch=first, ledger=Ledger(kept, "job"), name="run")
     assert kept.state is not None
-    again = gang.train(blueprint, material, term, 1.0, plan, watch=rest, ledger=Ledger(kept, "job"), name="run")
+    again = processes.train(blueprint, material, term, 1.0, plan, watch=rest, ledger=Ledger(kept, "job"), name="run")
     assert rest.steps < plan.steps
     assert torch.equal(_weights(again.model), _weights(whole.model))
 
 
-def test_an_early_stop_is_for_all(gang: Gang, setting: Any) -> None:
-    blueprint, material, _term, plan, exam = setting
+def test_an_early_stop_is_for_all(processes: TrainingProcesses, setting: Any) -> None:
+    blueprint, material, _term, plan, held_out_set = setting
     watch = Watching()
     # So high a rate makes the watched items less likely from some epoch on.
     hasty = replace(plan, steps=60, learning_rate=0.5, schedule="constant", patience=2)
-    trained = gang.train(blueprint, material, None, 0.0, hasty, watch=watch, measures=Measures(watched=exam))
+    trained = processes.train(
+        blueprint, material, None, 0.0, hasty, watch=watch, measures=Measures(watched=held_out_set)
+    )
     assert watch.skipped > 0
     assert watch.steps + watch.skipped == hasty.steps
     watched = [entry.watched for entry in trained.history]
-    assert exam.surprise(trained.model) == pytest.approx(min(w for w in watched if w is not None))
+    assert held_out_set.surprise(trained.model) == pytest.approx(min(w for w in watched if w is not None))
 
 
-def test_what_fails_is_said(gang: Gang, setting: Any) -> None:
+def test_what_fails_is_said(processes: TrainingProcesses, setting: Any) -> None:
     blueprint, material, term, plan, _ = setting
-    with pytest.raises(JobFailed, match="no longer numbers"):
-        gang.train(blueprint, material, term, 1.0, replace(plan, learning_rate=1e30), watch=Watching())
+    with pytest.raises(JobFailed, match="became NaN or infinite"):
+        processes.train(blueprint, material, term, 1.0, replace(plan, learning_rate=1e30), watch=Watching())
 
 
 def test_a_killed_process_ends_the_training(setting: Any) -> None:
     blueprint, material, term, plan, _ = setting
-    with closing(Gang(2, torch.device("cpu"), "fp32", 1)) as gang:
-        watch = Watching(stop_at=4, kill=lambda: gang.members[1])
-        with pytest.raises(RuntimeError, match="ended by itself"):
-            gang.train(blueprint, material, term, 1.0, plan, watch=watch)
-        assert gang.members == []
+    with closing(TrainingProcesses(2, torch.device("cpu"), "fp32", 1)) as processes:
+        watch = Watching(stop_at=4, kill=lambda: processes.members[1])
+        with pytest.raises(RuntimeError, match="exited unexpectedly"):
+            processes.train(blueprint, material, term, 1.0, plan, watch=watch)
+        assert processes.members == []
 
 
 def test_processes_end_with_the_gang(setting: Any) -> None:
     blueprint, material, term, plan, _ = setting
-    with closing(Gang(2, torch.device("cpu"), "fp32", 1)) as gang:
-        gang.train(blueprint, material, term, 1.0, plan, watch=Watching())
-        members = gang.members
+    with closing(TrainingProcesses(2, torch.device("cpu"), "fp32", 1)) as processes:
+        processes.train(blueprint, material, term, 1.0, plan, watch=Watching())
+        members = processes.members
         assert len(members) == 2
     for member in members:
         with pytest.raises(ProcessLookupError):

@@ -48,11 +48,11 @@ def test_a_teacher_that_says_more_than_the_student_is_heard_where_nothing_can_be
     refused = choose_weight(LABELS, _fit(0.0), folds=3)
     assert refused.weight == 0
     assert refused.advantage is None
-    heard = choose_weight(LABELS, _fit(0.0), folds=3, spoken=[_certain(LABELS, 0.3), _certain(LABELS, 0.9)])
+    heard = choose_weight(LABELS, _fit(0.0), folds=3, mapped=[_certain(LABELS, 0.3), _certain(LABELS, 0.9)])
     assert heard.weight == 1.0
     assert heard.advantage == pytest.approx(np.log(0.9) - heard.scores[0.0], abs=1e-6)
     assert "no less likely" in heard.reason
-    unsure = choose_weight(LABELS, _fit(0.0), folds=3, spoken=[_certain(LABELS, 0.3)])
+    unsure = choose_weight(LABELS, _fit(0.0), folds=3, mapped=[_certain(LABELS, 0.3)])
     assert unsure.weight == 0
     assert unsure.advantage is not None
     assert unsure.advantage < 0
@@ -69,16 +69,16 @@ def test_noise_is_not_heard_beside_a_student_that_learnt_nothing() -> None:
     for _ in range(20):
         noise = np.full((len(LABELS), 4), 0.25) + 0.02 * generator.normal(size=(len(LABELS), 4))
         noise /= noise.sum(axis=1, keepdims=True)
-        assert choose_weight(LABELS, fit, folds=3, spoken=[noise]).weight == 0
-    assert choose_weight(LABELS, fit, folds=3, spoken=[_certain(LABELS, 0.5)]).weight == 1.0
+        assert choose_weight(LABELS, fit, folds=3, mapped=[noise]).weight == 0
+    assert choose_weight(LABELS, fit, folds=3, mapped=[_certain(LABELS, 0.5)]).weight == 1.0
 
 
 def test_a_teacher_that_passes_is_heard_in_full_where_it_knows_more_than_the_student() -> None:
     knowing, vague = _certain(LABELS, 0.9), _certain(LABELS, 0.3)
-    found = choose_weight(LABELS, _fit(1.0), folds=3, spoken=[vague, knowing])
+    found = choose_weight(LABELS, _fit(1.0), folds=3, mapped=[vague, knowing])
     assert found.weight > 0
-    assert found.in_full == {1}
-    assert choose_weight(LABELS, _fit(-1.0), folds=3, spoken=[vague, knowing]).in_full == set()
+    assert found.at_full_weight == {1}
+    assert choose_weight(LABELS, _fit(-1.0), folds=3, mapped=[vague, knowing]).at_full_weight == set()
 
 
 def test_what_a_teacher_knows_is_measured_against_the_shares() -> None:
@@ -91,7 +91,7 @@ def test_what_a_teacher_knows_is_measured_against_the_shares() -> None:
 
 
 def test_what_was_seen_to_hurt_is_refused_whatever_the_teacher_says() -> None:
-    assert choose_weight(LABELS, _fit(-1.0), folds=3, spoken=[_certain(LABELS, 0.99)]).weight == 0
+    assert choose_weight(LABELS, _fit(-1.0), folds=3, mapped=[_certain(LABELS, 0.99)]).weight == 0
 
 
 def test_weights_without_effect_are_mostly_refused() -> None:
@@ -137,8 +137,8 @@ def _decide(digits: Any, teacher: TeacherSignal, scratch: Path) -> GateDecision:
     data, recipe = digits.data(), Recipe(training=Training(epochs=10))
     blueprint = blueprint_of(recipe.student, Surroundings(data.items, data.transfer, 10, "cpu", scratch))
     progress = Progress(lambda kind, event: None, lambda: False)
-    bench = prepare(recipe, data, [teacher], blueprint, torch.device("cpu"), progress, Ledger(None, "test"))
-    return choose(bench, plan_of(bench, auto=True))
+    runs = prepare(recipe, data, [teacher], blueprint, torch.device("cpu"), progress, Ledger(None, "test"))
+    return choose(runs, plan_of(runs, auto=True))
 
 
 def test_a_related_teacher_passes(digits: Any, tmp_path: Path) -> None:

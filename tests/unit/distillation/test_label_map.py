@@ -51,9 +51,9 @@ def test_map_reads_more_than_the_first_choice(digits: Any) -> None:
     rows, labels = np.arange(len(digits.labelled)), digits.y[digits.labelled]
     found = fit_label_map(teacher.logits, rows, labels, teacher.name_cost)
     truth = digits.y[digits.transfer]
-    right = found.spoken[len(rows) :].argmax(axis=1) == truth
+    right = found.mapped[len(rows) :].argmax(axis=1) == truth
     assert right[truth >= 5].mean() > 0.4  # chance is .1
-    assert found.spoken.sum(axis=1) == pytest.approx(np.ones(len(found.spoken)))
+    assert found.mapped.sum(axis=1) == pytest.approx(np.ones(len(found.mapped)))
 
 
 def test_map_of_noise_says_little(digits: Any) -> None:

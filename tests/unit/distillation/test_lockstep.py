@@ -12,7 +12,7 @@ from preceptor.contract.losses import RelationalLoss, RidgeMapLoss, TransportLos
 from preceptor.contract.training import Training
 from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
-from worker.distillation.evaluation.measures import Exam
+from worker.distillation.evaluation.measures import HeldOutSet
 from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.inputs import ArrayItems
 from worker.distillation.losses import FAMILIES, Evidence, Term
@@ -106,7 +106,7 @@ def test_texts_of_unequal_length_do_not_disturb_each_other(tmp_path: Path) -> No
 
 def test_epochs_of_some_students_are_measured(digits: Any, blueprint: MlpBlueprint, material: Material) -> None:
     data = digits.data()
-    exam = Exam(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
+    held_out_set = HeldOutSet(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
     rows = _rows(digits, TransportLoss())[:1]
     told: list[tuple[int, int, int]] = []
     grid = train_together(
@@ -116,7 +116,7 @@ def test_epochs_of_some_students_are_measured(digits: Any, blueprint: MlpBluepri
         WEIGHTS,
         PLAN,
         watch=Quiet(),
-        measures={(0, 0): Measures(exam), (0, 2): Measures(exam)},
+        measures={(0, 0): Measures(held_out_set), (0, 2): Measures(held_out_set)},
         on_epoch=lambda row, column, metrics: told.append((row, column, metrics.epoch)),
     )
     assert told == [(0, 0, 1), (0, 2, 1), (0, 0, 2), (0, 2, 2)]
@@ -127,7 +127,7 @@ def test_epochs_of_some_students_are_measured(digits: Any, blueprint: MlpBluepri
         3.0,
         PLAN,
         watch=Quiet(),
-        measures=Measures(exam),
+        measures=Measures(held_out_set),
     )
     for ours, theirs in zip(grid[0][2].history, alone.history, strict=True):
         assert ours.loss == pytest.approx(theirs.loss, abs=1e-4)
@@ -144,8 +144,8 @@ def test_stopped_together_they_go_on_to_the_same_weights(
 ) -> None:
     rows, plan = _rows(digits, TransportLoss())[:2], replace(PLAN, ema=ema)
     data = digits.data()
-    exam = Exam(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
-    measures = {(0, 1): Measures(exam)}
+    held_out_set = HeldOutSet(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
+    measures = {(0, 1): Measures(held_out_set)}
 
     def run(watch: Quiet, ledger: Ledger | None) -> list[Any]:
         grid = train_together(
@@ -169,7 +169,7 @@ def test_stopped_together_they_go_on_to_the_same_weights(
 
 def test_what_becomes_no_number_is_said(digits: Any, blueprint: MlpBlueprint, material: Material) -> None:
     rows = _rows(digits, TransportLoss())[:1]
-    with pytest.raises(JobFailed, match="no longer numbers"):
+    with pytest.raises(JobFailed, match="became NaN or infinite"):
         train_together(blueprint, material, rows, WEIGHTS, replace(PLAN, learning_rate=1e30), watch=Quiet())
 
 

@@ -26,7 +26,7 @@ def test_names_and_answers_that_fit_pass(digits: Any) -> None:
     found = decide_by_names([digits.teacher(list(range(8)))], rows, digits.y[digits.labelled][rows], 0)
     assert found.weight == WEIGHT
     assert not found.given
-    assert "fits the labels" in found.reason
+    assert "fit the labels" in found.reason
 
 
 def test_random_teachers_pass_at_the_level(digits: Any) -> None:
@@ -70,5 +70,5 @@ def test_a_job_with_single_labels_is_decided_so(digits: Any, tmp_path: Any) -> N
     recipe = Recipe(training=Training(epochs=2))
     blueprint = blueprint_of(recipe.student, Surroundings(data.items, None, 10, "cpu", tmp_path))
     progress = Progress(lambda kind, event: None, lambda: False)
-    bench = prepare(recipe, data, [one], blueprint, torch.device("cpu"), progress, Ledger(None, "test"))
-    assert choose(bench, plan_of(bench, auto=True)).weight == WEIGHT
+    runs = prepare(recipe, data, [one], blueprint, torch.device("cpu"), progress, Ledger(None, "test"))
+    assert choose(runs, plan_of(runs, auto=True)).weight == WEIGHT

@@ -97,7 +97,7 @@ def test_features_are_taken_where_they_are_shown(digits: Any) -> None:
 
 
 def test_temperature_is_chosen_by_left_out_items() -> None:
-    """By brute force: each item's own centre is made anew without it."""
+    """By brute force: each item's own centre is recomputed without it."""
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(3), 4)
     vectors = generator.normal(size=(12, 5)) + 0.8 * np.eye(3, 5)[labels]

@@ -163,7 +163,7 @@ def test_registered_needs_a_transformers_folder(tmp_path: Path) -> None:
     ("student", "items", "reason"),
     [
         (BuiltinStudent(name="cnn"), WORDS, "does not take text"),
-        (TransformersStudent(model_type="nonsense"), WORDS, "knows no model type"),
+        (TransformersStudent(model_type="nonsense"), WORDS, "has no model type"),
         (TransformersStudent(model_type="bert", config={"wings": 2}), WORDS, "has no 'wings'"),
         (TransformersStudent(model_type="bert", config={"vocab_size": 9}), WORDS, "follows from the data"),
         (TransformersStudent(model_type="bert", config={"hidden_size": 7}), WORDS, "cannot be built|not valid"),

@@ -14,7 +14,7 @@ from preceptor.contract.losses import FeaturesLoss, TransportLoss
 from preceptor.contract.training import EarlyStopping, Training
 from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
-from worker.distillation.evaluation.measures import Agreement, Exam, predict
+from worker.distillation.evaluation.measures import Agreement, HeldOutSet, predict
 from worker.distillation.inputs import Recipe, TeacherSignal
 from worker.distillation.losses import FAMILIES, Evidence
 from worker.distillation.losses.term import EmbeddingTerm
@@ -25,7 +25,7 @@ from worker.distillation.students import Surroundings
 from worker.distillation.students.mlp import MlpBlueprint
 from worker.distillation.training.checkpoints import Ledger
 from worker.distillation.training.devices import Accelerated, Machine, machine_for
-from worker.distillation.training.step import Course, EmbeddingProbe, Material, parts_of
+from worker.distillation.training.step import EmbeddingProbe, Material, Stepper, parts_of
 from worker.distillation.training.trainer import Measures, TrainingStopped, train
 
 CPU = torch.device("cpu")
@@ -51,13 +51,13 @@ class Counting:
 
 
 @pytest.fixture
-def setting(digits: Any, tmp_path: Path) -> tuple[MlpBlueprint, Material, Plan, Exam]:
+def setting(digits: Any, tmp_path: Path) -> tuple[MlpBlueprint, Material, Plan, HeldOutSet]:
     data = digits.data()
     blueprint = MlpBlueprint(Surroundings(data.items, data.transfer, 10, "cpu", tmp_path), {})
     rows = np.arange(len(data.labels))
     material = Material(blueprint.encode(data.items), data.labels, rows, blueprint.encode(data.transfer))
-    exam = Exam(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
-    return blueprint, material, plan_for(30, 370, Training(epochs=4, seed=5), 3e-3), exam
+    held_out_set = HeldOutSet(blueprint.encode(data.test), np.arange(len(data.test_labels)), data.test_labels)
+    return blueprint, material, plan_for(30, 370, Training(epochs=4, seed=5), 3e-3), held_out_set
 
 
 def _evidence(digits: Any) -> Evidence:
@@ -116,68 +116,68 @@ def test_no_part_holds_a_single_item_of_several(rows: int, parts: int, sizes: li
 
 
 def test_the_running_mean_is_delivered(setting: Any) -> None:
-    blueprint, material, plan, exam = setting
+    blueprint, material, plan, held_out_set = setting
     plan = replace(plan, ema=0.9, schedule="constant", learning_rate=0.02)
-    asked = Measures(test=exam)
+    asked = Measures(test=held_out_set)
     mean = train(blueprint, material, None, 0.0, plan, watch=Counting(), measures=asked)
     last = train(blueprint, material, None, 0.0, replace(plan, ema=None), watch=Counting(), measures=asked)
     # The mean is of the last weights and those before: near, not equal.
     apart = (_weights(mean.model) - _weights(last.model)).norm() / _weights(last.model).norm()
     assert 1e-4 < apart < 0.3
-    assert mean.history[-1].accuracy == pytest.approx(float(exam.right(mean.model).mean()))
+    assert mean.history[-1].accuracy == pytest.approx(float(held_out_set.right(mean.model).mean()))
     assert torch.equal(mean.model.get_buffer("mean"), last.model.get_buffer("mean"))
 
 
 def test_the_running_mean_by_hand(setting: Any) -> None:
     blueprint, material, plan, _ = setting
     torch.manual_seed(0)
-    course = Course(blueprint.build(), material, None, 0.0, replace(plan, ema=0.5), Machine())
+    stepper = Stepper(blueprint.build(), material, None, 0.0, replace(plan, ema=0.5), Machine())
     seen, mean = [], None
     for step in range(6):
-        course.step(step)
-        now = course.state()["model.head.weight"].clone()
+        stepper.step(step)
+        now = stepper.state()["model.head.weight"].clone()
         kept = min(0.5, (1 + step) / (10 + step))
         mean = now if mean is None else kept * mean + (1 - kept) * now
         seen.append(now)
     assert mean is not None
-    torch.testing.assert_close(course.student.get_parameter("head.weight").detach(), mean)
+    torch.testing.assert_close(stepper.student.get_parameter("head.weight").detach(), mean)
 
 
 @pytest.mark.parametrize("stop_at", [2, 6, 13])
 def test_mean_and_early_stop_survive_a_stop(setting: Any, digits: Any, stop_at: int) -> None:
-    blueprint, material, plan, exam = setting
+    blueprint, material, plan, held_out_set = setting
     plan = replace(plan, steps=60, ema=0.9, patience=3, learning_rate=0.05)
     term = FAMILIES["transport"].prepare(_evidence(digits), _loss("transport"))
-    asked = Measures(watched=exam)
+    asked = Measures(watched=held_out_set)
     whole = train(blueprint, material, term, 1.0, plan, watch=Counting(), measures=asked)
     _same(whole, _interrupted(stop_at, blueprint, material, term, 1.0, plan, measures=asked))
 
 
 def test_an_early_stop_delivers_the_best(setting: Any) -> None:
-    blueprint, material, plan, exam = setting
+    blueprint, material, plan, held_out_set = setting
     hasty = replace(plan, steps=120, learning_rate=0.5, schedule="constant", patience=3)
     watch = Counting()
-    trained = train(blueprint, material, None, 0.0, hasty, watch=watch, measures=Measures(watched=exam))
+    trained = train(blueprint, material, None, 0.0, hasty, watch=watch, measures=Measures(watched=held_out_set))
     watched = [entry.watched for entry in trained.history]
     assert watch.skipped > 0
     assert watch.steps + watch.skipped == hasty.steps
     assert watched.index(min(watched)) == len(watched) - 1 - 3
-    assert exam.surprise(trained.model) == pytest.approx(min(watched))
+    assert held_out_set.surprise(trained.model) == pytest.approx(min(watched))
 
 
 def test_watched_items_are_of_every_class_and_not_trained_on(digits: Any, tmp_path: Path) -> None:
     data = digits.data()
     recipe = Recipe(training=Training(early_stopping=EarlyStopping(held_out=0.3)))
     blueprint = MlpBlueprint(Surroundings(data.items, data.transfer, 10, "cpu", tmp_path), {})
-    bench = prepare(
+    runs = prepare(
         recipe, data, [], blueprint, CPU, Progress(lambda kind, event: None, lambda: False), Ledger(None, "")
     )
-    assert set(data.labels[bench.watched]) == set(data.labels)
-    assert not set(bench.rows) & set(bench.watched)
-    assert len(bench.rows) + len(bench.watched) == len(data.labels)
-    measures = bench.measures(None, reported=False)
+    assert set(data.labels[runs.watched]) == set(data.labels)
+    assert not set(runs.rows) & set(runs.watched)
+    assert len(runs.rows) + len(runs.watched) == len(data.labels)
+    measures = runs.measures(None, reported=False)
     assert measures.watched is not None
-    assert list(measures.watched.labels) == list(data.labels[bench.watched])
+    assert list(measures.watched.labels) == list(data.labels[runs.watched])
 
 
 def test_nothing_to_watch_is_said(digits: Any, tmp_path: Path) -> None:
@@ -195,20 +195,20 @@ def test_nothing_to_watch_is_said(digits: Any, tmp_path: Path) -> None:
 
 
 def test_balanced_classes_weigh_the_same(setting: Any) -> None:
-    blueprint, material, plan, exam = setting
+    blueprint, material, plan, held_out_set = setting
     # Class 0 with one item, nine times as many of the others: without weights it is not learnt.
     rows = np.concatenate([material.rows[material.labels == 0][:1], material.rows[material.labels != 0]])
     rare = replace(material, rows=rows, transfer=None)
-    course = Course(blueprint.build(), rare, None, 0.0, replace(plan, balanced=True), Machine())
-    importance = course._importance
+    stepper = Stepper(blueprint.build(), rare, None, 0.0, replace(plan, balanced=True), Machine())
+    importance = stepper._importance
     assert importance is not None
     counts = np.bincount(rare.labels[rows])
     np.testing.assert_allclose(importance.numpy() * counts, len(rows) / 10, rtol=1e-5)
     longer = replace(plan, steps=60)
     plain = train(blueprint, rare, None, 0.0, longer, watch=Counting())
     fair = train(blueprint, rare, None, 0.0, replace(longer, balanced=True), watch=Counting())
-    zeros = exam.labels == 0
-    assert exam.right(fair.model)[zeros].mean() > exam.right(plain.model)[zeros].mean()
+    zeros = held_out_set.labels == 0
+    assert held_out_set.right(fair.model)[zeros].mean() > held_out_set.right(plain.model)[zeros].mean()
 
 
 def test_agreement_is_with_what_was_told(setting: Any) -> None:
@@ -283,14 +283,14 @@ class TestPrecision:
     """Mixed precision through accelerate."""
 
     def test_bf16_learns_nearly_the_same(self, setting: Any) -> None:
-        blueprint, material, plan, exam = setting
+        blueprint, material, plan, held_out_set = setting
         machine = machine_for("bf16", CPU, light=True)
         assert isinstance(machine, Accelerated)
         half = train(blueprint, material, None, 0.0, replace(plan, steps=40), watch=Counting(), machine=machine)
         full = train(blueprint, material, None, 0.0, replace(plan, steps=40), watch=Counting())
         assert half.model.get_parameter("head.weight").dtype == torch.float32
         assert not torch.equal(_weights(half.model), _weights(full.model))
-        assert exam.right(half.model).mean() == pytest.approx(exam.right(full.model).mean(), abs=0.05)
+        assert held_out_set.right(half.model).mean() == pytest.approx(held_out_set.right(full.model).mean(), abs=0.05)
 
     def test_precision_may_change_from_job_to_job(self) -> None:
         for mixed in ("bf16", "no", "bf16"):

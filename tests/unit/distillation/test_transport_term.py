@@ -8,8 +8,8 @@ import torch
 
 from preceptor.contract.losses import MappedKlLoss, NoLoss, RidgeMapLoss, TransportLoss, WkdLoss
 from worker.distillation.evaluation.statistics import stratified_folds
-from worker.distillation.losses import FAMILIES, Evidence, TellingTerm, transport
-from worker.distillation.losses.transport import TransportTerm, joint_speaker, softmax, told_by
+from worker.distillation.losses import FAMILIES, Evidence, LikeliestClassTerm, transport
+from worker.distillation.losses.transport import TransportTerm, joint_teacher_map, likeliest_classes, softmax
 
 EPS = 0.05
 LEARNING = {"transport": TransportLoss(), "ridge_map": RidgeMapLoss(), "mapped_kl": MappedKlLoss(), "wkd": WkdLoss()}
@@ -101,10 +101,10 @@ def _evidence(digits: Any, *teachers: Any) -> Evidence:
 
 
 def test_two_heads_are_one_distribution(digits: Any) -> None:
-    speaker = joint_speaker(digits.teacher([0, 1, 2]), _evidence(digits), TransportLoss())
-    assert speaker.predictions.shape[1] == speaker.cost.shape[0]
-    assert speaker.predictions.sum(axis=1) == pytest.approx(np.ones(len(speaker.predictions)), abs=1e-5)
-    assert speaker.spoken(EPS).sum(axis=1) == pytest.approx(np.ones(len(speaker.predictions)), abs=2e-3)
+    teacher_map = joint_teacher_map(digits.teacher([0, 1, 2]), _evidence(digits), TransportLoss())
+    assert teacher_map.predictions.shape[1] == teacher_map.cost.shape[0]
+    assert teacher_map.predictions.sum(axis=1) == pytest.approx(np.ones(len(teacher_map.predictions)), abs=1e-5)
+    assert teacher_map.mapped(EPS).sum(axis=1) == pytest.approx(np.ones(len(teacher_map.predictions)), abs=2e-3)
 
 
 def test_labels_outside_the_rows_are_not_read(digits: Any) -> None:
@@ -127,8 +127,8 @@ def test_labels_outside_the_rows_are_not_read(digits: Any) -> None:
 def test_a_mapped_teacher_is_followed_to_where_transport_has_its_minimum(digits: Any) -> None:
     """With one teacher both losses are 0 at p T, and KL alone is KL(p T | q) elsewhere."""
     evidence = _evidence(digits, digits.teacher([0, 1, 2, 3]))
-    speaker = joint_speaker(evidence.teachers[0], evidence, TransportLoss())
-    meant = torch.from_numpy(speaker.spoken(EPS).astype(np.float32))
+    teacher_map = joint_teacher_map(evidence.teachers[0], evidence, TransportLoss())
+    meant = torch.from_numpy(teacher_map.mapped(EPS).astype(np.float32))
     term = FAMILIES["mapped_kl"].prepare(evidence, MappedKlLoss())
     rows = torch.arange(len(meant))
     assert term(meant.clamp_min(1e-9).log(), rows).item() == pytest.approx(0.0, abs=1e-4)
@@ -154,10 +154,10 @@ def test_what_the_teachers_say_is_told_by_class(digits: Any) -> None:
     """A teacher of the first four digits is right about most of what it knows, and the heard one of two is believed."""
     evidence = _evidence(digits, digits.teacher([0, 1, 2, 3]))
     term = FAMILIES["transport"].prepare(evidence, TransportLoss())
-    assert isinstance(term, TellingTerm)
+    assert isinstance(term, LikeliestClassTerm)
     known = evidence.labels < 4
-    told = term.told[: len(known)].numpy()
-    assert (told[known] == evidence.labels[known]).mean() > 0.7
+    likeliest = term.likeliest[: len(known)].numpy()
+    assert (likeliest[known] == evidence.labels[known]).mean() > 0.7
     sure, other = np.eye(3), np.roll(np.eye(3), 1, axis=1)
-    assert told_by([sure, other], np.array([[0.9, 0.1]] * 3, np.float32)).tolist() == [0, 1, 2]
-    assert told_by([sure, other], np.array([[0.1, 0.9]] * 3, np.float32)).tolist() == [1, 2, 0]
+    assert likeliest_classes([sure, other], np.array([[0.9, 0.1]] * 3, np.float32)).tolist() == [0, 1, 2]
+    assert likeliest_classes([sure, other], np.array([[0.1, 0.9]] * 3, np.float32)).tolist() == [1, 2, 0]

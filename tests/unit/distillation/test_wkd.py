@@ -9,10 +9,10 @@ import torch
 from preceptor.contract.losses import WkdLoss
 from worker.distillation.evaluation.statistics import stratified_folds
 from worker.distillation.inputs import TeacherSignal
-from worker.distillation.losses import FAMILIES, Evidence, SpeakingTerm, TellingTerm, transport
+from worker.distillation.losses import FAMILIES, Evidence, HeldOutTerm, LikeliestClassTerm, transport
 from worker.distillation.losses.relational import space
 from worker.distillation.losses.transport import softmax
-from worker.distillation.losses.wkd import KAPPAS, cost_of, interrelation, left_out, wkd_speaker
+from worker.distillation.losses.wkd import KAPPAS, cost_of, interrelation, left_out, wkd_teacher_map
 
 EPS = 0.05
 
@@ -51,7 +51,7 @@ def test_classes_are_nearest_to_themselves(digits: Any) -> None:
 
 
 def test_what_is_said_of_an_item_does_not_know_its_label(digits: Any) -> None:
-    """By brute force: the cost is made anew without the item."""
+    """By brute force: the cost is recomputed without the item."""
     teacher, labels = digits.teacher([0, 1, 2, 3, 4, 5]), digits.y[digits.labelled]
     said = softmax(teacher.logits, 1.0)
     vectors = space(teacher)
@@ -71,9 +71,9 @@ def test_an_only_item_leaves_nothing_to_compare_with(digits: Any) -> None:
     rows = np.arange(0, 30, 3)
     found = interrelation(space(teacher), softmax(teacher.logits, 1.0), rows, labels[rows], 10)
     assert (found.without == 0).all()
-    spoken = wkd_speaker(teacher, _evidence(digits, rows=rows), WkdLoss()).left_out
-    assert spoken.sum(axis=1) == pytest.approx(1.0)
-    assert np.isfinite(spoken).all()
+    mapped = wkd_teacher_map(teacher, _evidence(digits, rows=rows), WkdLoss()).left_out
+    assert mapped.sum(axis=1) == pytest.approx(1.0)
+    assert np.isfinite(mapped).all()
 
 
 def test_kappa_is_the_one_that_makes_left_out_labels_likeliest(digits: Any) -> None:
@@ -81,11 +81,11 @@ def test_kappa_is_the_one_that_makes_left_out_labels_likeliest(digits: Any) -> N
     evidence, each = _evidence(digits), np.arange(30)
     likely = {}
     for kappa in KAPPAS:
-        speaker = wkd_speaker(teacher, evidence, WkdLoss(kappa=kappa))
-        likely[kappa] = np.log(speaker.left_out[each, labels]).sum()
+        teacher_map = wkd_teacher_map(teacher, evidence, WkdLoss(kappa=kappa))
+        likely[kappa] = np.log(teacher_map.left_out[each, labels]).sum()
     best = max(likely, key=likely.__getitem__)
-    chosen = wkd_speaker(teacher, evidence, WkdLoss())
-    assert chosen.cost == pytest.approx(wkd_speaker(teacher, evidence, WkdLoss(kappa=best)).cost)
+    chosen = wkd_teacher_map(teacher, evidence, WkdLoss())
+    assert chosen.cost == pytest.approx(wkd_teacher_map(teacher, evidence, WkdLoss(kappa=best)).cost)
     assert len({round(value, 3) for value in likely.values()}) == len(KAPPAS)
 
 
@@ -116,8 +116,8 @@ def test_a_teacher_of_the_students_own_classes_teaches_them(digits: Any) -> None
     """The term alone, minimised over free logits of items without labels, ends at the right classes."""
     term = FAMILIES["wkd"].prepare(_evidence(digits, digits.teacher(list(range(10)))), WkdLoss())
     assert callable(term)
-    assert isinstance(term, SpeakingTerm)
-    assert isinstance(term, TellingTerm)
+    assert isinstance(term, HeldOutTerm)
+    assert isinstance(term, LikeliestClassTerm)
     rows = torch.arange(30, 400)
     logits = torch.zeros(370, 10, requires_grad=True)
     optimiser = torch.optim.Adam([logits], lr=0.5)

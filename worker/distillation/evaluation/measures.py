@@ -1,4 +1,4 @@
-"""What a model answers, and how good that is."""
+"""Predictions of a model, and their quality."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +13,7 @@ from ..inputs import Float32, Int64
 
 _PREDICT: Final = 256
 _COMPARED: Final = 512
-"""Transfer items on which student and teachers are compared; agreement is good to two points then."""
+"""Transfer items on which student and teachers are compared; the standard error of agreement is about 2 points."""
 
 
 def predict(model: nn.Module, items: Encoded, rows: NDArray[np.int64] | None = None) -> Float32:
@@ -28,13 +28,13 @@ def predict(model: nn.Module, items: Encoded, rows: NDArray[np.int64] | None = N
 
 
 @dataclass(frozen=True)
-class Exam:
-    """Labelled items that a model is asked about.
+class HeldOutSet:
+    """Labelled items on which a model is measured.
 
     Attributes
     ----------
     rows, labels
-        Which of the items, and their classes, shape (N,).
+        Positions in the items, and their classes, shape (N,).
     """
 
     items: Encoded
@@ -42,7 +42,7 @@ class Exam:
     labels: Int64
 
     def right(self, model: nn.Module) -> NDArray[np.bool_]:
-        """Whether the model has each of them right, shape (N,)."""
+        """Whether the model predicts each of them correctly, shape (N,)."""
         return predict(model, self.items, self.rows).argmax(axis=1) == self.labels
 
     def surprise(self, model: nn.Module) -> float:
@@ -53,26 +53,26 @@ class Exam:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often the student answers what the teachers say.
+    """Share of items on which the student predicts the teachers' class.
 
     Attributes
     ----------
     items, rows
-        What both are asked about.
-    told
-        The teachers' answers in the student's classes, shape (n,).
+        The compared items.
+    likeliest
+        The teachers' predictions in the student's classes, shape (n,).
     """
 
     items: Encoded
     rows: Int64
-    told: Int64
+    likeliest: Int64
 
     @classmethod
-    def over(cls, items: Encoded, told: Int64) -> "Agreement":
-        """On the first items of the transfer set; `told` is of all of them."""
+    def over(cls, items: Encoded, likeliest: Int64) -> "Agreement":
+        """On the first items of the transfer set; `likeliest` is of all of them."""
         rows = np.arange(min(len(items), _COMPARED), dtype=np.int64)
-        return cls(items, rows, told[rows])
+        return cls(items, rows, likeliest[rows])
 
     def share(self, model: nn.Module) -> float:
-        """Share of equal answers."""
-        return float((predict(model, self.items, self.rows).argmax(axis=1) == self.told).mean())
+        """Share of equal predictions."""
+        return float((predict(model, self.items, self.rows).argmax(axis=1) == self.likeliest).mean())

@@ -1,4 +1,4 @@
-"""Accuracy, the paired interval of a gain, and folds that keep the classes' shares."""
+"""Accuracy, the paired interval of a gain, and stratified folds."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -25,7 +25,7 @@ class Interval:
 
     @property
     def verdict(self) -> Verdict:
-        """What may be said: an interval that holds 0 says nothing."""
+        """The effect; an interval that contains 0 shows none."""
         if self.low > 0:
             return "helped"
         return "hurt" if self.high < 0 else "no clear effect"
@@ -36,17 +36,17 @@ def paired_gain(
 ) -> Interval:
     """Gain in accuracy, with a bootstrap interval over test items and seeds.
 
-    Both arms of one seed saw the same items in the same order, so the difference is taken item by item before
-    anything is drawn; the two accuracies' intervals alone would be far too wide.
+    Both arms of one seed use the same items in the same order, so the difference is computed item by item before the
+    bootstrap; separate intervals of the two accuracies would be far too wide.
 
     Parameters
     ----------
     with_teacher, without
-        Whether each test item was right, shape (R, N): R seeds, N items.
+        Whether each test item was predicted correctly, shape (R, N): R seeds, N items.
     draws
         Bootstrap draws; each draws R seeds and N items with replacement.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
@@ -75,13 +75,13 @@ def stratified_folds(labels: Int64, folds: int, seed: int) -> list[Int64]:
     labels
         Shape (N,).
     folds
-        How many parts; never more than the rarest class has items.
+        Number of parts; at most the number of items of the rarest class.
 
     Returns
     -------
     list of ndarray
-        Row numbers, ascending. Empty where a class has a single item: leaving it out would leave nothing of
-        its class to learn from.
+        Row numbers, ascending. Empty if a class has a single item: with it held out, its class would have no
+        training item.
     """
     counts = np.bincount(labels)
     folds = min(folds, int(counts[counts > 0].min()))
@@ -108,7 +108,7 @@ def held_out(labels: Int64, share: float, seed: int) -> tuple[Int64, Int64]:
     Raises
     ------
     JobFailed
-        Nothing can be held out, since no class has a second item.
+        No item can be held out, since no class has a second item.
     """
     generator = np.random.default_rng(seed)
     test: list[int] = []

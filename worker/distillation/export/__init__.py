@@ -1,1 +1,1 @@
-"""What a finished distillation leaves: model files, the model card, the learning curve."""
+"""The files of a finished distillation: the model, the model card, the learning curve."""

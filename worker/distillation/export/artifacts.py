@@ -1,4 +1,4 @@
-"""The delivered student as files: weights, config, ONNX that was checked, metrics, a card, and its registration."""
+"""The delivered student as files: weights, config, verified ONNX, metrics, model card, registration."""
 
 import json
 import logging
@@ -32,9 +32,9 @@ def card(delivered: "Delivered", kind: str, onnx: dict[str, Any], parameters: in
     Parameters
     ----------
     kind
-        How it is registered: "transformers" or "onnx".
+        Kind of its registration: "transformers" or "onnx".
     onnx
-        What the check of the ONNX file found.
+        Result of the check of the ONNX file.
     parameters
         Number of trained weights.
     """
@@ -96,7 +96,7 @@ def _table(delivered: "Delivered") -> str:
 def _use(kind: str, onnx: dict[str, Any]) -> str:
     lines: list[str] = []
     if kind == "transformers":
-        lines.append("`transformers.pipeline` loads this folder as it is.")
+        lines.append("`transformers.pipeline` loads this folder unchanged.")
     if onnx.get("written"):
         lines.append(
             f"`model.onnx` gives `logits`; on {onnx['items']} real items it differs from torch by at most "
@@ -124,7 +124,7 @@ TOLERANCE: Final = 1e-3
 
 @dataclass(frozen=True)
 class Delivered:
-    """What is known of a student when it is written down."""
+    """The description of a student that is written with it."""
 
     name: str
     labels: list[str]
@@ -144,7 +144,7 @@ class Delivered:
 
 @dataclass(frozen=True)
 class OnnxCheck:
-    """How the ONNX file compares with torch on real items."""
+    """Comparison of the ONNX file with torch on real items."""
 
     items: int
     largest_difference: float
@@ -159,7 +159,7 @@ def export(
     Parameters
     ----------
     samples
-        Inputs of real items, on which ONNX is compared with torch.
+        Inputs of real items, to compare ONNX with torch.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def export(
     Raises
     ------
     JobFailed
-        The student cannot be written as ONNX and could not be used without.
+        The student needs ONNX and cannot be exported to it.
     """
     model.eval()
     source = blueprint.save(model, folder, delivered.labels)
@@ -190,7 +190,7 @@ def export(
     _write(folder / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False))
     _write(folder / "teacher.json", teacher.model_dump_json(indent=2, exclude_none=True))
     _write(folder / "README.md", card(delivered, source.kind, onnx, sum(p.numel() for p in model.parameters())))
-    plain = delivered.curves.get("without teacher", []) if delivered.weight else []  # else it is the student itself
+    plain = delivered.curves.get("without teacher", []) if delivered.weight else []  # else it is the delivered student
     draw_curve(delivered.history, folder / "learning_curve.png", plain)
     write_events(delivered.curves, folder / EVENT_FILE, time.time())
     return sorted(path for path in folder.iterdir() if path.is_file()), teacher
@@ -226,7 +226,7 @@ def _onnx(model: nn.Module, samples: Inputs, path: Path, *, needed: bool) -> dic
 
 
 def write_onnx(model: nn.Module, samples: Inputs, path: Path) -> None:
-    """Write a model as one ONNX file: the batch, and the length of texts, stay free.
+    """Write a model as one ONNX file with dynamic batch size and text length.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def write_onnx(model: nn.Module, samples: Inputs, path: Path) -> None:
         shapes[name] = {0: batch}
         if samples[name].ndim == 2 and name in ("input_ids", "attention_mask", "token_type_ids"):
             shapes[name][1] = length
-    # It reports operators of packages that are not installed, and names of axes that it gave itself.
+    # The exporter warns about operators of packages that are not installed, and about its own axis names.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -259,7 +259,7 @@ def write_onnx(model: nn.Module, samples: Inputs, path: Path) -> None:
 
 
 def check_onnx(model: nn.Module, samples: Inputs, path: Path) -> OnnxCheck:
-    """Run the file on real items, one batch and then one item alone, and compare with torch.
+    """Run the file on real items, one batch and then a single item, and compare with torch.
 
     Raises
     ------

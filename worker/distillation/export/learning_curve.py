@@ -21,7 +21,7 @@ def draw_curve(history: list[EpochMetrics], path: Path, plain: Sequence[EpochMet
     Parameters
     ----------
     plain
-        Epochs of the same student without teachers: its accuracy is drawn, too.
+        Epochs of the same student without teachers; its accuracy is also drawn.
     """
     epochs = max(len(history), len(plain))
     image = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
@@ -57,7 +57,7 @@ def _line(
     epochs: int,
 ) -> None:
     left, upper, right, lower = box
-    # Not every epoch is measured; a line joins those that are.
+    # Not every epoch is measured; the line joins the measured ones.
     step = (right - left) / max(1, epochs - 1)
     points = [
         (left + number * step, lower - (lower - upper) * min(1.0, max(0.0, value / top)))

@@ -1,7 +1,7 @@
 """The losses, one file each. `FAMILIES` is the table: a new loss is a new file, a new row here, and its test.
 
-A family looks at the teachers' outputs and at the labelled items once, before training, and gives a term: a
-number per step that is differentiable in the student's logits. Cross-entropy on the labels is the trainer's.
+A family reads the teachers' outputs and the labelled items once, before training, and returns a term: a number per
+step that is differentiable in the student's logits. The trainer adds the cross-entropy on the labels.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ from .mapped_kl import MappedKlFamily
 from .none import NoFamily
 from .relational import RelationalFamily
 from .ridge_map import RidgeMapFamily
-from .term import Evidence, ItemwiseTerm, LossFamily, LossTerm, SpeakingTerm, TellingTerm, Term
+from .term import Evidence, HeldOutTerm, ItemwiseTerm, LikeliestClassTerm, LossFamily, LossTerm, Term
 from .transport import TransportFamily
 from .uld import UldFamily
 from .wkd import WkdFamily
@@ -27,4 +27,13 @@ FAMILIES: Final[dict[str, LossFamily]] = {
     "none": NoFamily(),
 }
 
-__all__ = ["FAMILIES", "Evidence", "ItemwiseTerm", "LossFamily", "LossTerm", "SpeakingTerm", "TellingTerm", "Term"]
+__all__ = [
+    "FAMILIES",
+    "Evidence",
+    "HeldOutTerm",
+    "ItemwiseTerm",
+    "LikeliestClassTerm",
+    "LossFamily",
+    "LossTerm",
+    "Term",
+]

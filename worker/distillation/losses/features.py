@@ -2,10 +2,10 @@ r"""Feature matching through a projector, from the teacher's space to the studen
 
 .. math:: 1 - \cos\big(W \phi_T(x_i),\ h_S(x_i)\big)
 
-:math:`h_S` is the input of the student's last layer, :math:`\phi_T` that of the teacher's where it shows it, else its
-standardised log-predictions. The linear map W is trained with the student and thrown away. It goes from teacher to
-student, so that a small student is not asked for all that a wide teacher keeps. No name and no label is looked at,
-only the geometry: label sets may differ.
+:math:`h_S` is the input of the student's last layer, :math:`\phi_T` that of the teacher's if the teacher exposes
+it, else its standardised log-predictions. The linear map W is trained with the student and discarded. It maps from
+teacher to student, so that a small student need not reproduce all of a wide teacher. The loss uses only the geometry,
+no names and no labels: label sets may differ.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class FeaturesTerm:
         return nn.ModuleList(nn.Linear(vectors.shape[1], width) for vectors in self._vectors)
 
     def match(self, hidden: Tensor, rows: Tensor, projector: nn.Module) -> Tensor:
-        """See `EmbeddingTerm`; all teachers weigh the same."""
+        """See `EmbeddingTerm`; all teachers have the same weight."""
         assert isinstance(projector, nn.ModuleList)
         rows = rows.to(hidden.device)
         apart = [

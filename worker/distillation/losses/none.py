@@ -1,4 +1,4 @@
-"""No teacher: cross-entropy alone. The arm that every other one is measured against."""
+"""No teacher: only cross-entropy. The baseline of every other loss."""
 
 from typing import Any
 

@@ -3,9 +3,9 @@ Matching", CVPR 2020, second stage): a nearest-centre classifier in the teacher'
 
 .. math:: r_{is} = \mathrm{softmax}_s\big(\cos(\phi_T(x_i), c_s) / \tau\big)
 
-:math:`\phi_T` is the input of the teacher's last layer where it shows it, else its standardised log-predictions, and
+:math:`\phi_T` is the input of the teacher's last layer if it exposes it, else its standardised log-predictions, and
 :math:`c_s` the mean of the labelled items of student class s. The paper takes centres of the batch; with few labels
-a batch holds less than there is, so all labelled items are taken. Its first stage, matching triplets of embeddings,
+a batch holds too few items, so all labelled items are used. Its first stage, matching triplets of embeddings,
 needs a student with an embedding and is left out.
 """
 
@@ -26,7 +26,7 @@ Float64 = NDArray[np.float64]
 
 TEMPERATURES: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _DEFAULT: Final = 0.1
-"""Where a class has one labelled item: nothing can be left out to choose by."""
+"""If a class has one labelled item: no item can be held out for the choice."""
 
 
 def space(teacher: TeacherSignal) -> Float64:
@@ -55,7 +55,7 @@ def class_sums(vectors: Float64, labels: Int64, classes: int) -> Float64:
 
 
 def best_temperature(vectors: Float64, labels: Int64, sums: Float64) -> float:
-    """The one under which each labelled item, left out of its own centre, is likeliest."""
+    """The temperature that maximises the likelihood of each labelled item, held out of its own centre."""
     if np.bincount(labels).min() < 2:
         return _DEFAULT
     near = cosines(vectors, sums)
@@ -76,13 +76,13 @@ class RelationalFamily:
     """`relational`."""
 
     def prepare(self, evidence: Evidence, settings: RelationalLoss) -> SoftLabelsTerm:
-        """Build each teacher's local classifier; several speak with one voice each."""
+        """Build each teacher's local classifier; all teachers have the same weight."""
         labels = evidence.labels[evidence.rows]
-        spoken = [
+        mapped = [
             local_classifier(teacher, evidence.rows, labels, evidence.classes, settings.temperature)
             for teacher in evidence.teachers
         ]
-        mixed = np.mean(spoken, axis=0).astype(np.float32)
+        mixed = np.mean(mapped, axis=0).astype(np.float32)
         return SoftLabelsTerm(
             torch.from_numpy(mixed).to(evidence.device), torch.ones(len(mixed), device=evidence.device)
         )

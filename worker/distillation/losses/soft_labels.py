@@ -1,4 +1,4 @@
-"""Cross-entropy to soft labels in the student's own classes: what every loss that maps the teacher first comes to."""
+"""Cross-entropy to soft labels in the student's own classes: the loss of every family that maps the teacher first."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..teaching.teacher_weights import hearing
+from ..teaching.teacher_weights import teacher_weights
 from .term import Evidence
 
 
@@ -23,13 +23,13 @@ class SoftLabelsTerm:
 
     Attributes
     ----------
-    told
-        See `TellingTerm`.
+    likeliest
+        See `LikeliestClassTerm`.
     """
 
     def __init__(self, targets: Tensor, weights: Tensor) -> None:
         self._targets, self._weights = targets, weights
-        self.told = targets.argmax(dim=1)
+        self.likeliest = targets.argmax(dim=1)
         self._entropy = -(targets * targets.clamp_min(1e-12).log()).sum(dim=1)
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
@@ -43,21 +43,23 @@ class SoftLabelsTerm:
         return self._weights[rows] * (crossed - self._entropy[rows])
 
 
-def heard_together(
-    evidence: Evidence, spoken: Sequence[NDArray[np.float64]], left_out: Sequence[NDArray[np.float64]]
+def joint_weights(
+    evidence: Evidence, mapped: Sequence[NDArray[np.float64]], left_out: Sequence[NDArray[np.float64]]
 ) -> SoftLabelsTerm:
-    """Several teachers mixed by how much each is heard, as soft labels.
+    """The teachers' predictions, averaged by teacher weight, as soft labels.
 
     Parameters
     ----------
-    spoken
-        For each of M teachers, what it says of all items in the student's classes, shape (N, S).
+    mapped
+        Predictions of each of M teachers for all items in the student's classes, shape (N, S).
     left_out
-        The same for the labelled items, from maps that did not see them, shape (n, S).
+        The same for the labelled items, from maps fitted without them, shape (n, S).
     """
-    weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.in_full)
+    weights = teacher_weights(
+        mapped, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.at_full_weight
+    )
     total = weights.sum(axis=1)
-    mixed = np.einsum("nm,mns->ns", weights / np.maximum(total, 1e-9)[:, None], np.stack(spoken))
+    mixed = np.einsum("nm,mns->ns", weights / np.maximum(total, 1e-9)[:, None], np.stack(mapped))
     mixed = np.maximum(mixed, 1e-9)
     mixed /= mixed.sum(axis=1, keepdims=True)
     return SoftLabelsTerm(

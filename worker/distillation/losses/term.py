@@ -1,4 +1,4 @@
-"""What a loss is to the trainer: teachers' outputs made ready once, then a number per step."""
+"""The interface of a loss to the trainer: prepared once from the teachers' outputs, then a number per step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ..inputs import Int64, TeacherSignal
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a loss may be prepared from.
+    """The input from which a loss is prepared.
 
     Attributes
     ----------
@@ -23,13 +23,13 @@ class Evidence:
     labels
         Classes of the labelled items, shape (N1,).
     rows
-        The labelled items that may be looked at, shape (n,): all of them, or without a fold that is left out.
+        The labelled items that the loss may use, shape (n,): all of them, or all but the held-out fold.
     classes
         S.
     folds
-        Disjoint parts of `rows` (as positions in `rows`), for choices that need left-out items.
-    in_full
-        Positions of the teachers that are heard in full, whatever their sureness; see `faculty.hearing`.
+        Disjoint parts of `rows` (as positions in `rows`), for choices that need held-out items.
+    at_full_weight
+        Positions of the teachers at full weight, independent of their confidence; see `teacher_weights`.
     """
 
     teachers: Sequence[TeacherSignal]
@@ -38,11 +38,11 @@ class Evidence:
     classes: int
     folds: list[Int64]
     device: torch.device
-    in_full: frozenset[int] = frozenset()
+    at_full_weight: frozenset[int] = frozenset()
 
 
 class LossTerm(Protocol):
-    """A loss that was prepared for one training run."""
+    """A loss prepared for one training run."""
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
         """The mean loss of some items, in nats; differentiable in the logits.
@@ -59,7 +59,7 @@ class LossTerm(Protocol):
 
 @runtime_checkable
 class ItemwiseTerm(LossTerm, Protocol):
-    """A loss that is the mean of numbers of its items: items of several students can be given to it at once."""
+    """A loss that is the mean over its items: one call can compute it for the items of several students."""
 
     def each(self, logits: Tensor, rows: Tensor) -> Tensor:
         """The loss of each item, shape (B,), in nats; their mean is the loss."""
@@ -67,14 +67,14 @@ class ItemwiseTerm(LossTerm, Protocol):
 
 
 @runtime_checkable
-class SpeakingTerm(Protocol):
-    """A term whose teachers can be heard in the student's classes before any student is trained.
+class HeldOutTerm(Protocol):
+    """A term with held-out teacher predictions in the student's classes, available before any student is trained.
 
     Attributes
     ----------
     left_out
-        For each teacher, what it says of the labelled items, from tables and maps that did not see the item, shape
-        (n, S), rows sum to 1.
+        Each teacher's predictions for the labelled items, from tables and maps fitted without the item, shape (n, S),
+        rows sum to 1.
     """
 
     left_out: Sequence[NDArray[np.float64]]
@@ -82,10 +82,10 @@ class SpeakingTerm(Protocol):
 
 @runtime_checkable
 class EmbeddingTerm(Protocol):
-    """A term that looks at the student's embedding, the input of its last layer, and not at its logits."""
+    """A term on the student's embedding, the input of its last layer, instead of its logits."""
 
     def projector(self, width: int) -> nn.Module:
-        """What is trained beside the student, for an embedding of `width` numbers.
+        """The module that is trained with the student, for an embedding of `width` numbers.
 
         Random initial weights come from torch's global generator.
         """
@@ -105,16 +105,16 @@ class EmbeddingTerm(Protocol):
 
 
 @runtime_checkable
-class TellingTerm(Protocol):
-    """A term that can be put into words: what the teachers together say of each item, in the student's classes.
+class LikeliestClassTerm(Protocol):
+    """A term with a joint prediction of the teachers for each item, in the student's classes.
 
     Attributes
     ----------
-    told
-        Shape (N1 + N2,), int64: the class they hold likeliest.
+    likeliest
+        Shape (N1 + N2,), int64: the class that they predict.
     """
 
-    told: Tensor
+    likeliest: Tensor
 
 
 class LossFamily(Protocol):
@@ -126,4 +126,4 @@ class LossFamily(Protocol):
 
 
 Term = LossTerm | EmbeddingTerm
-"""What the trainer takes."""
+"""The terms that the trainer accepts."""

@@ -6,13 +6,13 @@ With Cuturi's entropy and in units of eps the term is
     \frac{1}{\varepsilon} \min_{P \in \Pi(p, q)} \Big( \langle P, C \rangle - \varepsilon H(P) \Big) + H(p)
     = \min_{P \in \Pi(p, q)} KL\big(P \,\|\, \mathrm{diag}(p)\, e^{-C/\varepsilon}\big)
 
-so for :math:`C = -\varepsilon \log T` it is at least :math:`KL(q \| pT)`, and 0 exactly where the student says
-:math:`q = pT`: what the teacher's prediction means in the student's classes. In nats it weighs the same as
-cross-entropy, whatever eps.
+so for :math:`C = -\varepsilon \log T` it is at least :math:`KL(q \| pT)`, and 0 exactly if the student predicts
+:math:`q = pT`, the teacher's prediction in the student's classes. In nats it has the same scale as cross-entropy for
+every eps.
 
-The engine's objective has :math:`\varepsilon KL(P | p q^\top)` for the entropy. Its gradient at an undisputed
-teacher class is that class's row of costs: it pulls the student to the single nearest class, however many are
-nearly as near. The difference is the student's entropy, :math:`\varepsilon H(q)`, which is subtracted here.
+The engine's objective has :math:`\varepsilon KL(P | p q^\top)` for the entropy. Its gradient at a certain teacher
+class is that class's row of costs: it pulls the student to the single nearest class, even if others are nearly as
+near. The difference is the student's entropy, :math:`\varepsilon H(q)`, which is subtracted here.
 """
 
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ from worker.transport.loss import transport_loss
 from ..inputs import Float32, TeacherSignal
 from ..teaching.joint_cost import cautious_names, joint_cost, names_affinity, own_classes_cost
 from ..teaching.label_map import fit_label_map
-from ..teaching.teacher_weights import hearing
+from ..teaching.teacher_weights import teacher_weights
 from .term import Evidence
 
 SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Choices for the share of the learned head."""
 _TOLERANCE: Final = 1e-2
-"""L1 error of a marginal: the gradient of a step is far noisier than that."""
+"""L1 error of a marginal; the gradient noise of a step is far larger."""
 
 Float64 = NDArray[np.float64]
 
@@ -59,11 +59,11 @@ class TransportTerm:
     costs
         Their ground costs, shape (K, S).
     weights
-        How much each teacher is heard for each item, shape (N, M).
+        Teacher weights for each item, shape (N, M).
     left_out
-        See `SpeakingTerm`.
-    told
-        See `TellingTerm`.
+        See `HeldOutTerm`.
+    likeliest
+        See `LikeliestClassTerm`.
     temperature
         Divides the student's logits. The term is multiplied by its square, so that the gradient keeps its size
         (Hinton et al., arXiv 1503.02531, 2.1).
@@ -75,7 +75,7 @@ class TransportTerm:
         costs: list[Tensor],
         weights: Tensor,
         left_out: Sequence[Float64],
-        told: Tensor,
+        likeliest: Tensor,
         *,
         eps: float,
         relaxation: float | None = None,
@@ -84,7 +84,7 @@ class TransportTerm:
         self._predictions, self._costs, self._weights = predictions, costs, weights
         self._eps, self._relaxation, self._temperature = eps, relaxation, temperature
         self.left_out = left_out
-        self.told = told
+        self.likeliest = likeliest
 
     def __call__(self, logits: Tensor, rows: Tensor) -> Tensor:
         """See `LossTerm`."""
@@ -111,38 +111,42 @@ class TransportTerm:
         return total * self._temperature**2
 
 
-def told_by(spoken: Sequence[Float64], weights: Float32) -> Tensor:
-    """The class that teachers together hold likeliest, for each item.
+def likeliest_classes(mapped: Sequence[Float64], weights: Float32) -> Tensor:
+    """The class that the weighted teachers predict, for each item.
 
     Parameters
     ----------
-    spoken
-        For each of M teachers, shape (N, S).
+    mapped
+        Predictions of each of M teachers, shape (N, S).
     weights
-        How much each is heard, shape (N, M).
+        Teacher weights, shape (N, M).
     """
-    return torch.from_numpy(np.einsum("nm,mns->ns", weights, np.stack(spoken)).argmax(axis=1))
+    return torch.from_numpy(np.einsum("nm,mns->ns", weights, np.stack(mapped)).argmax(axis=1))
 
 
 class TransportFamily:
     """`transport`."""
 
     def prepare(self, evidence: Evidence, settings: TransportLoss) -> TransportTerm:
-        """Ground costs from names, joined with the labelled items where `settings.ground_cost` says so."""
-        speakers = [
+        """Ground costs from names, joined with the labelled items unless `settings.ground_cost` is "names"."""
+        teacher_maps = [
             _named(teacher, evidence, settings)
             if settings.ground_cost == "names"
-            else joint_speaker(teacher, evidence, settings)
+            else joint_teacher_map(teacher, evidence, settings)
             for teacher in evidence.teachers
         ]
-        # From names alone no label was looked at, so nothing is known of how far a teacher can be trusted.
+        # A cost from names only uses no labels, so the teachers' coverage is unknown: equal weights.
         return term_of(
-            speakers, evidence, eps=settings.eps, relaxation=settings.relaxation, equal=settings.ground_cost == "names"
+            teacher_maps,
+            evidence,
+            eps=settings.eps,
+            relaxation=settings.relaxation,
+            equal=settings.ground_cost == "names",
         )
 
 
 @dataclass(frozen=True)
-class Speaker:
+class TeacherMap:
     """A teacher as one side of the transport problem.
 
     Attributes
@@ -152,23 +156,20 @@ class Speaker:
     cost
         C, shape (K, S), float32.
     left_out
-        What it says of the labelled items, from tables that did not see them, shape (n, S).
-    learned
-        Share of the learned head in p.
+        Predictions for the labelled items, from tables fitted without them, shape (n, S).
     """
 
     predictions: Float32
     cost: Float32
     left_out: Float64
-    learned: float
 
-    def spoken(self, eps: float) -> Float64:
-        """p T, what it says in the student's classes, shape (N, S)."""
+    def mapped(self, eps: float) -> Float64:
+        """p T, its predictions in the student's classes, shape (N, S)."""
         return self.predictions.astype(np.float64) @ names_affinity(self.cost, eps)
 
 
 def term_of(
-    speakers: Sequence[Speaker],
+    teacher_maps: Sequence[TeacherMap],
     evidence: Evidence,
     *,
     eps: float,
@@ -176,41 +177,43 @@ def term_of(
     temperature: float = 1.0,
     equal: bool = False,
 ) -> TransportTerm:
-    """The term of these teachers: each is heard as `faculty.hearing` says, or all `equal`."""
-    spoken = [speaker.spoken(eps) for speaker in speakers]
-    left_out = [speaker.left_out for speaker in speakers]
+    """The term of these teachers, with the weights of `teacher_weights`, or `equal` weights."""
+    mapped = [teacher_map.mapped(eps) for teacher_map in teacher_maps]
+    left_out = [teacher_map.left_out for teacher_map in teacher_maps]
     if equal:
-        weights = np.full((len(spoken[0]), len(speakers)), 1 / len(speakers), dtype=np.float32)
+        weights = np.full((len(mapped[0]), len(teacher_maps)), 1 / len(teacher_maps), dtype=np.float32)
     else:
-        weights = hearing(spoken, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.in_full)
+        weights = teacher_weights(
+            mapped, left_out, evidence.labels[evidence.rows], evidence.classes, evidence.at_full_weight
+        )
     device = evidence.device
     return TransportTerm(
-        [torch.from_numpy(speaker.predictions).to(device) for speaker in speakers],
-        [torch.from_numpy(speaker.cost).to(device) for speaker in speakers],
+        [torch.from_numpy(teacher_map.predictions).to(device) for teacher_map in teacher_maps],
+        [torch.from_numpy(teacher_map.cost).to(device) for teacher_map in teacher_maps],
         torch.from_numpy(weights).to(device),
         left_out,
-        told_by(spoken, weights).to(device),
+        likeliest_classes(mapped, weights).to(device),
         eps=eps,
         relaxation=relaxation,
         temperature=temperature,
     )
 
 
-def _named(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> Speaker:
-    said = softmax(teacher.logits, settings.temperature)
-    spoken = said[evidence.rows].astype(np.float64) @ names_affinity(teacher.name_cost, settings.eps)
-    return Speaker(said, teacher.name_cost, spoken, 0.0)
+def _named(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> TeacherMap:
+    predicted = softmax(teacher.logits, settings.temperature)
+    mapped = predicted[evidence.rows].astype(np.float64) @ names_affinity(teacher.name_cost, settings.eps)
+    return TeacherMap(predicted, teacher.name_cost, mapped)
 
 
-def joint_speaker(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> Speaker:
+def joint_teacher_map(teacher: TeacherSignal, evidence: Evidence, settings: TransportLoss) -> TeacherMap:
     """A teacher with two heads: its own classes, and the student's classes through the learned label map.
 
-    Mass of the own head is moved at a cost from names and evidence; mass of the learned head stays where it is but
-    for a little. How the mass is shared between the heads is what makes left-out labelled items likeliest.
+    Mass of the own head is transported at a cost from names and evidence; almost all mass of the learned head stays in
+    its class. The share of each head maximises the likelihood of held-out labelled items.
     """
     rows, labels, eps = evidence.rows, evidence.labels[evidence.rows], settings.eps
-    said = softmax(teacher.logits, settings.temperature)
-    own = joint_cost(cautious_names(teacher.name_cost, labels, eps), said[rows], labels, eps, evidence.folds)
+    predicted = softmax(teacher.logits, settings.temperature)
+    own = joint_cost(cautious_names(teacher.name_cost, labels, eps), predicted[rows], labels, eps, evidence.folds)
     learned = fit_label_map(teacher.logits, rows, labels, teacher.name_cost)
     each = np.arange(len(labels))
     share = max(
@@ -221,12 +224,11 @@ def joint_speaker(teacher: TeacherSignal, evidence: Evidence, settings: Transpor
     )
     heads: list[tuple[Float32, Float32]] = []
     if share < 1:
-        heads.append(((1 - share) * said, own.cost))
+        heads.append(((1 - share) * predicted, own.cost))
     if share > 0:
-        heads.append(((share * learned.spoken).astype(np.float32), own_classes_cost(evidence.classes, eps)))
-    return Speaker(
+        heads.append(((share * learned.mapped).astype(np.float32), own_classes_cost(evidence.classes, eps)))
+    return TeacherMap(
         np.concatenate([head[0] for head in heads], axis=1).astype(np.float32),
         np.concatenate([head[1] for head in heads]),
         (1 - share) * own.left_out + share * learned.left_out,
-        share,
     )

@@ -2,8 +2,8 @@ r"""Distance of sorted predictions (universal logit distillation, Boizard et al.
 
 .. math:: \sum_j | p_{(j)} - q_{(j)} |, \qquad \text{the shorter padded with zeros.}
 
-It is the exact transport between the two *without* a ground cost: every class is as far from every other. A weak
-baseline, which shows what matching sureness alone is worth.
+It is the exact transport between the two *without* a ground cost: all classes are equally far apart. It
+matches confidence and ignores class identity: a weak baseline.
 """
 
 import torch
@@ -20,7 +20,7 @@ class UldTerm:
     Parameters
     ----------
     sorted_predictions
-        For each teacher, its predictions on all items in falling order, cut or padded to S, shape (N, S).
+        For each teacher, its predictions on all items in descending order, cut or padded to S, shape (N, S).
     beyond
         For each teacher, the mass of the predictions that were cut, shape (N,).
     """
@@ -42,13 +42,13 @@ class UldFamily:
     """`uld`."""
 
     def prepare(self, evidence: Evidence, settings: UldLoss) -> UldTerm:
-        """Sort what the teachers say."""
+        """Sort the teachers' predictions."""
         first: list[Tensor] = []
         beyond: list[Tensor] = []
         for teacher in evidence.teachers:
             logits = torch.from_numpy(teacher.logits).to(evidence.device)
-            said = torch.softmax(logits / settings.temperature, dim=1).sort(dim=1, descending=True).values
-            kept = said[:, : evidence.classes]
-            beyond.append(said[:, evidence.classes :].sum(dim=1))
+            predicted = torch.softmax(logits / settings.temperature, dim=1).sort(dim=1, descending=True).values
+            kept = predicted[:, : evidence.classes]
+            beyond.append(predicted[:, evidence.classes :].sum(dim=1))
             first.append(torch.nn.functional.pad(kept, (0, evidence.classes - kept.shape[1])))
         return UldTerm(first, beyond)

@@ -1,4 +1,4 @@
-"""Mean of word vectors and a small head, for texts. Trains in seconds and knows words it was never taught."""
+"""Mean of word vectors and a small head, for texts. Trains in seconds and covers words that the training items lack."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ LEARNED: Final = 128
 class BagOfWords(nn.Module):
     """Mean of the words' vectors, one hidden layer, logits.
 
-    A given table stays as it is (eight million weights and few labels: it would be memorised, not learned).
+    A given table stays fixed (eight million weights and few labels: it would be memorised, not learned).
     """
 
     def __init__(self, table: Tensor | None, size: int, classes: int) -> None:

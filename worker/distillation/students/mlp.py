@@ -48,12 +48,12 @@ class MlpBlueprint:
         self._dimension = encoded.values.shape[1]
         values = encoded.values
         if around.transfer is not None:
-            # Unlabelled items tell the scale of the features as well as labelled ones do.
+            # Unlabelled items also help to estimate the scale of the features.
             transfer = EncodedVectors(around.transfer, self._dimension, self._device).values
             values = torch.cat([values, transfer])
         self._mean = values.mean(dim=0)
         spread = values.std(dim=0, correction=0)
-        # A constant feature stays 0 instead of being blown up.
+        # A constant feature stays 0 instead of being scaled up.
         self._std = torch.where(spread > 1e-6 * spread.max().clamp_min(1e-12), spread, torch.ones_like(spread))
         self._classes = around.classes
 

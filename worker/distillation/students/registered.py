@@ -49,12 +49,12 @@ class ProcessorReader:
         return np.asarray(self._processor(images=decoded, return_tensors="np")["pixel_values"], np.float32)
 
     def finish(self, values: Tensor) -> Tensor:
-        """Nothing is left to do."""
+        """Nothing remains to be done."""
         return values
 
 
 class RegisteredPictures:
-    """Pictures as the registered model takes them."""
+    """Pictures in the registered model's format."""
 
     modality: Modality = "image"
 
@@ -79,7 +79,7 @@ def registered_blueprint(around: Surroundings, settings: dict[str, Any]) -> Tran
     Raises
     ------
     JobFailed
-        It is no `transformers` folder, or not a classifier of the data's modality.
+        The folder is not a `transformers` folder, or not a classifier of the data's modality.
     """
     folder, modality = around.folder, around.items.modality
     if folder is None or not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
@@ -126,7 +126,7 @@ def registered_blueprint(around: Surroundings, settings: dict[str, Any]) -> Tran
 
 
 def _head(auto: Any, config: Any) -> set[str]:
-    """The weights whose shape depends on the number of labels: those are the head, whatever its name."""
+    """The weights whose shape depends on the number of labels: these are the head, independent of its name."""
     shapes: list[dict[str, torch.Size]] = []
     labels = config.num_labels
     for count in (labels, labels + 1):

@@ -1,4 +1,4 @@
-"""A `timm` architecture, from scratch, where timm can be imported."""
+"""A `timm` architecture, from scratch, if timm can be imported."""
 
 import importlib
 import json
@@ -19,7 +19,7 @@ from .transformers_model import LARGEST
 
 
 class Named(nn.Module):
-    """A timm model that takes its pictures by the name `pixel_values`."""
+    """A timm model whose input is named `pixel_values`."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class TimmBlueprint:
     Raises
     ------
     JobFailed
-        timm does not import here, or knows no such architecture.
+        timm cannot be imported here, or has no such architecture.
     """
 
     modality: Modality = "image"
@@ -56,7 +56,7 @@ class TimmBlueprint:
                 f"the torchvision that fits this torch, or use a transformers student"
             ) from None
         if not self._timm.is_model(self._architecture):
-            raise JobFailed(f"timm knows no architecture {self._architecture!r}")
+            raise JobFailed(f"timm has no architecture {self._architecture!r}")
         with torch.device("meta"):
             model = self._timm.create_model(self._architecture, pretrained=False, num_classes=self._classes)
         count = sum(parameter.numel() for parameter in model.parameters())

@@ -19,7 +19,7 @@ TEXT_INPUTS: Final = ("input_ids", "attention_mask")
 
 
 class PictureLogits(nn.Module):
-    """A `transformers` picture classifier whose forward gives the logits alone."""
+    """A `transformers` picture classifier whose forward returns only the logits."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class PictureLogits(nn.Module):
 
 
 class TextLogits(nn.Module):
-    """A `transformers` text classifier whose forward gives the logits alone."""
+    """A `transformers` text classifier whose forward returns only the logits."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -43,14 +43,14 @@ class TextLogits(nn.Module):
 
 
 def picture_preprocessing(size: tuple[int, int], depth: int) -> ImagePreprocessing:
-    """Stretched to `size`, values to -1..1: what `processor_config` writes down for `transformers`."""
+    """Stretched to `size`, values to -1..1: the preprocessing that `processor_config` describes for `transformers`."""
     return ImagePreprocessing(
         size=size, resize="exact", mean=[127.5], std=[127.5], channels="rgb" if depth == 3 else "gray"
     )
 
 
 def processor_config(how: ImagePreprocessing) -> dict[str, Any]:
-    """`preprocessor_config.json` that does the same to a picture as `how` (exact size, bilinear)."""
+    """`preprocessor_config.json` equivalent to `how` (exact size, bilinear)."""
     depth = 3 if how.channels == "rgb" else 1
     mean = how.mean * depth if len(how.mean) == 1 else how.mean
     std = how.std * depth if len(how.std) == 1 else how.std
@@ -69,7 +69,7 @@ def processor_config(how: ImagePreprocessing) -> dict[str, Any]:
 
 
 class PictureHandling:
-    """How a picture student reads pictures and writes its processor."""
+    """Reads pictures for a student and writes its processor."""
 
     modality: Modality = "image"
 
@@ -88,7 +88,7 @@ class PictureHandling:
 
 
 class Handling(Protocol):
-    """How a student reads items and writes down how it does."""
+    """Reads items for a student and writes the preprocessing."""
 
     @property
     def modality(self) -> Modality: ...
@@ -102,12 +102,12 @@ class Handling(Protocol):
 
 
 class TextHandling:
-    """How a text student reads texts and writes its tokenizer.
+    """Reads texts for a student and writes its tokenizer.
 
     Parameters
     ----------
     tokenizer
-        A `tokenizer.json`; a `tokenizer_config.json` beside it is kept with it.
+        A `tokenizer.json`; a `tokenizer_config.json` beside it is copied with it.
     """
 
     modality: Modality = "text"
@@ -134,7 +134,7 @@ class TransformersBlueprint:
     Parameters
     ----------
     make
-        Builds the model anew; its config's labels are set when it is saved.
+        Builds a new model; the labels of its config are set when it is saved.
     draws
         False for an architecture without dropout.
     """

@@ -66,7 +66,7 @@ def _config(model_type: str, overrides: dict[str, Any], around: Surroundings) ->
     from transformers import CONFIG_MAPPING
 
     if model_type not in CONFIG_MAPPING:
-        raise JobFailed(f"transformers knows no model type {model_type!r}; use one like resnet, vit or bert")
+        raise JobFailed(f"transformers has no model type {model_type!r}; use one like resnet, vit or bert")
     kind = CONFIG_MAPPING[model_type]
     known = kind().to_dict()
     for key in overrides:
@@ -80,7 +80,7 @@ def _config(model_type: str, overrides: dict[str, Any], around: Surroundings) ->
         config.num_labels = around.classes
         check_config({key: value for key, value in config.to_dict().items() if key not in _OWN})
     except TeacherUnusable as error:
-        raise JobFailed(f"the student's config is refused: {error.detail}") from None
+        raise JobFailed(f"the student's config is rejected: {error.detail}") from None
     except Exception as error:
         raise JobFailed(f"the student's config is not valid: {str(error).splitlines()[0][:200]}") from None
     return config
@@ -91,7 +91,7 @@ def _picture_config(model_type: str, overrides: dict[str, Any], around: Surround
 
     asked = overrides.get("image_size")
     if model_type in CONFIG_MAPPING and "image_size" not in CONFIG_MAPPING[model_type]().to_dict():
-        # Convolutional networks take any size; it still can be asked for.
+        # Convolutional networks take any size; a request may still set one.
         overrides.pop("image_size", None)
     config = _config(model_type, overrides, around)
     size = asked if asked is not None else getattr(config, "image_size", _PIXELS)

@@ -1,4 +1,4 @@
-"""Where a text student's words come from: static vectors where they are installed, else the training texts."""
+"""The vocabulary of a text student: static vectors if installed, else the words of the training texts."""
 
 import importlib.util
 import json
@@ -25,7 +25,7 @@ class Words:
     tokenizer
         Path of a `tokenizer.json`.
     table
-        Vectors of its tokens, shape (V, d), float16; None where they are to be learned.
+        Vectors of its tokens, shape (V, d), float16; None if they are to be learned.
     size
         V.
     """
@@ -36,7 +36,7 @@ class Words:
 
 
 def static_words(folder: Path) -> Words | None:
-    """The WordLlama table, where that package is installed; its tokenizer is written to `folder`."""
+    """The WordLlama table, if that package is installed; its tokenizer is written to `folder`."""
     found = importlib.util.find_spec("wordllama")
     if found is None or found.origin is None:
         return None
@@ -48,7 +48,7 @@ def static_words(folder: Path) -> Words | None:
     if not (weights.is_file() and vocabulary.is_file()):
         return None
     described: dict[str, Any] = json.loads(vocabulary.read_text(encoding="utf-8"))
-    # A sentence mark in front of every text would only move all means alike.
+    # A start token in front of every text would only shift all means equally.
     described["post_processor"] = None
     path = folder / "tokenizer.json"
     path.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
@@ -69,7 +69,7 @@ def learned_words(folder: Path, sources: list[ItemSource], size: int = _VOCABULA
     tokenizer.train_from_iterator(_texts(sources), trainer)
     path = folder / "tokenizer.json"
     tokenizer.save(str(path))
-    # Named, so that transformers adds none of the tokens that an architecture usually has.
+    # Named, so that transformers does not add the usual special tokens of an architecture.
     options = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "model_max_length": MAX_LENGTH}
     path.with_name("tokenizer_config.json").write_text(json.dumps(options), encoding="utf-8")
     return Words(path, None, tokenizer.get_vocab_size())

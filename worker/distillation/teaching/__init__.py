@@ -1,1 +1,1 @@
-"""What teachers contribute: label maps, the joint cost, weights of several teachers, and the gate that may refuse."""
+"""What teachers contribute: label maps, the joint cost, teacher weights, and the gate that may reject teachers."""

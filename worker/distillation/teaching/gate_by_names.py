@@ -1,12 +1,12 @@
-r"""The gate where every class has a single labelled item: do names and answers of the teachers agree with the labels?
+r"""The gate for one labelled item a class: do the teachers' names and predictions agree with the labels?
 
-Nothing can be left out then. But a map that was never fitted to labels can be tested on all of them: what the teachers
-say through the names alone, :math:`r_{is} = \sum_k p_{ik} \, T^0_{ks}`. The statistic is the mean of
-:math:`\log r_{i y_i}`; its null distribution is that of the same answers with the labels shuffled among the items, so
-neither a teacher's sureness nor the shares of the classes can pass for knowledge.
+No item can be held out then. But a map that was never fitted to labels can be tested on all of them: the teachers'
+predictions mapped by names only, :math:`r_{is} = \sum_k p_{ik} \, T^0_{ks}`. The statistic is the mean of
+:math:`\log r_{i y_i}`; its null distribution is that of the same predictions with the labels shuffled among the items,
+so neither a teacher's confidence nor the class shares count as evidence.
 
-It is a test of the worst that the term can start from. A teacher whose names lead astray is refused, even where the
-labelled items alone could have mapped it.
+It tests the worst map that the term can start from. A teacher with misleading names is rejected, even if the labelled
+items alone could have mapped it.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from .label_map import softmax_rows
 
 SHUFFLES: Final = 999
 LEVEL: Final = 0.02
-"""With four classes no labelling is rarer than one in 24, so nothing can be shown."""
+"""With four classes no labelling is rarer than one in 24, so no test can pass."""
 WEIGHT: Final = 1.0
 _FLOOR: Final = 1e-4
 _EPS: Final = 0.05
 
 
 def agreement(teachers: Sequence[TeacherSignal], rows: Int64, labels: Int64, seed: int) -> float:
-    """Share of shuffled labellings that fit what the teachers say at least as well as the true one.
+    """Share of shuffled labellings that fit the teachers' predictions at least as well as the true one.
 
     Parameters
     ----------
@@ -38,16 +38,16 @@ def agreement(teachers: Sequence[TeacherSignal], rows: Int64, labels: Int64, see
     Returns
     -------
     float
-        In 0..1; small where the teachers know the classes and their names tell which.
+        In 0..1; small if the teachers are informative and their names match the classes.
     """
-    spoken = np.mean(
+    mapped = np.mean(
         [
             softmax_rows(teacher.labelled_logits[rows].astype(np.float64)) @ names_affinity(teacher.name_cost, _EPS)
             for teacher in teachers
         ],
         axis=0,
     )
-    likely = np.log(spoken + _FLOOR)
+    likely = np.log(mapped + _FLOOR)
     each = np.arange(len(labels))
     generator = np.random.default_rng(seed)
     truth = likely[each, labels].mean()
@@ -57,17 +57,17 @@ def agreement(teachers: Sequence[TeacherSignal], rows: Int64, labels: Int64, see
 
 
 def decide_by_names(teachers: Sequence[TeacherSignal], rows: Int64, labels: Int64, seed: int) -> GateDecision:
-    """Weight 1 where names and labels agree beyond chance, else 0."""
+    """Weight 1 if names and labels agree beyond chance, else 0."""
     chance = agreement(teachers, rows, labels, seed)
     single = "a class has a single labelled item, so no weight can be cross-validated"
     if chance <= LEVEL:
         return GateDecision(
             WEIGHT,
-            reason=f"{single}; but what the teachers say through names alone fits the labels better than "
-            f"{1 - chance:.1%} of shuffled labels, so weight {WEIGHT:g} was taken",
+            reason=f"{single}; but the teachers' predictions, mapped by names only, fit the labels better than "
+            f"{1 - chance:.1%} of shuffled labels, so weight {WEIGHT:g} was chosen",
         )
     return GateDecision(
         0.0,
-        reason=f"{single}, and what the teachers say through names alone does not fit the labels clearly better than "
-        f"shuffled ones (p = {chance:.2f}); give two labelled items a class, or a weight of your own",
+        reason=f"{single}, and the teachers' predictions, mapped by names only, do not fit the labels clearly better "
+        f"than shuffled ones (p = {chance:.2f}); give two labelled items a class, or a weight of your own",
     )

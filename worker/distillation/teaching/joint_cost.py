@@ -1,11 +1,11 @@
 r"""The ground cost of a distillation: distance of names, joined with the evidence of the labelled items.
 
-The entropic problem is decided by :math:`T = \mathrm{softmax}_s(-C/\varepsilon)`: row k of T is the distribution
-over student classes that C stands for, and a student that obeys an undisputed teacher class k ends there. So a
+The entropic problem depends on :math:`T = \mathrm{softmax}_s(-C/\varepsilon)`: row k of T is the distribution
+over student classes that C represents, and a student that fits a certain teacher class k converges to it. So a
 cost *is* a conditional distribution, P(student class | teacher class), written as
 :math:`C = -\varepsilon \log T`, and evidence can be added to names in the usual Bayesian way.
 
-In a pilot on real text tasks a cost from names alone lost accuracy against no teacher at all, a cost from the
+In a pilot on real text tasks a cost from names only lost accuracy against no teacher at all, a cost from the
 labelled items gained, and both joined gained most: names carry too little, few labels are too noisy.
 """
 
@@ -25,11 +25,11 @@ _DEFAULT_STRENGTH: Final = 3.0
 _MOVED: Final = 0.01
 _ROUNDS: Final = 30
 _FLOOR: Final = 1e-4
-"""No conditional probability is smaller: one wrong label must not forbid a class for ever."""
+"""No conditional probability is smaller: one wrong label must not exclude a class indefinitely."""
 
 
 def names_affinity(cost: Float32, eps: float) -> Float64:
-    """P(student class | teacher class) as the names alone say it: softmax over s of -C/eps.
+    """P(student class | teacher class) from names only: softmax over s of -C/eps.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def evidence_affinity(
     r"""P(student class | teacher class) that explains the labelled items best, near a prior.
 
     Maximises :math:`\sum_i \log \sum_k p_{ik} T_{k y_i} + \sum_{ks} n_0 T^0_{ks} \log T_{ks}` by expectation
-    maximisation. A count :math:`\sum_i p_{ik} [y_i = s]` would smear: an item on which the teacher hesitates
-    counts for all of its classes, even for those that the label makes unlikely.
+    maximisation. A count :math:`\sum_i p_{ik} [y_i = s]` would be blurred: an item with an uncertain
+    prediction counts for all of its classes, even for those that the label makes unlikely.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def evidence_affinity(
     prior
         :math:`T^0`, shape (K, S), rows sum to 1.
     strength
-        :math:`n_0`, how many items the prior is worth in each row.
+        :math:`n_0`, the weight of the prior in each row, in items.
 
     Returns
     -------
@@ -93,32 +93,32 @@ def evidence_affinity(
 def choose_strength(
     predictions: Float32 | Float64, labels: Int64, prior: Float64, folds: list[Int64]
 ) -> tuple[float, Float64]:
-    """The weight of the prior under which left-out labelled items are likeliest.
+    """The weight of the prior under which held-out labelled items are likeliest.
 
     Parameters
     ----------
     folds
-        Disjoint rows of the labelled items; each is left out once.
+        Disjoint rows of the labelled items; each is held out once.
 
     Returns
     -------
     tuple
-        The weight, and what is said of each labelled item by a table that did not see it, p T, shape (N, S). The
-        prior alone speaks where there are no folds.
+        The weight, and predictions p T for the labelled items, each by a table fitted without that item, shape (N, S).
+        Without folds the predictions come from the prior only.
     """
     if not folds:
         return _DEFAULT_STRENGTH, predictions.astype(np.float64) @ prior
     best: tuple[float, float, Float64] | None = None
     everything = np.arange(len(labels))
     for strength in STRENGTHS:
-        spoken = np.empty((len(labels), prior.shape[1]))
+        mapped = np.empty((len(labels), prior.shape[1]))
         for held in folds:
             kept = np.setdiff1d(everything, held)
             table = evidence_affinity(predictions[kept], labels[kept], prior, strength)
-            spoken[held] = predictions[held].astype(np.float64) @ table
-        score = float(np.log(spoken[everything, labels]).sum())
+            mapped[held] = predictions[held].astype(np.float64) @ table
+        score = float(np.log(mapped[everything, labels]).sum())
         if best is None or score > best[0]:
-            best = (score, strength, spoken)
+            best = (score, strength, mapped)
     assert best is not None
     return best[1], best[2]
 
@@ -132,39 +132,36 @@ class JointCost:
     cost
         C = -eps log T, shape (K, S), float32, not negative.
     left_out
-        What is said of each labelled item by a table that did not see it, shape (n, S).
-    strength
-        What the prior is worth, in labelled items a teacher class.
+        Predictions for the labelled items, each by a table fitted without that item, shape (n, S).
     """
 
     cost: Float32
     left_out: Float64
-    strength: float
 
 
 def joint_cost(
     prior: Float64, predictions: Float32 | Float64, labels: Int64, eps: float, folds: list[Int64]
 ) -> JointCost:
-    """A prior joined with the evidence of the labelled items, C = -eps log P(student class | teacher class).
+    """Join a prior with the evidence of the labelled items: C = -eps log P(student class | teacher class).
 
     Parameters
     ----------
     prior
-        P(student class | teacher class) before any label was seen, shape (K, S).
+        P(student class | teacher class) before any label is used, shape (K, S).
     predictions, labels
         The teacher on the labelled items, shape (n, K), and their classes, shape (n,).
     eps
-        Regularisation: what one nat of evidence is worth.
+        Regularisation: the cost of one nat of evidence.
     folds
         For the choice of the prior's strength.
     """
     strength, left_out = choose_strength(predictions, labels, prior, folds)
     table = evidence_affinity(predictions, labels, prior, strength)
-    return JointCost((-eps * np.log(table)).astype(np.float32), left_out, strength)
+    return JointCost((-eps * np.log(table)).astype(np.float32), left_out)
 
 
 def cautious_names(name_cost: Float32, labels: Int64, eps: float) -> Float64:
-    """Half what the names say, half the shares of the student's classes: names are sure, and often wrong."""
+    """Half the names' affinity, half the class shares of the student: names are confident, and often wrong."""
     classes = name_cost.shape[1]
     shares = (np.bincount(labels, minlength=classes) + 1) / (len(labels) + classes)
     return 0.5 * names_affinity(name_cost, eps) + 0.5 * shares
@@ -173,8 +170,8 @@ def cautious_names(name_cost: Float32, labels: Int64, eps: float) -> Float64:
 def own_classes_cost(classes: int, eps: float) -> Float32:
     """For predictions that are in the student's own classes already: C = -eps log T, with one in a hundred moved.
 
-    A table fitted to the map's errors on left-out items was tried instead: it doubted the map too much and cost up
-    to 7 points of accuracy, since the map's own sharpness is calibrated on such items already.
+    A table fitted to the map's errors on held-out items was tried instead. It discounted the map too much and cost up
+    to 7 points of accuracy, since the map's sharpness is calibrated on such items already.
     """
     table = (1 - _MOVED) * np.eye(classes) + _MOVED / classes
     return (-eps * np.log(table)).astype(np.float32)

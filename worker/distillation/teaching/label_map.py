@@ -2,10 +2,10 @@ r"""A map from a teacher's outputs to the student's classes, learned from few la
 
 .. math:: W = \arg\min \|F W - Y\|^2 + \alpha \|W - \beta W_0\|^2, \qquad r = \mathrm{softmax}(\gamma F W)
 
-F holds the teacher's standardised log-predictions, Y the centred labels and :math:`W_0` the names' affinity. No labels
-leave the names alone, many labels leave the data alone. A mixture of teacher classes, p T, knows only which class
-the teacher would choose; the map also reads how the others rank, which is most of what a teacher of other classes
-has to say. alpha, beta and gamma are those under which each labelled item, left out, is likeliest.
+F holds the teacher's standardised log-predictions, Y the centred labels and :math:`W_0` the names' affinity. Without
+labels W follows the names; with many labels it follows the data. A mixture of teacher classes, p T, uses mainly the
+class that the teacher predicts; the map also uses the ranking of the others, which is most of the information in a
+teacher of other classes. alpha, beta and gamma maximise the leave-one-out likelihood of the labelled items.
 """
 
 import itertools
@@ -25,7 +25,7 @@ PENALTIES: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 STARTS: Final = (0.0, 0.1, 0.3, 1.0)
 SHARPNESSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 NAMES_EPS: Final = 0.05
-"""At which the affinity of names is taken, in units of 1 - cos."""
+"""Regularisation of the names' affinity, in units of 1 - cos."""
 _MOST_ROWS: Final = 4000
 
 
@@ -35,15 +35,15 @@ class LabelMap:
 
     Attributes
     ----------
-    spoken
+    mapped
         r on all items, shape (N, S), rows sum to 1.
     left_out
-        r on the labelled items it was fitted to, each from a map without that item, shape (n, S).
+        r on the labelled items of the fit, each from a map fitted without that item, shape (n, S).
     penalty, start, sharpness
-        What was chosen.
+        The chosen alpha, beta and gamma.
     """
 
-    spoken: Float64
+    mapped: Float64
     left_out: Float64
     penalty: float
     start: float
@@ -56,7 +56,7 @@ def standardised(logits: Float32) -> Float64:
     Parameters
     ----------
     logits
-        Shape (N, K); all items, also those without labels: they tell the scale.
+        Shape (N, K); all items; the unlabelled ones also set the scale.
     """
     values = logits.astype(np.float64)
     values -= values.max(axis=1, keepdims=True)
@@ -89,7 +89,7 @@ def fit_label_map(
     logits
         The teacher on all items, shape (N, K).
     rows, labels
-        Which of them are labelled and may be looked at, and their classes, shape (n,).
+        The labelled items of the fit, and their classes, shape (n,).
     name_cost
         1 - cos of the names, shape (K, S).
     use_names
@@ -129,7 +129,7 @@ def fit_label_map(
 
 
 def _left_out_scores(left: Float64, lengths: Float64, alpha: float, base: Float64, targets: Float64) -> Float64:
-    """F W of each labelled item with the W that was fitted without it, shape (n, S)."""
+    """F W of each labelled item with the W fitted without it, shape (n, S)."""
     shares = np.square(lengths) / (np.square(lengths) + alpha)
     residual = targets - base
     fitted = left @ (shares[:, None] * (left.T @ residual))

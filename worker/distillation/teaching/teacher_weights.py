@@ -1,8 +1,8 @@
-"""Several teachers: how much each one is heard, per item.
+"""The weight of each teacher for each item.
 
-A teacher is heard where it is sure, and on the student classes that it can tell. What it can tell is measured on
-the labelled items (its coverage of a class), not read from its names. One that was shown to know more than the student
-even of what it is not sure of is heard in full.
+The weight grows with the teacher's confidence and with its coverage of the predicted student classes. Coverage is
+measured on the labelled items, not derived from names. A teacher that predicts better than the student even where its
+confidence is low gets full weight.
 """
 
 import math
@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 
 from ..inputs import Float32, Int64
 
-UNSURE: Final = 2.5
-"""Standard errors by which a teacher that is heard in full tells more than the student, where it is less sure."""
+UNCONFIDENT: Final = 2.5
+"""Standard errors by which a teacher at full weight must predict better than the student on its less confident half."""
 
 _FLOOR: Final = 1e-9
 Float64 = NDArray[np.float64]
 
 
-def coverage(spoken: Float64, labels: Int64, prior: Float64) -> Float64:
-    """How well a teacher tells each student class, on the labelled items.
+def coverage(mapped: Float64, labels: Int64, prior: Float64) -> Float64:
+    """How well a teacher distinguishes each student class, on the labelled items.
 
     Parameters
     ----------
-    spoken
-        What it says of the labelled items, shape (n, S), rows sum to 1.
+    mapped
+        Its predictions for the labelled items, shape (n, S), rows sum to 1.
     labels
         Their classes, shape (n,).
     prior
@@ -36,12 +36,12 @@ def coverage(spoken: Float64, labels: Int64, prior: Float64) -> Float64:
     Returns
     -------
     ndarray
-        Shape (S,), in 0..1: 0 where it says of a class's items what it says of any item, 1 where it is
-        certain and right. Each class is drawn towards the teacher's mean by one item.
+        Shape (S,), in 0..1: 0 if it predicts a class's items as it predicts any item, 1 if it is certain and right.
+        Each class is shrunk towards the teacher's mean with the weight of one item.
     """
-    classes = spoken.shape[1]
-    right = spoken[np.arange(len(labels)), labels]
-    chance = spoken.mean(axis=0)[labels]
+    classes = mapped.shape[1]
+    right = mapped[np.arange(len(labels)), labels]
+    chance = mapped.mean(axis=0)[labels]
     gain = (right - chance) / np.maximum(1 - chance, 1e-9)
     counts = np.bincount(labels, minlength=classes)
     sums = np.bincount(labels, weights=gain, minlength=classes)
@@ -49,81 +49,86 @@ def coverage(spoken: Float64, labels: Int64, prior: Float64) -> Float64:
     return np.clip((sums + overall) / (counts + 1), 0.0, 1.0)
 
 
-def sureness(spoken: Float64, prior: Float64) -> Float64:
-    """How much a teacher says of each item, in 0..1.
+def confidence(mapped: Float64, prior: Float64) -> Float64:
+    """A teacher's confidence for each item, in 0..1.
 
-    The square of KL(spoken | prior) in units of log S: 0 where it says what holds of any item. Squared, since the
-    unsure are more often wrong: a teacher that knows nothing of the student's classes is then hardly heard.
+    The square of KL(mapped | prior) in units of log S: 0 if it predicts the class shares. Squared, since uncertain
+    predictions are more often wrong: an uninformative teacher then gets almost no weight.
 
     Parameters
     ----------
-    spoken
+    mapped
         Shape (N, S), rows sum to 1.
     prior
         Shares of the classes, shape (S,).
     """
-    safe = np.maximum(spoken, 1e-12)
-    told = (safe * np.log(safe / np.maximum(prior, 1e-12))).sum(axis=1) / np.log(spoken.shape[1])
-    return np.square(np.clip(told, 0.0, 1.0))
+    safe = np.maximum(mapped, 1e-12)
+    information = (safe * np.log(safe / np.maximum(prior, 1e-12))).sum(axis=1) / np.log(mapped.shape[1])
+    return np.square(np.clip(information, 0.0, 1.0))
 
 
-def knows_when_unsure(left_out: Float64, labels: Int64, alone: Float64) -> bool:
-    """Whether a teacher tells more than the student alone even of the items that it is less sure of.
+def informative_when_unconfident(left_out: Float64, labels: Int64, alone: Float64) -> bool:
+    """Whether a teacher predicts better than the student alone even on the half of the items with low confidence.
 
-    Sureness is a good measure of knowledge where teacher and labels leave few questions open. A teacher of photographs
-    with a few labels for its map is hardly ever sure, and yet far better than a student that begins: to hear it by its
-    sureness would waste most of it.
+    Confidence measures quality well if teacher and labels determine the map. A photograph teacher with few labels for
+    its map is hardly ever confident, yet far better than an untrained student: weighting it by its confidence would
+    waste most of its information.
 
     Parameters
     ----------
     left_out
-        What the teacher says of the labelled items, from maps that did not see them, shape (n, S), rows sum to 1.
+        The teacher's predictions for the labelled items, from maps fitted without them, shape (n, S), rows sum to 1.
     labels
         Their classes, shape (n,).
     alone
-        Log-likelihood of each label under a student without teachers that did not see it, shape (n,), nats.
+        Log-likelihood of each label under a student trained without teachers and without it, shape (n,), nats.
     """
     count = len(labels) // 2
     if count < 2:
         return False
-    half = np.argsort(sureness(left_out, _prior(labels, left_out.shape[1])), kind="stable")[:count]
+    half = np.argsort(confidence(left_out, _prior(labels, left_out.shape[1])), kind="stable")[:count]
     more = np.log(left_out[half, labels[half]] + _FLOOR) - alone[half]
-    return float(more.mean()) > UNSURE * float(more.std(ddof=1)) / math.sqrt(count) + 1e-6
+    return float(more.mean()) > UNCONFIDENT * float(more.std(ddof=1)) / math.sqrt(count) + 1e-6
 
 
-def hearing(
-    spoken: Sequence[Float64],
+def teacher_weights(
+    mapped: Sequence[Float64],
     left_out: Sequence[Float64],
     labels: Int64,
     classes: int,
-    in_full: Collection[int] = (),
+    at_full_weight: Collection[int] = (),
 ) -> Float32:
     """Weights of the teachers for every item.
 
     Parameters
     ----------
-    spoken
-        For each of M teachers, what it says of all N items in the student's classes, shape (N, S).
+    mapped
+        Predictions of each of M teachers for all N items in the student's classes, shape (N, S).
     left_out
-        The same for the n labelled items, from maps that did not see them.
+        The same for the n labelled items, from maps fitted without them.
     labels
         Their classes, shape (n,).
-    in_full
-        Positions of the teachers that count as sure of every item.
+    at_full_weight
+        Positions of the teachers that count as confident of every item.
 
     Returns
     -------
     ndarray
-        Shape (N, M), float32, in 0..1. A row sums to the sureness of the teachers that are heard, at most 1.
+        Shape (N, M), float32, in 0..1. A row sums to the mean confidence, weighted by the teachers' shares, at most 1.
     """
     prior = _prior(labels, classes)
-    sure = np.stack(
-        [np.ones(len(said)) if number in in_full else sureness(said, prior) for number, said in enumerate(spoken)],
+    confident = np.stack(
+        [
+            np.ones(len(predicted)) if number in at_full_weight else confidence(predicted, prior)
+            for number, predicted in enumerate(mapped)
+        ],
         axis=1,
     )
-    able = np.stack([said @ coverage(seen, labels, prior) for said, seen in zip(spoken, left_out, strict=True)], 1)
-    voices = sure * able + 1e-12
-    return (sure * voices / voices.sum(axis=1, keepdims=True)).astype(np.float32)
+    covered = np.stack(
+        [predicted @ coverage(seen, labels, prior) for predicted, seen in zip(mapped, left_out, strict=True)], 1
+    )
+    shares = confident * covered + 1e-12
+    return (confident * shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _prior(labels: Int64, classes: int) -> Float64:

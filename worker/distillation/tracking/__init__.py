@@ -1,6 +1,6 @@
-"""Tells others how a distillation went, in their own formats: TensorBoard event files, MLflow runs.
+"""Exports the metrics of a distillation: TensorBoard event files, MLflow runs.
 
-Nothing here changes what is trained; a tracker that fails costs a warning.
+Tracking does not affect training; a tracker that fails logs a warning.
 """
 
 from .scalars import scalars_of

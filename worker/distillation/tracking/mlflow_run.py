@@ -1,7 +1,7 @@
-"""One distillation as an MLflow run, told from a thread of its own: the job never waits for it.
+"""One distillation as an MLflow run, reported from a separate thread: the job never waits for it.
 
-What the job says is kept in a list of a limited length. Where the server is away, the thread tries again with growing
-pauses while the job goes on, and for a while after its end; then what is left is dropped. One warning a job is logged.
+Pending reports are kept in a list of limited length. If the server is unreachable, the thread retries with growing
+pauses during the job and for `AFTER_SECONDS` after its end; then it drops the rest. One warning a job is logged.
 """
 
 import threading
@@ -21,9 +21,9 @@ JOB_TAG: Final = "preceptor.job"
 PAUSES: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds between attempts; the last one stays."""
 AFTER_SECONDS: Final = 60.0
-"""How long is tried on after the job's end."""
+"""Seconds of retries after the job's end."""
 WAITING: Final = 20_000
-"""So many numbers may wait."""
+"""Largest count of pending numbers; further ones are dropped."""
 _BATCH: Final = 1000
 _PARAMS: Final = 100
 _PARAM_LENGTH: Final = 500
@@ -40,11 +40,11 @@ class MlflowRun:
     server
         Closed by this run.
     job
-        Its id. A job that goes on in another process goes on in the same run.
+        Its id. A job that resumes in another process continues the same run.
     name
-        Of the run.
+        Name of the run.
     params
-        What was asked for; see `flat`.
+        The requested settings; see `flat`.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class MlflowRun:
         self._status: str | None = None
         self._ended: float | None = None
         self._warned = False
-        # A daemon: a server that is away must not hold up the end of the process either.
+        # A daemon: an unreachable server must not delay the exit of the process either.
         self._thread = threading.Thread(target=self._work, name=f"mlflow of {job}", daemon=True)
         self._thread.start()
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
-        """An event of the distillation: epochs are told, and the gate's choice."""
+        """An event of the distillation: epochs and the gate's choice are reported."""
         if kind == "epoch":
             metrics = EpochMetrics.model_validate({name: value for name, value in data.items() if name != "arm"})
             arm = "_".join(str(data["arm"]).split())
@@ -87,23 +87,23 @@ class MlflowRun:
             self._say({"final/weight": float(data["weight"])}, 0, {"preceptor.gate": str(data["reason"])})
 
     def result(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """What came out; the numbers are filed under `final`."""
+        """The results; the numbers are filed under `final`."""
         self._say({f"final/{name}": value for name, value in metrics.items()}, 0, tags)
 
     def end(self, status: str | None) -> None:
-        """No more will be told.
+        """End the reports.
 
         Parameters
         ----------
         status
-            FINISHED, FAILED or KILLED; None where the job goes on elsewhere, and so the run.
+            FINISHED, FAILED or KILLED; None if another worker resumes the job, and with it the run.
         """
         with self._changed:
             self._status, self._ended = status, time.monotonic()
             self._changed.notify()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all is told or given up, and whether it is. No job does."""
+        """Wait until all is reported or dropped; returns whether it is. No job calls this."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
@@ -135,7 +135,7 @@ class MlflowRun:
             self._warned = False
             self._warn(f"{error}; the rest of this job is not tracked")
         except Exception as error:
-            # Whatever it is (an answer of another form, a certificate), the job must not hear of it.
+            # No error (an unexpected response, a certificate) may reach the job.
             self._warn(f"{type(error).__name__}; the rest of this job is not tracked")
         finally:
             with self._changed:
@@ -143,7 +143,7 @@ class MlflowRun:
                 self._metrics.clear()
             self._server.close()
             if self._dropped:
-                log.info("MLflow: numbers were left out", job=self._job, numbers=self._dropped)
+                log.info("MLflow: numbers were dropped", job=self._job, numbers=self._dropped)
 
     def _open(self) -> str:
         experiment = self._server.experiment(self._experiment)
@@ -154,7 +154,7 @@ class MlflowRun:
         return run
 
     def _next(self) -> tuple[list[Json], dict[str, str]] | None:
-        """What is to be told next; None after the end."""
+        """The next pending reports; None after the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._metrics or self._tags or self._ended is not None)
             metrics, self._metrics = self._metrics[:_BATCH], self._metrics[_BATCH:]
@@ -162,12 +162,12 @@ class MlflowRun:
         return (metrics, tags) if metrics or tags else None
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask until the server answers.
+        """Retry until the server answers.
 
         Raises
         ------
         Unreachable
-            It has not, and the job ended long ago.
+            It does not answer, and the job ended `after_seconds` ago.
         Refusing
         """
         attempt = 0
@@ -177,12 +177,12 @@ class MlflowRun:
             except Unreachable as error:
                 if self._ended is not None and time.monotonic() - self._ended >= self._after:
                     raise
-                self._warn(f"{error}; the job goes on, and it is tried again")
+                self._warn(f"{error}; the job continues, and tracking is retried")
             pause = self._pauses[min(attempt, len(self._pauses) - 1)]
             attempt += 1
             with self._changed:
                 ended = self._ended
-                # An end is a reason to hurry: the process may end next.
+                # The end of the job cuts the pause: the process may exit next.
                 self._changed.wait_for(lambda was=ended: self._ended != was, timeout=pause)
 
     def _warn(self, reason: str) -> None:
@@ -192,7 +192,7 @@ class MlflowRun:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested JSON values as MLflow's parameters: `training.epochs`; what is null is left out."""
+    """Nested JSON values as MLflow's parameters: `training.epochs`; null values are omitted."""
     found: dict[str, str] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"

@@ -1,7 +1,7 @@
-"""MLflow's tracking server, as far as a run needs it: its REST API, version 2.0.
+"""Client for the part of MLflow's tracking API (REST, version 2.0) that a run needs.
 
-MLflow's own client is not used. It brings some forty packages, a cloud vendor's SDK among them, and repeats a failed
-request for minutes; five requests and an own idea of patience are enough here.
+MLflow's own client is not used. It installs some forty packages, including a cloud vendor's SDK, and retries a failed
+request for minutes; five requests with a separate retry policy suffice here.
 """
 
 import json
@@ -19,16 +19,16 @@ Json = dict[str, Any]
 
 
 class Unreachable(Exception):
-    """The server did not answer, or asked to come again; the message has no secrets."""
+    """The server did not answer, or requested a retry; the message has no secrets."""
 
 
 class Refusing(Exception):
-    """The server refused for good.
+    """The server rejected the request permanently.
 
     Attributes
     ----------
     code
-        MLflow's, such as RESOURCE_DOES_NOT_EXIST.
+        MLflow's error code, such as RESOURCE_DOES_NOT_EXIST.
     """
 
     def __init__(self, message: str, code: str) -> None:
@@ -42,9 +42,9 @@ class MlflowServer:
     Parameters
     ----------
     uri
-        Where it is, without credentials.
+        Its address, without credentials.
     authorization
-        Value of the Authorization header; None where it asks for none.
+        Value of the Authorization header; None if it requires none.
     """
 
     def __init__(self, uri: str, authorization: str | None = None, *, seconds: float = ANSWER_SECONDS) -> None:
@@ -63,11 +63,11 @@ class MlflowServer:
         self._pool = httpcore2.ConnectionPool(max_keepalive_connections=0)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._pool.close()
 
     def experiment(self, name: str) -> str:
-        """The number of an experiment; it is made where there is none."""
+        """The id of an experiment; it is created if absent."""
         try:
             return self._named(name)
         except Refusing as error:
@@ -78,7 +78,7 @@ class MlflowServer:
         except Refusing as error:
             if error.code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            return self._named(name)  # Another worker was quicker.
+            return self._named(name)  # Another worker created it first.
 
     def _named(self, name: str) -> str:
         return self._ask("GET", f"experiments/get-by-name?experiment_name={quote(name, safe='')}")["experiment"][
@@ -86,7 +86,7 @@ class MlflowServer:
         ]
 
     def run(self, experiment: str, name: str, tags: Mapping[str, str], key: str, began: int) -> str:
-        """The run whose tag `key` is as in `tags`, running again, or a new one.
+        """The run with the tag `key` of `tags`, set to running again, or a new one.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class MlflowServer:
         )
 
     def update(self, run: str, status: str, ended: int | None) -> None:
-        """Say how a run is: RUNNING, FINISHED, FAILED or KILLED."""
+        """Set the status of a run: RUNNING, FINISHED, FAILED or KILLED."""
         self._ask("POST", "runs/update", {"run_id": run, "status": status, **({"end_time": ended} if ended else {})})
 
     def _ask(self, method: str, path: str, body: Json | None = None) -> Json:
@@ -141,9 +141,9 @@ class MlflowServer:
         except ValueError:
             found = {}
         if answer.status != 200 or not isinstance(found, dict):
-            told = found if isinstance(found, dict) else {}
-            code = str(told.get("error_code", ""))[:80]
-            why = str(told.get("message", ""))[:200]
+            error = found if isinstance(found, dict) else {}
+            code = str(error.get("error_code", ""))[:80]
+            why = str(error.get("message", ""))[:200]
             raise Refusing(
                 f"{self.host} answers {answer.status} to {path.partition('?')[0]} {code} {why}".strip(), code
             )

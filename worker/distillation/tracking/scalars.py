@@ -1,4 +1,4 @@
-"""The numbers of an epoch, whatever they are: a new field of `EpochMetrics` is tracked without a word here."""
+"""All numbers of an epoch; a new field of `EpochMetrics` is tracked without a change here."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ from preceptor.contract.distillations import EpochMetrics
 
 
 def scalars_of(metrics: EpochMetrics) -> dict[str, float]:
-    """Every number of an epoch but its own, by field; what was not measured is left out."""
+    """Every number of an epoch but `epoch`, by field; numbers that were not measured are omitted."""
     values: dict[str, Any] = metrics.model_dump(exclude={"epoch"})
     return {name: float(value) for name, value in values.items() if _is_number(value)}
 

@@ -1,7 +1,7 @@
 """A distillation as a TensorBoard event file: one chart a number, one line an arm.
 
-The file is written once, from the histories that the run's checkpoints keep: it is whole also where the job was
-interrupted, and training does not wait for it.
+The file is written once, from the histories in the run's checkpoints: it is complete even if the job was interrupted,
+and training does not wait for it.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from preceptor.contract.distillations import EpochMetrics
 from .scalars import scalars_of
 
 NAME: Final = "events.out.tfevents.student"
-"""TensorBoard reads files with `tfevents` in their names. Usually host and time follow; neither is told here."""
+"""TensorBoard reads files with `tfevents` in their names. Usually host and time follow; both are omitted here."""
 _VERSION: Final = "brain.Event:2"
 
 
@@ -30,9 +30,9 @@ def write_events(curves: Mapping[str, list[EpochMetrics]], path: Path, ended: fl
         The epochs of each arm, by its name. The tag of a number is `field/arm`: TensorBoard puts the arms of one field
         side by side.
     path
-        Where to; TensorBoard needs `tfevents` in its name.
+        Path of the file; TensorBoard needs `tfevents` in its name.
     ended
-        When the last arm ended, in seconds since 1970. Each arm is laid out on the clock so that it ends then.
+        End of the last arm, in seconds since 1970. The times of each arm are shifted so that it ends then.
     """
     writer = RecordWriter(str(path))
     try:

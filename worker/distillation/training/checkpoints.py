@@ -1,7 +1,7 @@
-"""Keeps the state of a job, so that one that was killed goes on where it was and ends with the same weights.
+"""Keeps the state of a job, so that a killed job resumes at its last step and ends with the same weights.
 
 Every random choice of a step follows from (seed, step), so weights, optimiser and step number are the whole state of
-a run. Finished runs are kept by their name with what the rest of the job needs of them. States are safetensors
+a run. Finished runs are kept by name with the results that the rest of the job needs. States are safetensors
 bytes: data, never a pickle.
 """
 
@@ -24,38 +24,38 @@ from preceptor.contract.versions import stored_form
 from ..inputs import Recipe, TeacherSignal, TrainingData
 
 _FORMAT: Final = "preceptor-distillation-2"
-"""Raised when an equal recipe trains otherwise than before: a stopped run then begins again."""
+"""Incremented when an equal recipe trains differently than before: a stopped run then starts from scratch."""
 
 
 class Checkpoint(Protocol):
-    """Where a running distillation keeps its state, so that it can go on elsewhere.
+    """Storage for the state of a running distillation, so that another worker can resume it.
 
     Attributes
     ----------
     every_seconds
-        How often it is written.
+        Seconds between two writes.
     """
 
     @property
     def every_seconds(self) -> float: ...
     def load(self) -> bytes | None:
-        """The last state that was saved, or None."""
+        """The last saved state, or None."""
         ...
 
     def save(self, state: bytes) -> None:
-        """Keep a state; replaces the one before it."""
+        """Keep a state; replaces the previous one."""
         ...
 
 
 class Ledger:
-    """What a job has done so far.
+    """The finished and running trainings of a job.
 
     Parameters
     ----------
     checkpoint
         None keeps everything in memory only.
     fingerprint
-        Of all that the job's weights depend on: a state of another job is not gone on with.
+        Digest of everything that the job's weights depend on: a state of another job is not resumed.
     """
 
     def __init__(self, checkpoint: Checkpoint | None, fingerprint: str) -> None:
@@ -71,34 +71,34 @@ class Ledger:
 
     @property
     def every_seconds(self) -> float | None:
-        """How often a state is written down; None where none is."""
+        """Seconds between two writes of a state; None without a checkpoint."""
         return None if self._checkpoint is None else self._checkpoint.every_seconds
 
     def finished(self, name: str) -> dict[str, Tensor] | None:
-        """What a finished run left, or None."""
+        """The result of a finished run, or None."""
         return self._done.get(name)
 
     def finish(self, name: str, left: dict[str, Tensor]) -> None:
-        """A run is finished."""
+        """Record the result of a finished run."""
         with self._lock:
             self._done[name] = left
             self._running.pop(name, None)
 
     def running(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state of a run that was interrupted, or None."""
+        """The state of an interrupted run, or None."""
         return self._running.get(name)
 
     def offer(
         self, name: str, state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]], *, now: bool = False
     ) -> None:
-        """Write the state down where it is time to, or `now`."""
+        """Write the state if it is due, or `now`."""
         if self._checkpoint is None:
             return
         with self._lock:
             if not now and time.perf_counter() - self._written.get(name, self._began) < self._checkpoint.every_seconds:
                 return
             tensors, facts = state()
-            # A copy: this run goes on while another one has the states written down.
+            # A copy: this run continues while another one writes the states.
             kept = {key: tensor.detach().to("cpu", copy=True) for key, tensor in tensors.items()}
             self._running[name] = kept, facts
             self._checkpoint.save(self._bytes())
@@ -116,7 +116,7 @@ class Ledger:
             facts["running"].append({"name": name, "tensors": list(running), "facts": said})
             for place, tensor in enumerate(running.values()):
                 tensors[f"run.{number}.{place}"] = tensor
-        # One copy of each: safetensors refuses tensors that share memory.
+        # One copy of each: safetensors rejects tensors that share memory.
         plain = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
         return save(plain, {"format": _FORMAT, "fingerprint": self._fingerprint, "facts": json.dumps(facts)})
 
@@ -135,13 +135,13 @@ class Ledger:
                 held = {key: tensors[f"run.{number}.{place}"] for place, key in enumerate(run["tensors"])}
                 running[run["name"]] = held, run["facts"]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError):
-            # A cut-off, damaged or foreign state costs time, not the job.
+            # A truncated, damaged or foreign state costs time, but does not fail the job.
             return
         self._done, self._running = done, running
 
 
 def fingerprint(recipe: Recipe, data: TrainingData, teachers: list[TeacherSignal], device: str) -> str:
-    """SHA-256 over the recipe, the labels and all that the teachers said."""
+    """SHA-256 over the recipe, the labels and all outputs of the teachers."""
     digest = hashlib.sha256()
 
     def add(values: NDArray[Any] | None) -> None:
@@ -149,7 +149,7 @@ def fingerprint(recipe: Recipe, data: TrainingData, teachers: list[TeacherSignal
             digest.update(repr((values.shape, str(values.dtype))).encode())
             digest.update(np.ascontiguousarray(values).tobytes())
 
-    # Options that are newer than a stopped run, at their defaults, leave it what it was: it goes on.
+    # Options newer than a stopped run do not change its fingerprint while at their defaults: it resumes.
     facts = [
         stored_form(recipe.student)[0],
         stored_form(recipe.loss)[0],
@@ -174,7 +174,7 @@ def fingerprint(recipe: Recipe, data: TrainingData, teachers: list[TeacherSignal
 
 
 def as_tensor(facts: Any) -> Tensor:
-    """JSON values as a tensor of bytes, to lie beside weights."""
+    """JSON values as a tensor of bytes, to be stored with weights."""
     return torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
 
 

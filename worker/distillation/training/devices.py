@@ -1,8 +1,8 @@
-"""What a training step runs on: one process in single precision, or what `accelerate` makes of several devices and
-of mixed precision.
+"""Where a training step runs: one process in single precision, or several devices and mixed precision with
+`accelerate`.
 
-The plain machine is a class of its own because a light student's step takes half a millisecond, and the wrapping a
-third of that.
+The plain machine is a separate class because a light student's step takes half a millisecond, and the wrapping a third
+of that.
 """
 
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ class Machine:
     Attributes
     ----------
     rank, processes
-        Which of how many processes this is; each computes its share of every batch.
+        Rank of this process, and their number; each computes its share of every batch.
     """
 
     rank = 0
     processes = 1
 
     def ready(self, optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
-        """The optimiser as the machine wants it."""
+        """The optimiser, wrapped for the machine."""
         return optimiser
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Under which the model is run."""
+        """The context in which the model runs."""
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
@@ -53,19 +53,19 @@ class Machine:
         """Sums over all processes."""
         return list(values)
 
-    def first_says(self, value: float) -> float:
+    def from_first(self, value: float) -> float:
         """The value of the first process, for all."""
         return value
 
     def level(self, model: nn.Module) -> None:
-        """Give every process the first one's buffers: running means differ, since each saw its own items."""
+        """Copy the first process's buffers to all: running means differ, since each process saw other items."""
 
 
 class Accelerated(Machine):
-    """What `accelerate` offers: mixed precision, several processes.
+    """Training with `accelerate`: mixed precision, several processes.
 
-    Gradients are summed by hand, in one message, since a step runs the model on labelled and on transfer items
-    before it goes back, which wrapped models do not expect.
+    Gradients are summed explicitly, in one message: a step runs the model on labelled and on transfer items before
+    the backward pass, which wrapped models do not support.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Accelerated(Machine):
     def step(self, optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> None:
         """See `Machine.step`."""
         if self.processes > 1:
-            # A process whose share of a batch is empty has no gradients, and is waited for nevertheless.
+            # A process with an empty share of a batch has no gradients, but the others wait for it too.
             held = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
             flat = self._with.reduce(torch.cat([gradient.flatten() for gradient in held]), reduction="sum")
             for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
@@ -119,8 +119,8 @@ class Accelerated(Machine):
         )
         return summed.tolist()
 
-    def first_says(self, value: float) -> float:
-        """See `Machine.first_says`."""
+    def from_first(self, value: float) -> float:
+        """See `Machine.from_first`."""
         return self.total([value if self.rank == 0 else 0.0])[0]
 
     def level(self, model: nn.Module) -> None:
@@ -134,12 +134,12 @@ class Accelerated(Machine):
 
 
 def mixed_precision(precision: Precision, device: torch.device) -> Literal["no", "bf16", "fp16"]:
-    """What of a large student's training is done in half precision.
+    """The half precision of a large student's training.
 
     Raises
     ------
     JobFailed
-        The device cannot compute so.
+        The device does not support this precision.
     """
     if precision == "auto":
         able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -150,12 +150,12 @@ def mixed_precision(precision: Precision, device: torch.device) -> Literal["no",
 
 
 def machine_for(precision: Precision, device: torch.device, *, light: bool) -> Machine:
-    """The machine of a request; a light student gains nothing from half precision that is not asked for.
+    """The machine of a request; a light student uses half precision only if requested, since it gains nothing.
 
     Raises
     ------
     JobFailed
-        The device cannot compute so.
+        The device does not support this precision.
     """
     mixed = mixed_precision("fp32" if precision == "auto" and light else precision, device)
     return Machine() if mixed == "no" else Accelerated(mixed, device)

@@ -1,9 +1,9 @@
-"""Stops a run when the items it watches get no likelier, and remembers the weights with which they were likeliest."""
+"""Stops a run when the likelihood of the watched items stops rising, and keeps the weights with the highest one."""
 
 import torch
 from torch import Tensor, nn
 
-from ..evaluation.measures import Exam
+from ..evaluation.measures import HeldOutSet
 
 
 class EarlyStop:
@@ -11,26 +11,26 @@ class EarlyStop:
 
     Parameters
     ----------
-    exam
+    held_out_set
         Labelled items that the run does not train on.
     patience
-        Epochs without a better one.
+        Epochs without improvement.
     """
 
-    def __init__(self, exam: Exam, patience: int) -> None:
-        self._exam, self._patience = exam, patience
+    def __init__(self, held_out_set: HeldOutSet, patience: int) -> None:
+        self._held_out_set, self._patience = held_out_set, patience
         self._best = float("inf")
         self._waited = 0
         self._weights: dict[str, Tensor] = {}
 
     @property
     def over(self) -> bool:
-        """Whether the run has waited long enough."""
+        """Whether `patience` epochs have passed without improvement."""
         return self._waited >= self._patience
 
     def look(self, model: nn.Module) -> float:
-        """Ask the model as it is at the end of an epoch; returns the mean cross-entropy."""
-        surprise = self._exam.surprise(model)
+        """Evaluate the model at the end of an epoch; returns the mean cross-entropy."""
+        surprise = self._held_out_set.surprise(model)
         if surprise < self._best:
             self._best, self._waited = surprise, 0
             self._weights = {key: tensor.detach().clone() for key, tensor in model.state_dict().items()}
@@ -39,12 +39,12 @@ class EarlyStop:
         return surprise
 
     def put_best(self, model: nn.Module) -> None:
-        """Give the model the best weights."""
+        """Load the best weights into the model."""
         if self._weights:
             model.load_state_dict(self._weights)
 
     def state(self) -> tuple[dict[str, Tensor], tuple[float, int]]:
-        """All that it knows."""
+        """Best weights, their cross-entropy, and the epochs since."""
         return {f"best.{key}": tensor for key, tensor in self._weights.items()}, (self._best, self._waited)
 
     def restore(self, tensors: dict[str, Tensor], facts: tuple[float, int], device: torch.device) -> None:

@@ -1,12 +1,12 @@
 """Trains many light students at once, step by step together, in the time of a few.
 
 A light student's step is half a millisecond of arithmetic and several of calls: stacked models share the calls. The
-students of a grid differ in two ways. Rows see other items (a fold of the labelled items is left out, or another seed
-shuffles them); columns hear their teachers with other weights. What a row sees is read once for all of its columns,
-and transport from the same teachers is solved for several students at once.
+students of a grid differ in two ways. Rows differ in their items (another fold of the labelled items is held out, or
+another seed shuffles them); columns differ in the weight of the teachers' term. The items of a row are read once for
+all of its columns, and transport from the same teachers is solved for several students at once.
 
-Each student takes the steps that `trainer.train` would take with it alone, from the same random choices; the results
-differ in rounding only.
+Each student takes the same steps as in `trainer.train`, with the same random choices; the results differ only in
+rounding.
 """
 
 import math
@@ -42,14 +42,14 @@ OnEpoch = Callable[[int, int, EpochMetrics], None]
 
 @dataclass(frozen=True)
 class Row:
-    """What the students of one row see.
+    """The items and the seed of the students of one row.
 
     Attributes
     ----------
     rows
-        Labelled items that are trained on, shape (n,).
+        Labelled items of the training, shape (n,).
     term
-        The teachers' part; None where no column has a weight above 0.
+        The teachers' part; None if no column has a weight above 0.
     seed
         Of initial weights, batches and augmentation.
     """
@@ -60,7 +60,7 @@ class Row:
 
 
 def fits(blueprint: Blueprint, plan: Plan, terms: Sequence[Term | None], students: int) -> bool:
-    """Whether so many students can be trained together: they are light, and nothing looks inside of one or stops it."""
+    """Whether `students` can be trained together: they are light, no term reads an embedding, and none stops early."""
     if not blueprint.light or plan.patience is not None or plan.parts != 1:
         return False
     if any(isinstance(term, EmbeddingTerm) for term in terms):
@@ -88,24 +88,24 @@ def train_together(
     Parameters
     ----------
     blueprint
-        What is built; a light student.
+        The student's architecture; a light one.
     material
-        Its `rows` are not looked at: each row of the grid has its own.
+        Its `rows` are ignored: each row of the grid has its own.
     plan
-        Of all; its seed is not looked at.
+        Plan of all students; its seed is ignored.
     watch
-        Told of one step for each student.
+        Receives one step for each student.
     measures
-        What is measured after each epoch of some students, by row and column.
+        Measurements after each epoch of some students, by row and column.
     on_epoch
-        Told of the epochs of those.
+        Called for each epoch of those students.
     ledger, name
         As in `trainer.train`; the state is that of all students.
 
     Returns
     -------
     list of list of Trained
-        By row and column; with a history where there were measures.
+        By row and column; with a history for students with measures.
 
     Raises
     ------
@@ -182,7 +182,7 @@ class _Grid:
             self._parameters[key] = every.requires_grad_()
         self._mean: dict[str, Tensor] | None = None
         self._averaged = 0
-        # Two dimensions more than in the model: as there, biases and the gains of norms do not decay.
+        # Two dimensions more than in the model; there too, biases and the gains of norms do not decay.
         matrices = [p for p in self._parameters.values() if p.ndim > 3]
         vectors = [p for p in self._parameters.values() if p.ndim <= 3]
         self._ordered = [*matrices, *vectors]
@@ -203,7 +203,7 @@ class _Grid:
         self._new_epoch()
 
     def student(self, row: int, column: int) -> nn.Module:
-        """One student as it is delivered: the running mean of its weights where there is one."""
+        """One student as delivered: the running mean of its weights if there is one."""
         with torch.random.fork_rng():
             model = self._blueprint.build()
         held = self._parameters if self._mean is None else self._mean
@@ -225,17 +225,17 @@ class _Grid:
         transfer = [self._transfer(row, number) for row in self._rows]
         own, others = self._gathered(labelled, transfer, number)
         outputs = self._answers(own, range(len(self._weights)))
-        said = None if others is None else self._answers(others, self._taught)
-        self._check(outputs, said)
+        on_transfer = None if others is None else self._answers(others, self._taught)
+        self._check(outputs, on_transfer)
         answers = [outputs[place, :, : len(rows)] for place, rows in enumerate(labelled)]
         entropy = torch.stack([self._entropy(place, answers[place], rows) for place, rows in enumerate(labelled)])
         loss = entropy.sum()
         if self._taught:
-            heard = self._heard(answers, said, labelled, transfer)
+            terms = self._taught_terms(answers, on_transfer, labelled, transfer)
             factors = torch.tensor([self._weights[column] for column in self._taught], device=self._device)
-            weighed = factors * heard
-            loss = loss + weighed.sum()
-            self._said[:, self._taught] += weighed.detach().cpu().double()
+            weighted = factors * terms
+            loss = loss + weighted.sum()
+            self._weighted[:, self._taught] += weighted.detach().cpu().double()
         self._surprise += entropy.detach().cpu().double()
         self._steps += 1
         loss.backward()
@@ -245,11 +245,11 @@ class _Grid:
             self._average(running_mean(self._plan.ema))
 
     def epoch_end(self, step: int) -> list[tuple[int, int, EpochMetrics]]:
-        """Measure some students, and begin the next epoch."""
+        """Measure some students, and start the next epoch."""
         seconds = self._before + time.perf_counter() - self._began
         found: list[tuple[int, int, EpochMetrics]] = []
         for (row, column), asked in self._measures.items():
-            entropy, taught = (float(sums[row, column]) / self._steps for sums in (self._surprise, self._said))
+            entropy, taught = (float(sums[row, column]) / self._steps for sums in (self._surprise, self._weighted))
             items = min(self._plan.batch_size, len(self._places[row]))
             if column in self._taught:
                 items += len(self._transfer(self._rows[row], step))
@@ -283,7 +283,7 @@ class _Grid:
         for number, parameter in enumerate(self._ordered):
             for key, tensor in self._optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{number}.{key}"] = tensor
-        tensors |= {"sums.surprise": self._surprise, "sums.said": self._said}
+        tensors |= {"sums.surprise": self._surprise, "sums.said": self._weighted}
         facts: dict[str, Any] = {
             "step": step,
             "averaged": self._averaged,
@@ -308,7 +308,7 @@ class _Grid:
                     key: tensor.clone() if key == "step" else tensor.to(self._device, copy=True)
                     for key, tensor in kept.items()
                 }
-        self._surprise, self._said = tensors["sums.surprise"].clone(), tensors["sums.said"].clone()
+        self._surprise, self._weighted = tensors["sums.surprise"].clone(), tensors["sums.said"].clone()
         self._steps, self._before = facts["epoch"]
         self._began = time.perf_counter()
         for place, history in zip(self.histories, facts["histories"], strict=True):
@@ -317,8 +317,11 @@ class _Grid:
 
     def _new_epoch(self) -> None:
         shape = len(self._rows), len(self._weights)
-        # Sums of the cross-entropy, and of the weighed term.
-        self._surprise, self._said = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+        # Sums of the cross-entropy, and of the weighted term.
+        self._surprise, self._weighted = (
+            torch.zeros(shape, dtype=torch.float64),
+            torch.zeros(shape, dtype=torch.float64),
+        )
         self._steps, self._before, self._began = 0, 0.0, time.perf_counter()
 
     def _transfer(self, row: Row, number: int) -> Tensor:
@@ -366,8 +369,8 @@ class _Grid:
             each = each * self._importance[place][labels]
         return each.mean(dim=1)
 
-    def _heard(
-        self, answers: list[Tensor], said: Tensor | None, labelled: list[Tensor], transfer: list[Tensor]
+    def _taught_terms(
+        self, answers: list[Tensor], on_transfer: Tensor | None, labelled: list[Tensor], transfer: list[Tensor]
     ) -> Tensor:
         """The teachers' term of each student, shape (rows, taught columns)."""
         first = len(self._material.labelled)
@@ -375,7 +378,7 @@ class _Grid:
         numbers: list[Tensor] = []
         for place, rows in enumerate(labelled):
             mine = answers[place][self._taught]
-            logits.append(mine if said is None else torch.cat([mine, said[place]], dim=1))
+            logits.append(mine if on_transfer is None else torch.cat([mine, on_transfer[place]], dim=1))
             numbers.append(torch.cat([rows, transfer[place] + first]))
         found: list[Tensor | None] = [None] * len(self._rows)
         for places in self._of_one_term():
@@ -383,14 +386,14 @@ class _Grid:
             assert term is not None
             assert not isinstance(term, EmbeddingTerm)
             apart = _apart(term, [logits[place] for place in places], [numbers[place] for place in places])
-            for place, heard in zip(places, apart, strict=True):
-                found[place] = heard
-        return torch.stack([heard for heard in found if heard is not None])
+            for place, values in zip(places, apart, strict=True):
+                found[place] = values
+        return torch.stack([values for values in found if values is not None])
 
     def _check(self, *logits: Tensor | None) -> None:
         if not all(math.isfinite(float(one.detach().sum())) for one in logits if one is not None):
             raise JobFailed(
-                f"the student's answers are no longer numbers; try a learning_rate below "
+                f"the student's outputs became NaN or infinite; try a learning_rate below "
                 f"{self._plan.learning_rate:g}, or precision fp32"
             )
 
@@ -421,7 +424,7 @@ class _Grid:
 
 
 def _stacked(parts: list[Inputs]) -> Inputs:
-    """Inputs one above the other; shorter ones are filled up with zeros, which a mask leaves out."""
+    """Stacked inputs; shorter ones are padded with zeros, which a mask excludes."""
     found: Inputs = {}
     for key in parts[0]:
         tensors = [part[key] for part in parts]

@@ -1,8 +1,8 @@
 """Several processes that train one student together, one a graphics card, for students that are slow to train.
 
-The job stays where it is; only `train` goes to the gang. Every process gets the same assignment, computes its share of
-each batch, and adds its gradients to those of the others. The first one reports steps, epochs and states, and what it
-is told goes for all at the same step. What travels is made by this program for its own processes.
+The job stays in the worker's process; only `train` runs in these. Every process receives the same assignment, computes
+its share of each batch, and adds its gradients to those of the others. The first one reports steps, epochs and states;
+a stop that it receives applies to all at the same step. Messages are pickled by this program for its own processes.
 """
 
 import os
@@ -34,26 +34,26 @@ from .step import Material
 from .trainer import Measures, Trained, TrainingStopped, Watch, train
 
 _PATIENCE: Final = 0.1
-"""Seconds between two looks at whether the job must stop, where no step ends."""
+"""Seconds between two checks whether the job must stop, while no step ends."""
 _END: Final = 5.0
-"""Seconds that a process has to end by itself."""
+"""Seconds that a process has to exit by itself."""
 
 log = structlog.stdlib.get_logger(__name__)
 Kind = Literal["step", "skip", "epoch", "state", "solved", "stopped", "done", "failed", "crashed"]
-Said = tuple[Kind, Any]
+Message = tuple[Kind, Any]
 
 
-class Gang:
-    """Processes that train together; started with the first training, ended by `close`.
+class TrainingProcesses:
+    """Processes that train together; the first training starts them, `close` ends them.
 
     Parameters
     ----------
     processes
-        How many.
+        Number of processes.
     device
-        "cuda": each has a card of its own; "cpu": all share the processor.
+        "cuda": each has a separate card; "cpu": all share the processor.
     threads
-        Threads of each.
+        Threads of each process.
     """
 
     def __init__(self, processes: int, device: torch.device, precision: Precision, threads: int) -> None:
@@ -87,7 +87,7 @@ class Gang:
         ------
         TrainingStopped
         JobFailed
-            Also when a process of the gang ended.
+            Also when one of the processes exited.
         """
         started = time.perf_counter()
         if not self._members:
@@ -120,7 +120,7 @@ class Gang:
     ) -> tuple[dict[str, Tensor], list[EpochMetrics]]:
         stopping: TrainingStopped | None = None
         while True:
-            for kind, value in self._heard():
+            for kind, value in self._received():
                 if kind == "step" and stopping is None:
                     try:
                         watch.step()
@@ -153,27 +153,27 @@ class Gang:
 
     def _ended(self) -> RuntimeError:
         codes = [member.exitcode for member in self._members]
-        return RuntimeError(f"a training process ended by itself (exit codes {codes})")
+        return RuntimeError(f"a training process exited unexpectedly (exit codes {codes})")
 
-    def _heard(self) -> list[Said]:
-        """What was said since; raises where a process ended."""
+    def _received(self) -> list[Message]:
+        """The messages received since the last call; raises if a process ended."""
         ready = wait([*self._lines, *(member.sentinel for member in self._members)], _PATIENCE)
-        said: list[Said] = []
+        messages: list[Message] = []
         for line in self._lines:
             if line in ready:
                 try:
-                    said.append(cloudpickle.loads(line.recv_bytes()))
+                    messages.append(cloudpickle.loads(line.recv_bytes()))
                 except EOFError:
                     continue
-        if not said and any(not member.is_alive() for member in self._members):
+        if not messages and any(not member.is_alive() for member in self._members):
             raise self._ended()
-        return said
+        return messages
 
     def _start(self) -> None:
         from torch import multiprocessing
 
         spawn = multiprocessing.get_context("spawn")
-        self._folder = tempfile.TemporaryDirectory(prefix="gang-")
+        self._folder = tempfile.TemporaryDirectory(prefix="training-")
         meeting = (Path(self._folder.name) / "meeting").as_uri()
         for rank in range(self._processes):
             line, far = spawn.Pipe()
@@ -212,8 +212,8 @@ def serve(
     precision: Precision,
     threads: int,
 ) -> None:
-    """What each process of a gang does: train what it is given, until the line is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's; it ends the gang.
+    """What each process does: run the assignments that it receives, until the connection is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's; the worker ends these processes.
     threading.Thread(target=_die_with, args=(life,), daemon=True).start()
     machine = _join(rank, processes, meeting, torch.device(device), precision, threads)
     try:
@@ -223,11 +223,11 @@ def serve(
             except EOFError:
                 return
             if assignment == b"stop":
-                continue  # It came after the last step of a run that is over.
-            said = _work(line, machine, assignment)
-            _say(line, "solved", SOLVED.take())
-            if rank == 0 or said[0] in ("failed", "crashed"):
-                _say(line, *said)
+                continue  # It arrived after the last step of a finished run.
+            message = _work(line, machine, assignment)
+            _send(line, "solved", SOLVED.take())
+            if rank == 0 or message[0] in ("failed", "crashed"):
+                _send(line, *message)
     except (BrokenPipeError, ConnectionResetError):
         return
     finally:
@@ -235,7 +235,7 @@ def serve(
 
 
 def _die_with(life: Connection) -> None:
-    """End at once when the worker does, also inside a step that waits for the others."""
+    """End at once when the worker ends, even inside a step that waits for the others."""
     try:
         life.recv_bytes()
     except (EOFError, OSError):
@@ -245,14 +245,14 @@ def _die_with(life: Connection) -> None:
 def _join(
     rank: int, processes: int, meeting: str, device: torch.device, precision: Precision, threads: int
 ) -> Accelerated:
-    """Meet the others. Each sees one card alone, so that a device means the same in all of them."""
+    """Join the process group. Each process sees one card only, so that a device name means the same in all."""
     os.environ |= {
         "RANK": str(rank),
         "WORLD_SIZE": str(processes),
         "LOCAL_RANK": "0",
         "LOCAL_WORLD_SIZE": str(processes),
         "OMP_NUM_THREADS": str(threads),
-        "MASTER_ADDR": "127.0.0.1",  # accelerate wants it; they meet at a file
+        "MASTER_ADDR": "127.0.0.1",  # accelerate requires it; the processes meet at a file
         "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo"),
     }
     torch.set_num_threads(threads)
@@ -265,7 +265,7 @@ def _join(
 
 
 class _Reports:
-    """The first process's watch and ledger: both end at the worker. The others only follow."""
+    """The first process's watch and ledger: both report to the worker. The others report nothing."""
 
     def __init__(self, line: Connection, machine: Accelerated, every: float | None, before: Any) -> None:
         self._line, self._machine, self._every, self._before = line, machine, every, before
@@ -276,21 +276,21 @@ class _Reports:
     def step(self) -> None:
         """See `Watch`: all stop before the same step."""
         if self._first:
-            _say(self._line, "step")
+            _send(self._line, "step")
             while not self._stopping and self._line.poll():
                 self._stopping = self._line.recv_bytes() == b"stop"
-        if self._machine.first_says(float(self._stopping)) > 0:
+        if self._machine.from_first(float(self._stopping)) > 0:
             raise TrainingStopped("stopped")
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """See `Watch`."""
         if self._first:
-            _say(self._line, "epoch", metrics.model_dump())
+            _send(self._line, "epoch", metrics.model_dump())
 
     def skip(self, steps: int) -> None:
         """See `Watch`."""
         if self._first:
-            _say(self._line, "skip", steps)
+            _send(self._line, "skip", steps)
 
     def running(self, name: str) -> Any:
         """See `Ledger.running`."""
@@ -304,11 +304,11 @@ class _Reports:
             return
         if now or time.perf_counter() - self._written >= self._every:
             tensors, facts = state()
-            _say(self._line, "state", (_on_cpu(tensors), facts))
+            _send(self._line, "state", (_on_cpu(tensors), facts))
             self._written = time.perf_counter()
 
 
-def _work(line: Connection, machine: Accelerated, assignment: bytes) -> Said:
+def _work(line: Connection, machine: Accelerated, assignment: bytes) -> Message:
     try:
         blueprint, material, term, weight, plan, measures, before, every = cloudpickle.loads(assignment)
         reports = _Reports(line, machine, every, before)
@@ -332,7 +332,7 @@ def _work(line: Connection, machine: Accelerated, assignment: bytes) -> Said:
     return "done", (_on_cpu(trained.model.state_dict()), [entry.model_dump() for entry in trained.history])
 
 
-def _say(line: Connection, kind: Kind, value: Any = None) -> None:
+def _send(line: Connection, kind: Kind, value: Any = None) -> None:
     # By value: torch would pass tensors as shared memory, and keep a file open for each.
     line.send_bytes(cloudpickle.dumps((kind, value)))
 

@@ -1,7 +1,7 @@
-"""Trains several students at once, each on a processor core of its own.
+"""Trains several students at once, each on a separate processor core.
 
-The threads of one step wait for each other a hundred times a step; those of several runs never do. On two idle cores
-two runs take the time of one, and on busy cores neither holds up the other.
+The threads of one step wait for each other a hundred times a step; those of separate runs never do. On two idle cores
+two runs take the time of one, and on busy cores neither delays the other.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,14 +21,14 @@ def side_by_side(runs: Sequence[Callable[[], T]], threads: int, give_up: Callabl
     Parameters
     ----------
     runs
-        Trainings whose steps draw nothing from torch's global generator: they share it.
+        Trainings whose steps do not draw from torch's global generator, which they share.
     give_up
-        Called when one of them failed: makes the others stop.
+        Called when one of them fails: stops the others.
 
     Returns
     -------
     list
-        What each returned, in their order.
+        The result of each run, in order.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One run's model, optimiser and steps: what a checkpoint holds, and what a step does."""
+"""One run's model, optimiser and steps: the content of a checkpoint, and the computation of a step."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from .devices import Machine
 
 
 class EmbeddingProbe:
-    """Keeps what the last linear layer was given at the latest run of the model.
+    """Keeps the input of the last linear layer in the latest forward pass of the model.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class EmbeddingProbe:
         return self._seen
 
     def close(self) -> None:
-        """Take it off the model."""
+        """Remove the hook from the model."""
         self._hook.remove()
         self._seen = None
 
@@ -61,11 +61,11 @@ class EmbeddingProbe:
 
 LABELLED: Final = 1
 TRANSFER: Final = 2
-"""Streams: each shuffles by itself."""
+"""Streams: each has its own shuffles."""
 
 
 def mixed(seed: int, number: int) -> int:
-    """One seed of two numbers, far apart for neighbours."""
+    """One seed from two numbers; similar numbers give unrelated seeds."""
     return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -83,27 +83,27 @@ def chosen(items: int, step: int, batch_size: int, seed: int, *, stream: int) ->
 
 
 def parts_of(rows: Tensor, parts: int) -> list[Tensor]:
-    """Rows in at most so many parts, two or more each where there are two: batch norms fail on a single item."""
+    """Rows in at most `parts` parts of two items or more, if there are two: batch norms fail on a single item."""
     parts = max(1, min(parts, len(rows) // 2))
     return [rows[part::parts] for part in range(parts)]
 
 
 _WARMING: Final = 10.0
-"""The running mean of the weights begins short: after t steps it looks back (1 + t) / 10 of them."""
+"""The running mean of the weights starts short: after t steps it averages over (1 + t) / 10 of them."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What one run is trained on.
+    """The training items of one run.
 
     Attributes
     ----------
     labelled, labels
         All labelled items and their classes, shape (N1,).
     rows
-        Those that are trained on, shape (n,).
+        The labelled items of the training, shape (n,).
     transfer
-        Items without labels; None where there are none.
+        Items without labels, or None.
     augmentation
         See `Training`.
     """
@@ -115,15 +115,15 @@ class Material:
     augmentation: str = "auto"
 
 
-class Course:
-    """One run's model and optimiser, and the making of its batches.
+class Stepper:
+    """One run's model and optimiser; draws the batches and takes the steps.
 
     Parameters
     ----------
     model
         The student, new.
     term
-        The teachers' part; None without.
+        The teachers' part, or None.
     draws
         See `Blueprint`.
     """
@@ -145,7 +145,7 @@ class Course:
         self._labels = torch.from_numpy(material.labels)
         self._rows = torch.from_numpy(np.asarray(material.rows, dtype=np.int64))
         self._importance = importance(material).to(self._device) if plan.balanced else None
-        # Copied before anything hangs on the model.
+        # Copied before hooks are added to the model.
         self._mean = AveragedModel(model, avg_fn=running_mean(plan.ema)) if plan.ema is not None else None
         self._embedding: EmbeddingProbe | None = None
         self._projector: nn.Module | None = None
@@ -158,7 +158,7 @@ class Course:
         self._plain = torch.optim.AdamW(
             [
                 {"params": matrices, "weight_decay": plan.weight_decay},
-                # Biases and the gains of norms have no scale that could decay.
+                # Biases and the gains of norms are not regularised.
                 {"params": vectors, "weight_decay": 0.0},
             ],
             lr=plan.learning_rate,
@@ -170,7 +170,7 @@ class Course:
 
     @property
     def student(self) -> nn.Module:
-        """The model that would be delivered now: the running mean where there is one."""
+        """The model that would be delivered now: the running mean if there is one."""
         return self._model if self._mean is None else self._mean.module
 
     @property
@@ -181,18 +181,18 @@ class Course:
         return min(size, len(self._rows)) + (0 if transfer is None else min(size, len(transfer)))
 
     def close(self) -> None:
-        """Take off what was hung onto the model for training."""
+        """Remove the hooks that training added to the model."""
         if self._embedding is not None:
             self._embedding.close()
 
     def level(self) -> None:
-        """Make the model the same in all processes."""
+        """Make the buffers of the model equal in all processes."""
         self._machine.level(self._model)
         if self._mean is not None:
             self._machine.level(self._mean)
 
     def state(self) -> dict[str, Tensor]:
-        """All that training changes."""
+        """All tensors that training changes."""
         found = {f"model.{key}": tensor for key, tensor in self._model.state_dict().items()}
         if self._mean is not None:
             found |= {f"mean.{key}": tensor for key, tensor in self._mean.state_dict().items()}
@@ -214,8 +214,8 @@ class Course:
             kept = _under(f"optimiser.{number}.", tensors)
             if kept:
                 self._plain.state[parameter] = {
-                    # AdamW counts steps on the CPU, wherever the weights are.
-                    # Moments lie in memory as their weights do: the fused optimiser walks over both at once.
+                    # AdamW counts steps on the CPU, independent of the weights' device.
+                    # Moments need the memory layout of their weights: the fused optimiser iterates over both at once.
                     key: tensor.clone() if key == "step" else torch.empty_like(parameter).copy_(tensor)
                     for key, tensor in kept.items()
                 }
@@ -244,9 +244,9 @@ class Course:
         nothing = labelled[:0]
         parts = zip_longest(parts_of(labelled, plan.parts), parts_of(transfer, plan.parts), fillvalue=nothing)
         for rows, others in parts:
-            heard, said = self._part(rows[mine], others[mine], sizes, augmentation)
-            entropy += heard
-            taught += said
+            cross_entropy, term = self._part(rows[mine], others[mine], sizes, augmentation)
+            entropy += cross_entropy
+            taught += term
         machine.step(self._optimiser, self._parameters)
         if self._mean is not None:
             self._mean.update_parameters(self._model)
@@ -255,7 +255,7 @@ class Course:
     def _part(
         self, labelled: Tensor, transfer: Tensor, sizes: tuple[int, int], augmentation: Augmentation | None
     ) -> tuple[float, float]:
-        """Add a part of a batch to the gradients; both losses by the part's share of the batch."""
+        """Add the gradients of a part of a batch; returns both losses, weighted by the part's share of the batch."""
         outputs: list[Tensor] = []
         hidden: list[Tensor] = []
         material = self._material
@@ -270,14 +270,14 @@ class Course:
         logits = torch.cat(outputs).float() if len(outputs) > 1 else outputs[0].float()
         if not math.isfinite(float(logits.detach().sum())):
             raise JobFailed(
-                f"the student's answers are no longer numbers; try a learning_rate below "
+                f"the student's outputs became NaN or infinite; try a learning_rate below "
                 f"{self._plan.learning_rate:g}, or precision fp32"
             )
         loss = entropy = logits.new_zeros(())
         if len(labelled):
             share = len(labelled) / sizes[0]
             loss = entropy = share * self._entropy(logits[: len(labelled)], self._labels[labelled].to(self._device))
-        said = 0.0
+        taught = 0.0
         if self._term is not None:
             rows = torch.cat([labelled, transfer + len(material.labelled)])
             if isinstance(self._term, EmbeddingTerm):
@@ -287,9 +287,9 @@ class Course:
                 term = self._term(logits, rows)
             term = len(rows) / sizes[1] * term
             loss = entropy + self._weight * term
-            said = float(term.detach())
+            taught = float(term.detach())
         self._machine.backward(loss)
-        return float(entropy.detach()), said
+        return float(entropy.detach()), taught
 
     def _entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         smoothing = self._plan.smoothing
@@ -300,14 +300,14 @@ class Course:
 
 
 def arranged(model: nn.Module) -> nn.Module:
-    """The model with its weights in the order in which a processor convolves fastest: channels last."""
+    """The model with its weights in the memory format that convolves fastest on a CPU: channels last."""
     if any(isinstance(module, nn.Conv2d) and module.weight.device.type == "cpu" for module in model.modules()):
         return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
     return model
 
 
 def importance(material: Material) -> Tensor:
-    """How much an item of each class weighs so that all classes weigh the same, 1 on average; shape (S,)."""
+    """Weight of an item of each class that gives all classes equal weight, 1 on average; shape (S,)."""
     counts = np.bincount(material.labels[material.rows])
     with np.errstate(divide="ignore"):
         weights = np.where(counts > 0, counts.sum() / (np.count_nonzero(counts) * counts), 0.0)
@@ -315,7 +315,7 @@ def importance(material: Material) -> Tensor:
 
 
 def running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """A running mean that looks back no further than there are steps."""
+    """A running mean over at most the steps taken so far."""
 
     def mean(averaged: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
         kept = min(decay, (1.0 + float(steps)) / (_WARMING + float(steps)))
@@ -329,7 +329,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _seed_global(seed: int, device: torch.device) -> None:
-    """Seed the global generators that a step can draw from; `torch.manual_seed` asks every kind of device each time."""
+    """Seed the global generators that a step can draw from; `torch.manual_seed` would query every kind of device."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)

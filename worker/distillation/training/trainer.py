@@ -3,7 +3,7 @@
 Equal seeds give equal weights, bit for bit on a CPU with one number of threads: every random choice of a step
 comes from a generator seeded by (seed, step), and nothing else draws from it.
 
-Each step sees as many labelled as transfer items, so that few labels are not drowned by many unlabelled items.
+Each step has as many labelled as transfer items, so that many unlabelled items do not outweigh few labels.
 Without a teacher the student takes the same number of steps with the same labelled items in the same order.
 """
 
@@ -20,22 +20,22 @@ from torch import Tensor, nn
 from preceptor.contract.distillations import EpochMetrics
 
 from ..blueprint import Blueprint
-from ..evaluation.measures import Agreement, Exam
+from ..evaluation.measures import Agreement, HeldOutSet
 from ..losses.term import Term
 from ..schedule import Plan
 from ..training.devices import Machine
 from ..training.early_stopping import EarlyStop
-from ..training.step import Course, Material, arranged
+from ..training.step import Material, Stepper, arranged
 from .checkpoints import Ledger
 
 _BUILDING = threading.Lock()
-"""A new model draws from torch's global generator, which runs side by side share."""
+"""A new model draws from torch's global generator, which parallel runs share."""
 _MEASURING: Final = 0.25
-"""Most that measuring may take of the time of training; the first and the last epoch are always measured."""
+"""Largest share of the training time for measurements; the first and the last epoch are always measured."""
 
 
 class TrainingStopped(Exception):
-    """`should_stop` said so."""
+    """`should_stop` returned True."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Trained:
 
 
 class Watch(Protocol):
-    """Told of every step and epoch."""
+    """Receives every step and epoch."""
 
     def step(self) -> None:
         """A step is done. May raise `TrainingStopped`."""
@@ -59,26 +59,26 @@ class Watch(Protocol):
         ...
 
     def skip(self, steps: int) -> None:
-        """So many steps will not be taken."""
+        """These steps will not be taken."""
         ...
 
 
 class States(Protocol):
-    """Where a run's state is kept; see `Ledger`."""
+    """Storage for a run's state; see `Ledger`."""
 
     def running(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The state of a run that was interrupted, or None."""
+        """The state of an interrupted run, or None."""
         ...
 
     def offer(
         self, name: str, state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]], *, now: bool = False
     ) -> None:
-        """Write the state down where it is time to, or `now`."""
+        """Write the state if it is due, or `now`."""
         ...
 
 
 class Trainer(Protocol):
-    """`train`, wherever it happens."""
+    """`train`, in this process or in others."""
 
     def __call__(
         self,
@@ -97,26 +97,26 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class Measures:
-    """What is asked of the model after each epoch.
+    """What is measured after each epoch.
 
     Attributes
     ----------
     test
-        For the record: nothing is chosen by it.
+        For the record only: it selects nothing.
     watched
-        What an early stop goes by; not trained on.
+        The items of an early stop; not trained on.
     agreement
         With the teachers, for the record.
     """
 
-    test: Exam | None = None
-    watched: Exam | None = None
+    test: HeldOutSet | None = None
+    watched: HeldOutSet | None = None
     agreement: Agreement | None = None
 
     def spacing(self, trained: int) -> int:
-        """After so many epochs test and agreement are measured, where an epoch trains on so many items.
+        """Epochs between two measurements of test and agreement, for an epoch of `trained` items.
 
-        An item that is trained on costs as much as three that are answered.
+        Training on an item costs as much as three predictions.
         """
         asked = sum(len(one.rows) for one in (self.test, self.agreement) if one is not None)
         return max(1, math.ceil(asked / (3 * _MEASURING * trained)))
@@ -140,31 +140,31 @@ def train(
     Parameters
     ----------
     blueprint
-        What is built.
+        The student's architecture.
     term
-        The teachers' part; None, or a weight of 0, trains on cross-entropy alone.
+        The teachers' part; None, or a weight of 0, trains only on cross-entropy.
     measures
-        What is measured after each epoch.
+        Measurements after each epoch.
     ledger, name
-        Where the run's state is kept under its name, and gone on from.
+        Storage for the run's state, under its name; an interrupted run resumes from it.
     machine
-        What it runs on; one process in single precision by default.
+        Where it runs; one process in single precision by default.
 
     Raises
     ------
     TrainingStopped
-        From `watch`; the state was written before.
+        From `watch`; the state is written first.
     JobFailed
-        The student's answers became NaN or infinite; the message says what to do.
+        The student's outputs became NaN or infinite; the message says what to do.
     """
     started = time.perf_counter()
     with _BUILDING, torch.random.fork_rng():
         torch.manual_seed(plan.seed)
         model = arranged(blueprint.build())
         taught = term if weight > 0 else None
-        course = Course(model, material, taught, weight, plan, machine or Machine(), draws=blueprint.draws)
+        stepper = Stepper(model, material, taught, weight, plan, machine or Machine(), draws=blueprint.draws)
     with torch.random.fork_rng(enabled=blueprint.draws):
-        run = _Run(course, Trained(model), plan, measures or Measures(), machine or Machine())
+        run = _Run(stepper, Trained(model), plan, measures or Measures(), machine or Machine())
         before = None if ledger is None else ledger.running(name)
         first = 0 if before is None else run.restore(*before)
         try:
@@ -188,18 +188,18 @@ def train(
                         watch.skip(plan.steps - step - 1)
                         break
         finally:
-            course.close()
+            stepper.close()
     trained = run.finished()
     trained.seconds += time.perf_counter() - started
     return trained
 
 
 class _Run:
-    """A run on its way: its course, its history, the epoch that is under way."""
+    """A run in progress: its stepper, its history, the current epoch."""
 
-    def __init__(self, course: Course, trained: Trained, plan: Plan, measures: Measures, machine: Machine) -> None:
+    def __init__(self, stepper: Stepper, trained: Trained, plan: Plan, measures: Measures, machine: Machine) -> None:
         self.trained = trained
-        self._course, self._plan, self._measures, self._machine = course, plan, measures, machine
+        self._stepper, self._plan, self._measures, self._machine = stepper, plan, measures, machine
         self._sums = _Sums()
         self._stop: EarlyStop | None = None
         if plan.patience is not None and measures.watched is not None:
@@ -210,23 +210,23 @@ class _Run:
         """Whether an early stop ends the run; the first process decides."""
         if self._stop is None:
             return False
-        return self._machine.first_says(float(self._stop.over)) > 0
+        return self._machine.from_first(float(self._stop.over)) > 0
 
     def step(self, number: int) -> None:
         """One step."""
-        self._sums.add(self._course.step(number))
+        self._sums.add(self._stepper.step(number))
 
     def at_epoch_end(self, step: int) -> bool:
         """Whether an epoch ends with this step."""
         return (step + 1) % self._plan.steps_per_epoch == 0 or step + 1 == self._plan.steps
 
     def epoch_end(self, step: int) -> EpochMetrics:
-        """Measure, and begin the next epoch."""
-        self._course.level()
-        student, asked = self._course.student, self._measures
+        """Measure, and start the next epoch."""
+        self._stepper.level()
+        student, asked = self._stepper.student, self._measures
         entropy, taught = self._machine.total([self._sums.entropy, self._sums.taught])
         steps, seconds = self._sums.steps, self._sums.seconds
-        # One process is enough to ask: all have the same weights.
+        # One process measures: all have the same weights.
         mine = self._machine.rank == 0 and self._measured(step)
         metrics = EpochMetrics(
             epoch=len(self.trained.history) + 1,
@@ -237,7 +237,7 @@ class _Run:
             agreement=asked.agreement.share(student) if mine and asked.agreement else None,
             watched=self._stop.look(student) if self._machine.rank == 0 and self._stop else None,
             learning_rate=self._plan.rate(step),
-            items_per_second=round(steps * self._course.items_per_step / max(seconds, 1e-9), 1),
+            items_per_second=round(steps * self._stepper.items_per_step / max(seconds, 1e-9), 1),
             seconds=round(seconds, 4),
         )
         self.trained.history.append(metrics)
@@ -245,16 +245,16 @@ class _Run:
         return metrics
 
     def _measured(self, step: int) -> bool:
-        # Which epoch is the last is not known before where a run may stop early.
+        # With early stopping the last epoch is not known in advance.
         if self._stop is not None or step + 1 == self._plan.steps:
             return True
-        trained = self._plan.steps_per_epoch * self._course.items_per_step
+        trained = self._plan.steps_per_epoch * self._stepper.items_per_step
         return len(self.trained.history) % self._measures.spacing(trained) == 0
 
     def finished(self) -> Trained:
-        """The student as it is delivered."""
-        self._course.level()
-        model = self._course.student
+        """The student as delivered."""
+        self._stepper.level()
+        model = self._stepper.student
         if self._stop is not None:
             self._stop.put_best(model)
         model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue] - torch's stubs lack it
@@ -264,7 +264,7 @@ class _Run:
 
     def state(self, step: int, seconds: float) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Before a step: tensors, and JSON values."""
-        tensors = self._course.state()
+        tensors = self._stepper.state()
         facts: dict[str, Any] = {
             "step": step,
             "epoch": self._sums.facts(),
@@ -278,12 +278,12 @@ class _Run:
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> int:
         """The inverse of `state`; returns the step."""
-        self._course.restore(tensors)
+        self._stepper.restore(tensors)
         self._sums = _Sums(*facts["epoch"])
         self.trained.history = [EpochMetrics.model_validate(entry) for entry in facts["history"]]
         self.trained.seconds = facts["seconds"]
         if self._stop is not None:
-            self._stop.restore(tensors, facts["stop"], next(self._course.student.parameters()).device)
+            self._stop.restore(tensors, facts["stop"], next(self._stepper.student.parameters()).device)
         return facts["step"]
 
 
@@ -301,11 +301,11 @@ class _Sums:
         return self._before + time.perf_counter() - self._started
 
     def facts(self) -> tuple[float, float, int, float]:
-        """What makes them anew."""
+        """The values to restore them from."""
         return self.entropy, self.taught, self.steps, self.seconds
 
     def add(self, losses: tuple[float, float]) -> None:
-        """Of one step."""
+        """Add the losses of one step."""
         self.entropy += losses[0]
         self.taught += losses[1]
         self.steps += 1
