@@ -8,10 +8,10 @@ import tempfile
 from typing import Final
 
 from service.core.lanes import LANES, Lane
-from service.core.logging_config import configure
+from service.core.observability.logging_config import configure
+from service.core.observability.tracing_export import TelemetryMissing, switch_on
 from service.core.settings import Misconfigured, Settings, read_settings
 from service.core.state import State
-from service.core.tracing_export import TelemetryMissing, switch_on
 
 _MISCONFIGURED: Final = 78  # EX_CONFIG of sysexits.h
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import CacheUse
-from service.core.student_labels import placeholders_of
+from service.core.labels.student_labels import placeholders_of
 from worker.label_encoder import LabelEncoder, UnknownLabels
 from worker.transport.ground_cost import cosine_cost
 

@@ -8,12 +8,12 @@ from preceptor.contract.probes import Probe
 from preceptor.contract.recommendations import RecommendationResult
 from preceptor.contract.source_kinds import SOURCE_KINDS
 from preceptor.contract.teachers import TeacherStatus
-from service.core import label_sets
 from service.core.errors import Conflict, InvalidRequest, NotFound, StateUnavailable, StoreFull, StoreUnavailable
+from service.core.labels import label_sets
+from service.core.labels.student_labels import student_of_probe
 from service.core.lineage import trained_on
 from service.core.state import State
 from service.core.storage.item_hashes import overlap
-from service.core.student_labels import student_of_probe
 
 from . import audit, probes, teachers
 from .uploads import in_thread

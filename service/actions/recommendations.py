@@ -3,10 +3,10 @@
 from preceptor.contract.jobs import JobSummary
 from preceptor.contract.recommendations import RecommendationBody
 from preceptor.contract.teachers import TeacherStatus
-from service.core import label_sets
 from service.core.errors import Conflict, InvalidRequest
+from service.core.labels import label_sets
+from service.core.labels.student_labels import require_meaning, student_of_probe, takes_part
 from service.core.state import State
-from service.core.student_labels import require_meaning, student_of_probe, takes_part
 
 from . import probes
 

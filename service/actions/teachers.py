@@ -12,8 +12,8 @@ from preceptor.contract.probes import Probe
 from preceptor.contract.source_kinds import SOURCE_KINDS
 from preceptor.contract.teachers import StoredFile, Teacher, TeacherBody, TeacherPatch, TeacherStatus
 from preceptor.contract.validations import ValidationBody
-from service.core import label_sets
 from service.core.errors import Conflict, NotFound, PreconditionFailed, QueueFull, QuotaReached, UnsupportedType
+from service.core.labels import label_sets
 from service.core.state import State
 from service.core.storage import object_keys
 from service.core.teacher_checks import expiry

@@ -13,7 +13,7 @@ import typer
 
 from service.core.api_keys import ApiKey, ApiKeys, InvalidKey
 from service.core.errors import PreceptorError
-from service.core.logging_config import visible
+from service.core.observability.logging_config import visible
 from service.core.private_files import close_to_others
 from service.core.storage.object_store import Store
 

@@ -7,11 +7,11 @@ import uvicorn
 
 from service.app import create_app
 from service.core.api_keys import ApiKeys
-from service.core.logging_config import configure
+from service.core.observability.logging_config import configure
+from service.core.observability.tracing_export import TelemetryMissing, switch_on
 from service.core.private_files import close_to_others
 from service.core.settings import Settings
 from service.core.storage.object_store import Store
-from service.core.tracing_export import TelemetryMissing, switch_on
 from service.middleware.authentication import UnsafeAddress, keys_are_asked_for
 from service.oidc.optional import LibraryMissing
 from service.server import protocol

@@ -17,7 +17,7 @@ import numpy as np
 
 from preceptor.contract.problem import FieldError
 from service.core.errors import MalformedRequest
-from service.core.logging_config import visible
+from service.core.observability.logging_config import visible
 
 _LARGE: Final = 64 * 2**10
 _DEEPEST: Final = 32

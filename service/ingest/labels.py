@@ -9,8 +9,8 @@ from typing import Final, NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from preceptor.contract.labels import MAX_LABEL_LENGTH, MAX_LABELS, Label
-from service.core.class_names import placeholders
 from service.core.errors import InvalidProbe, TooLarge
+from service.core.labels.class_names import placeholders
 
 from .items import RawLabel, Stream, shown
 

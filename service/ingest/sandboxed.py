@@ -18,7 +18,7 @@ from PIL import Image
 from preceptor.contract.probes import ProbeFormat
 from preceptor.contract.problem import FieldError
 from service.core.errors import InvalidProbe, PreceptorError, StoreFull, StoreUnavailable, TooLarge, UnsupportedType
-from service.core.failure_log import log_cause
+from service.core.observability.failure_log import log_cause
 from service.core.settings import Settings
 from service.core.storage.object_store import translated
 from service.sandbox.call import ProcessEnded, call, receive_question, send_answer

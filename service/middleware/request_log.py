@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.core import tracing
+from service.core.observability import tracing
 
 REQUESTS: Final = Counter("preceptor_http_requests_total", "HTTP requests", ["method", "route", "status"])
 SECONDS: Final = Histogram(

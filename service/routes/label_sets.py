@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 from preceptor.contract.ids import LABEL_SET, LabelSetId
 from preceptor.contract.labels import LabelSet, LabelSetBody
 from preceptor.contract.page import Page
-from service.core import label_sets as actions
 from service.core.async_helpers import aside
 from service.core.errors import NotFound
+from service.core.labels import label_sets as actions
 from service.core.state import State
 from service.http.dependencies import StateOf
 from service.http.idempotency import OnceOf, form_of

@@ -26,11 +26,11 @@ from preceptor.contract.losses import TransportLoss
 from preceptor.contract.recommendations import CacheUse, Timings
 from preceptor.contract.teachers import StoredFile, Teacher
 from service.core.errors import JobFailed, NotFound, StateUnavailable, StoreFull, StoreUnavailable
+from service.core.labels.student_labels import student_of_probe
 from service.core.settings import Settings
 from service.core.state import State
 from service.core.storage import object_keys
 from service.core.storage.probe_file import ProbeData
-from service.core.student_labels import student_of_probe
 from worker.distillation.distill import distill
 from worker.distillation.inputs import Recipe, TeacherSignal, TrainingData
 from worker.distillation.result import Outcome

@@ -8,12 +8,12 @@ from preceptor.contract.distillations import DistillationBody
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import RecommendationBody, UsedMethod
 from preceptor.contract.teachers import Teacher
+from service.core.labels.student_labels import placeholders_of
 from service.core.lineage import trained_on
 from service.core.state import State
 from service.core.storage import object_keys
 from service.core.storage.item_hashes import Overlap, overlap, read_hashes
 from service.core.storage.probe_file import ProbeData
-from service.core.student_labels import placeholders_of
 
 _NAMED: Final = 5
 """Teachers that warnings name."""

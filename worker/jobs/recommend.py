@@ -20,8 +20,8 @@ from preceptor.contract.recommendations import (
     UsedMethod,
 )
 from service.core.errors import JobFailed, NotFound, PreceptorError, StateUnavailable, StoreUnavailable
+from service.core.labels.student_labels import student_of_probe
 from service.core.storage.probe_file import ProbeData
-from service.core.student_labels import student_of_probe
 from worker.label_space import LabelSpace
 from worker.ranking.blend import Auto, labelled_blend
 from worker.ranking.certainty import BETTER_THAN_RANDOM_LEVEL, certainties
@@ -100,7 +100,7 @@ class Recommender:
                     inputs[teacher.id] = await outputs_input(context.state, teacher, str(body.probe))
                 except NotFound as error:
                     inputs[teacher.id] = error.detail
-        seen = [] if run_on is None else await seen_before(context.state, str(body.probe), lineup.teachers.values())
+        seen = [] if run_on is None else await seen_before(context.state, str(body.probe), candidates.teachers.values())
         loaded = time.perf_counter()
         result = await context.compute(self._rank, context, body, student, run_on, method, space, candidates, inputs)
         result.warnings = [*unused(body, method, data), *nameless(student), *seen, *result.warnings]

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 from pydantic import BaseModel
 
-from service.core import tracing
 from service.core.errors import StateUnavailable
 from service.core.lanes import Lane
+from service.core.observability import tracing
 
 from .context import JobContext
 

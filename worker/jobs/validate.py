@@ -8,8 +8,8 @@ from preceptor.contract.base import now
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.teachers import Teacher, TeacherFingerprint, TeacherStatus
 from preceptor.contract.validations import ValidationBody, ValidationResult
-from service.core import label_sets
 from service.core.errors import JobFailed, NotFound
+from service.core.labels import label_sets
 from service.core.settings import Settings
 from worker.teachers.outputs import RunStopped
 from worker.teachers.validation import Verdict, validate_teacher

@@ -54,7 +54,7 @@ class Entry:
     problem: str | None = None
 
     def takes_part(self, body: RecommendationBody) -> bool:
-        """Whether it passes the request's filter; as `service.core.student_labels.takes_part`."""
+        """Whether it passes the request's filter; as `service.core.labels.student_labels.takes_part`."""
         chosen = body.teachers
         return chosen is None or (
             (chosen.ids is None or self.id in chosen.ids)

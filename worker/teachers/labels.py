@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from preceptor.contract.labels import Labels
-from service.core.class_names import placeholders
+from service.core.labels.class_names import placeholders
 from worker.label_encoder import readable
 
 from .errors import TeacherUnusable

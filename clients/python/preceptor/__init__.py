@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .client import AsyncClient as AsyncClient, Client as Client
-    from .core.class_names import LabelFile as LabelFile
-    from .core.teacher_folder import TeacherFolder as TeacherFolder
-    from .core.transfer import Transfer as Transfer
+    from .core.files.class_names import LabelFile as LabelFile
+    from .core.files.teacher_folder import TeacherFolder as TeacherFolder
+    from .core.files.transfer import Transfer as Transfer
     from .errors import (
         AuthenticationError as AuthenticationError,
         ConflictError as ConflictError,
@@ -58,10 +58,10 @@ _HOMES: Final = {
     "AsyncValidationJob": "resources.jobs",
     "Client": "client",
     "DistillationJob": "resources.jobs",
-    "LabelFile": "core.class_names",
+    "LabelFile": "core.files.class_names",
     "RecommendationJob": "resources.jobs",
-    "TeacherFolder": "core.teacher_folder",
-    "Transfer": "core.transfer",
+    "TeacherFolder": "core.files.teacher_folder",
+    "Transfer": "core.files.transfer",
     "ValidationJob": "resources.jobs",
     **dict.fromkeys(
         (

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from .contract.jobs import JobEvent
-from .core.transfer import Transfer
+from .core.files.transfer import Transfer
 from .text import plain
 
 

@@ -17,9 +17,9 @@ from preceptor.contract.versions import stored_form
 from service.core.api_keys import CALLER
 from service.core.async_helpers import OneByOne
 
-from .. import tracing
 from ..errors import QueueFull, QuotaReached, StateUnavailable
 from ..lanes import LANE_OF_KIND, Lane
+from ..observability import tracing
 from ..redis import keys
 from ..redis.client import RedisClient, translated
 from ..settings import Settings

@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from ..errors import StateUnavailable
-from ..failure_log import log_cause
+from ..observability.failure_log import log_cause
 
 _CONNECTIONS: Final = 64
 RedisClient = redis_async.Redis

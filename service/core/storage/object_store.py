@@ -25,7 +25,7 @@ from obstore.store import ObjectStore, from_url
 from service.core.private_files import Workplace, remove_abandoned
 
 from ..errors import NotFound, StoreFull, StoreUnavailable
-from ..failure_log import log_cause
+from ..observability.failure_log import log_cause
 from ..private_files import private_folder
 from .local_cache import LocalCache
 

@@ -170,7 +170,7 @@ def test_one_recommendation_is_one_trace(collector: Collector, tmp_path: Path) -
 
 def test_nothing_is_loaded_while_no_collector_is_named() -> None:
     code = (
-        "import sys; from service.core.tracing_export import switch_on; switch_on('x')(); "
+        "import sys; from service.core.observability.tracing_export import switch_on; switch_on('x')(); "
         "import service.app, preceptor; "
         "print([m for m in sys.modules if m.startswith(('opentelemetry.sdk.trace.export', 'opentelemetry.exporter'))])"
     )
@@ -182,8 +182,10 @@ def test_nothing_is_loaded_while_no_collector_is_named() -> None:
 def test_a_collector_that_is_away_costs_one_line(tmp_path: Path) -> None:
     """Nobody listens at the discard port; five spans are lost, the process ends soon and says so once."""
     code = (
-        "import time; from service.core.logging_config import configure; from service.core.settings import Settings\n"
-        "from service.core.tracing_export import switch_on; from service.core import tracing as traces\n"
+        "import time; from service.core.observability.logging_config import configure\n"
+        "from service.core.settings import Settings\n"
+        "from service.core.observability.tracing_export import switch_on\n"
+        "from service.core.observability import tracing as traces\n"
         "configure(Settings(), 'service'); off = switch_on('service')\n"
         "for n in range(5):\n"
         "    with traces.server_span('GET', 'http', '') as span: traces.name_request(span, 'GET', '/x', 200)\n"
@@ -201,7 +203,8 @@ def test_a_collector_that_is_away_costs_one_line(tmp_path: Path) -> None:
 def test_a_collector_that_never_answers_does_not_hold_up_the_end() -> None:
     """It takes connections and is silent, with more batches waiting than there is time for."""
     code = (
-        "import time; from service.core.tracing_export import switch_on; from service.core import tracing as traces\n"
+        "import time; from service.core.observability.tracing_export import switch_on\n"
+        "from service.core.observability import tracing as traces\n"
         "off = switch_on('service')\n"
         "for n in range(5000):\n"
         "    with traces.server_span('GET', 'http', ''): pass\n"
@@ -221,7 +224,7 @@ def test_a_collector_that_never_answers_does_not_hold_up_the_end() -> None:
 def test_a_missing_library_is_named(tmp_path: Path) -> None:
     (tmp_path / "opentelemetry").mkdir()
     code = (
-        "import sys; sys.modules['opentelemetry.sdk'] = None; from service.core.tracing_export import *\n"
+        "import sys; sys.modules['opentelemetry.sdk'] = None; from service.core.observability.tracing_export import *\n"
         "try: switch_on('service')\n"
         "except TelemetryMissing as error: print(error)"
     )

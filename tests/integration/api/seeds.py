@@ -22,7 +22,7 @@ from preceptor.contract.recommendations import (
 from preceptor.contract.teachers import PredictionsSource, StoredFile, TeacherBody
 from preceptor.contract.webhooks import WebhookBody
 from service.actions import teachers
-from service.core import label_sets
+from service.core.labels import label_sets
 from service.core.settings import Settings
 from service.core.state import State
 from service.core.storage import object_keys

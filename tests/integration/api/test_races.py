@@ -14,8 +14,8 @@ from preceptor.contract.probes import Probe
 from preceptor.contract.teachers import TeacherBody, TeacherStatus
 from service.actions import probes, students, teachers
 from service.actions.uploads import Staged
-from service.core import label_sets
 from service.core.errors import Conflict, NotFound, QueueFull, StateUnavailable, StoreUnavailable
+from service.core.labels import label_sets
 from service.core.redis.locks import exclusive
 from service.core.settings import Settings
 from service.core.state import State

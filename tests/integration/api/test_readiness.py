@@ -9,8 +9,8 @@ import redis
 import structlog
 
 from preceptor.contract.health import Check
-from service.core import failure_log
 from service.core.errors import StateUnavailable
+from service.core.observability import failure_log
 from service.core.redis import keys
 from service.core.redis.server_info import check_writable
 from service.core.settings import Settings

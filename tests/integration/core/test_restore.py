@@ -21,8 +21,8 @@ from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.probes import Probe
 from preceptor.contract.recommendations import RecommendationBody
 from preceptor.contract.teachers import Teacher, TeacherStatus, TransformersSource
-from service.core import label_sets
 from service.core.errors import JobFailed
+from service.core.labels import label_sets
 from service.core.redis.embedded import EmbeddedRedis
 from service.core.settings import Settings
 from service.core.state import State

@@ -20,9 +20,9 @@ from preceptor.contract.ids import RECOMMENDATION, new_id
 from preceptor.contract.jobs import JobStatus
 from preceptor.contract.recommendations import RecommendationBody, Timings
 from service.app import create_app
-from service.core import tracing
 from service.core.async_helpers import ended
 from service.core.errors import JobFailed, StoreUnavailable
+from service.core.observability import tracing
 from service.core.redis import keys
 from service.core.settings import Settings
 from service.core.state import State

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.core.class_names import placeholder_names, placeholders
+from service.core.labels.class_names import placeholder_names, placeholders
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import RecommendationBody
 from service.core.errors import InvalidRequest
+from service.core.labels.student_labels import placeholders_of, require_meaning
 from service.core.storage.probe_file import ProbeData
-from service.core.student_labels import placeholders_of, require_meaning
 from worker.jobs.probe_use import nameless, unused
 
 PROBE = "prb_" + 26 * "a"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from preceptor import InvalidRequestError, LabelFile, LabelFileError
-from preceptor.core.class_names import fault, require_names
+from preceptor.core.files.class_names import fault, require_names
 
 NAMES = ["cat", "dog", "big, bad wolf"]
 

@@ -11,7 +11,7 @@ import pytest
 
 import preceptor
 from preceptor import AsyncClient, Client, UnexpectedAnswerError, resources
-from preceptor.core.download import place
+from preceptor.core.files.download import place
 from preceptor.text import plain
 
 HEAVY = "httpx2 rich typer torch numpy fastapi"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from preceptor import TextFileError
-from preceptor.core.text_files import TextFile
+from preceptor.core.files.text_files import TextFile
 
 
 def file(folder: Path, content: bytes) -> Path:

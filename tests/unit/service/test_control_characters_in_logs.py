@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from service.core.logging_config import visible
+from service.core.observability.logging_config import visible
 
 CODE = """
 import asyncio, logging, structlog
 from service.middleware.request_log import Observed
-from service.core.logging_config import configure
+from service.core.observability.logging_config import configure
 from service.core.settings import Settings
 configure(Settings(log_format=FORMAT), "service")
 

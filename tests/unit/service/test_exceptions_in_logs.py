@@ -9,7 +9,7 @@ import pytest
 SECRET = "key_01m.the-secret-part"
 CODE = f"""
 import structlog
-from service.core.logging_config import configure
+from service.core.observability.logging_config import configure
 from service.core.settings import Settings
 configure(Settings(log_format=FORMAT), "service")
 

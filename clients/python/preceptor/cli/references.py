@@ -8,7 +8,7 @@ import typer
 
 from ..contract.ids import LABEL_SET, PROBE, TEACHER, is_id
 from ..contract.probes import Probe, ProbeFormat
-from ..core.class_names import LabelFile, fault
+from ..core.files.class_names import LabelFile, fault
 from ..errors import NotFoundError, PreceptorError
 from .session import Session
 

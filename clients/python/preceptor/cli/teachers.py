@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..contract.teachers import Modality, Teacher, TeacherStatus
-from ..core.teacher_folder import TeacherFolder
+from ..core.files.teacher_folder import TeacherFolder
 from ..errors import TeacherRejectedError
 from ..text import plain
 from .references import LabelsFile, student_labels, teacher_id

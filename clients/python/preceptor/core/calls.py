@@ -15,9 +15,9 @@ from ..contract.problem import Problem
 from ..contract.versions import stored_form
 from ..errors import PreceptorError, ServiceUnreachableError, UnexpectedAnswerError, invalid, status_error
 from .effects import Exchange, Procedure, Reply, Request, Sleep
+from .files.transfer import Upload
 from .retries import delay
 from .settings import Settings
-from .transfer import Upload
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | Iterable[str] | None]

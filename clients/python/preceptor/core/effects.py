@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from .transfer import Upload
+from .files.transfer import Upload
 
 T = TypeVar("T")
 

@@ -8,10 +8,10 @@ from ..contract.teachers import Teacher
 from ..errors import PreceptorError
 from .calls import send
 from .effects import Procedure
+from .files.teacher_folder import TeacherFolder
+from .files.transfer import OnTransfer, Upload
 from .routes import jobs, teachers
 from .settings import Settings
-from .teacher_folder import TeacherFolder
-from .transfer import OnTransfer, Upload
 
 Registered = tuple[Teacher, Job[Any, Any] | None]
 

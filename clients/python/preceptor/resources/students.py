@@ -6,11 +6,11 @@ from pathlib import Path
 from ..contract.distillations import Student
 from ..contract.teachers import Teacher
 from ..core.bodies import identifier
-from ..core.disk import disk_failures
-from ..core.download import artifact_of, download, place
+from ..core.files.disk import disk_failures
+from ..core.files.download import artifact_of, download, place
+from ..core.files.transfer import OnTransfer
 from ..core.paging import page_size as checked
 from ..core.routes import students
-from ..core.transfer import OnTransfer
 from ..transport.async_driver import AsyncDriver
 from ..transport.sync_driver import Driver
 from .paging import AsyncPager, Pager

@@ -13,10 +13,10 @@ from ..contract.recommendations import Method, Mode, PairCost, TeacherFilter
 from ..contract.teachers import Modality, Teacher
 from ..contract.training import Training
 from ..core.bodies import Labels, identifier, labels_or_id
+from ..core.files.transfer import OnTransfer
 from ..core.paging import page_size as checked
 from ..core.routes import distillations, label_sets, probes, recommendations
 from ..core.teacher_names import teacher_ids
-from ..core.transfer import OnTransfer
 from ..options import LossOptions, PairCostOptions, StudentOptions, TrainingOptions
 from ..transport.async_driver import AsyncDriver
 from ..transport.sync_driver import Driver

@@ -7,14 +7,14 @@ from typing import Any
 from ..contract.probes import Probe
 from ..contract.teachers import Modality, Source, StoredFile, Teacher, TeacherStatus
 from ..core.bodies import identifier
+from ..core.files.teacher_folder import TeacherFolder
+from ..core.files.transfer import OnTransfer, Upload
 from ..core.paging import page_size as checked
 from ..core.progress import Watch
 from ..core.registration import register, removed
 from ..core.routes import teachers
 from ..core.routes.probes import content_of, file_of
-from ..core.teacher_folder import TeacherFolder
 from ..core.teacher_names import teacher_id
-from ..core.transfer import OnTransfer, Upload
 from ..errors import TeacherRejectedError
 from ..transport.async_driver import AsyncDriver
 from ..transport.sync_driver import Driver

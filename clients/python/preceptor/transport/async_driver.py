@@ -8,7 +8,6 @@ import anyio.to_thread
 import httpx2
 
 from ..core.calls import Call, send
-from ..core.disk import disk_failures
 from ..core.effects import (
     Do,
     Drain,
@@ -24,9 +23,10 @@ from ..core.effects import (
     Sleep,
     advance,
 )
+from ..core.files.disk import disk_failures
+from ..core.files.transfer import CHUNK, Upload
 from ..core.settings import Settings
 from ..core.tracing import client_span
-from ..core.transfer import CHUNK, Upload
 from .httpx_options import failures, head, request_options
 
 T = TypeVar("T")

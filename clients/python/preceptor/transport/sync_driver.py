@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import httpx2
 
 from ..core.calls import Call, send
-from ..core.disk import disk_failures
 from ..core.effects import (
     Do,
     Drain,
@@ -23,9 +22,10 @@ from ..core.effects import (
     Sleep,
     advance,
 )
+from ..core.files.disk import disk_failures
+from ..core.files.transfer import CHUNK, Upload
 from ..core.settings import Settings
 from ..core.tracing import client_span
-from ..core.transfer import CHUNK, Upload
 from .httpx_options import failures, head, request_options
 
 T = TypeVar("T")

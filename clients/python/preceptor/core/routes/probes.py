@@ -11,8 +11,8 @@ from ...contract.probes import Probe, ProbeCheck, ProbeFormat
 from ...errors import invalid
 from ..bodies import kind_of, listed
 from ..calls import Call, Query, at, call, model, nothing
-from ..class_names import require_names
-from ..transfer import OnTransfer, Upload
+from ..files.class_names import require_names
+from ..files.transfer import OnTransfer, Upload
 
 Source = str | os.PathLike[str] | bytes
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)

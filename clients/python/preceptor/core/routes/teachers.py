@@ -8,7 +8,7 @@ from ...contract.teachers import StoredFile, Teacher, TeacherBody, TeacherPatch
 from ...contract.validations import Validation
 from ..bodies import body, listed
 from ..calls import Call, at, call, model, nothing
-from ..transfer import Upload
+from ..files.transfer import Upload
 
 Values = Literal["probabilities", "logits"]
 

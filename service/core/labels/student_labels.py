@@ -6,8 +6,8 @@ from preceptor.contract.labels import LabelSetBody
 from preceptor.contract.recommendations import RecommendationBody
 from preceptor.contract.teachers import Teacher, TeacherStatus
 
+from ..errors import InvalidRequest
 from .class_names import placeholders
-from .errors import InvalidRequest
 
 
 def student_of_probe(student: LabelSetBody | None, labels: list[str] | None, probe: str) -> LabelSetBody:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
-from ..contract.files import adapter, missing, refusal
-from ..contract.source_kinds import SOURCE_KINDS
-from ..contract.teachers import MAX_NAME_LENGTH, TeacherBody
-from ..errors import InvalidRequestError, TeacherFolderError, TextFileError
-from .bodies import body, kind_of
+from ...contract.files import adapter, missing, refusal
+from ...contract.source_kinds import SOURCE_KINDS
+from ...contract.teachers import MAX_NAME_LENGTH, TeacherBody
+from ...errors import InvalidRequestError, TeacherFolderError, TextFileError
+from ..bodies import body, kind_of
 from .disk import disk_failures
 from .text_files import TextFile
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..errors import TextFileError
+from ...errors import TextFileError
 
 MAX_BYTES: Final = 32 * 2**20
 

@@ -5,21 +5,15 @@ import re
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from ..contract.distillations import Student
-from ..contract.problem import TYPE_BASE, Problem
-from ..contract.teachers import StoredFile
-from ..errors import (
-    DigestMismatchError,
-    PreceptorError,
-    ServiceUnreachableError,
-    UnexpectedAnswerError,
-    status_error,
-)
-from .calls import refusal
-from .effects import Do, Drain, Open, Procedure, Read, Reply, Sleep
-from .retries import delay
-from .routes import students
-from .settings import Settings
+from ...contract.distillations import Student
+from ...contract.problem import TYPE_BASE, Problem
+from ...contract.teachers import StoredFile
+from ...errors import DigestMismatchError, PreceptorError, ServiceUnreachableError, UnexpectedAnswerError, status_error
+from ..calls import refusal
+from ..effects import Do, Drain, Open, Procedure, Read, Reply, Sleep
+from ..retries import delay
+from ..routes import students
+from ..settings import Settings
 from .transfer import CHUNK, OnTransfer, Transfer
 
 _SAFE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

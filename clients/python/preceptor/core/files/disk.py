@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from ..errors import LocalFileError, PreceptorError
+from ...errors import LocalFileError, PreceptorError
 
 
 @contextmanager

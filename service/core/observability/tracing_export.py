@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from service.core import tracing
+from service.core.observability import tracing
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _TIMEOUT: Final = 3.0

@@ -4,8 +4,8 @@ from preceptor.contract.base import now
 from preceptor.contract.labels import LabelSet, LabelSetBody
 from service.core.async_helpers import aside
 
-from .errors import NotFound
-from .state import State
+from ..errors import NotFound
+from ..state import State
 
 
 async def register(state: State, body: LabelSetBody) -> tuple[LabelSet, bool]:

@@ -1,4 +1,4 @@
-"""Traces, as used by the rest of the program. Nothing is traced until `service.core.tracing_export` sets a provider.
+"""Traces, as used by the rest of the program. Nothing is traced until `tracing_export` sets a provider.
 
 A job's trace context is stored in its record, not in the queue: the record survives the loss of Redis, and a queue
 message may deliver a different job from the one that it was sent for.

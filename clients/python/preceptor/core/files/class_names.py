@@ -11,9 +11,9 @@ from typing import Any, Final, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..contract.labels import Label
-from ..contract.validation_messages import said
-from ..errors import LabelFileError, invalid
+from ...contract.labels import Label
+from ...contract.validation_messages import said
+from ...errors import LabelFileError, invalid
 from .text_files import TextFile
 
 _LABEL: Final[TypeAdapter[str]] = TypeAdapter(Label)

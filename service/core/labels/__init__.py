@@ -1,0 +1,1 @@
+"""Class names: registered label sets, a student's labels, and names that are placeholders."""

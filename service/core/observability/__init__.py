@@ -1,0 +1,1 @@
+"""Logs and traces of all processes: configuration, spans, export, causes of failures."""
