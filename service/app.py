@@ -17,12 +17,12 @@ from service.http import problems
 from service.http.event_streams import EventStreams
 from service.http.route_methods import Methods
 from service.http.stream_limit import Streams
-from service.middleware.authentication import Authenticated, keys_are_asked_for
+from service.middleware.authentication import Authentication, keys_are_required
 from service.middleware.body_limits import BodyLimit, BodyPace, Framing
 from service.middleware.ended_jobs import Finished
-from service.middleware.host_check import KnownHosts
-from service.middleware.overload import Admission
-from service.middleware.request_log import Observed
+from service.middleware.host_check import HostCheck
+from service.middleware.overload import OverloadLimit
+from service.middleware.request_log import RequestLog
 from service.network.egress import Egress
 from service.network.host_names import Hosts
 from service.oidc.optional import tokens_of
@@ -54,8 +54,8 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.preceptor = state
             app.state.readiness = Readiness(state)
             app.state.tokens = tokens
-            app.state.asks_for_keys = await keys_are_asked_for(settings, state.api_keys)
-            background = [asyncio.create_task(state.reap_for_ever(), name="reaper")]
+            app.state.requires_keys = await keys_are_required(settings, state.api_keys)
+            background = [asyncio.create_task(state.reap_indefinitely(), name="reaper")]
             if settings.webhooks == "on":
                 background.append(asyncio.create_task(Dispatcher(state, post).run_until_cancelled(), name="webhooks"))
             else:
@@ -85,13 +85,13 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app, methods)
     openapi.install(app)
     app.add_middleware(Finished, routes=[route for router in routers for route in router.routes])
-    app.add_middleware(Admission)
+    app.add_middleware(OverloadLimit)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(BodyPace, seconds=settings.body_seconds, rate=settings.body_rate)
-    app.add_middleware(Authenticated)
-    app.add_middleware(KnownHosts, hosts=Hosts.of(settings.hosts, settings.host, settings.published_at))
+    app.add_middleware(Authentication)
+    app.add_middleware(HostCheck, hosts=Hosts.of(settings.hosts, settings.host, settings.published_at))
     app.add_middleware(Framing)
-    app.add_middleware(Observed)
+    app.add_middleware(RequestLog)
     return app
 
 

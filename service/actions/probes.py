@@ -10,7 +10,7 @@ from service.core.state import State
 from service.core.storage import object_keys
 from service.core.storage.item_hashes import Hashes, read_hashes
 from service.ingest import IngestedProbe
-from service.ingest.sandboxed import hashes_path, ingest_apart
+from service.ingest.sandboxed import hashes_path, ingest_sandboxed
 
 from .uploads import Gone, Staged, in_thread, while_wanted
 
@@ -106,7 +106,7 @@ async def _ingested(
     check: bool = False,
 ) -> IngestedProbe:
     async with state.ingesting:
-        return await ingest_apart(
+        return await ingest_sandboxed(
             state.confined,
             staged.path,
             filename=filename,

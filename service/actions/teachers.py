@@ -18,7 +18,7 @@ from service.core.state import State
 from service.core.storage import object_keys
 from service.core.teacher_checks import expiry
 from service.http.entity_tags import entity_tag, passes_if_match
-from service.ingest.sandboxed import ingest_predictions_apart
+from service.ingest.sandboxed import ingest_predictions_sandboxed
 
 from .uploads import Gone, Staged, while_wanted
 
@@ -235,7 +235,7 @@ async def add_predictions(
 
 async def _converted(state: State, teacher: Teacher, probe: Probe, staged: Staged, values: str, target: Path) -> None:
     async with state.ingesting:
-        await ingest_predictions_apart(
+        await ingest_predictions_sandboxed(
             state.confined,
             staged.path,
             items=probe.items,

@@ -12,7 +12,7 @@ from service.core.observability.tracing_export import TelemetryMissing, switch_o
 from service.core.private_files import close_to_others
 from service.core.settings import Settings
 from service.core.storage.object_store import Store
-from service.middleware.authentication import UnsafeAddress, keys_are_asked_for
+from service.middleware.authentication import UnsafeAddress, keys_are_required
 from service.oidc.optional import LibraryMissing
 from service.server import protocol
 
@@ -26,7 +26,7 @@ def run(settings: Settings) -> None:
     close_to_others()
     store = Store(settings.store_url, settings.data.absolute() / "scratch")
     try:
-        asyncio.run(keys_are_asked_for(settings, ApiKeys(store)))
+        asyncio.run(keys_are_required(settings, ApiKeys(store)))
         app = create_app(settings)
         end_traces = switch_on("service")
     except (UnsafeAddress, LibraryMissing, TelemetryMissing) as error:

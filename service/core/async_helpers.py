@@ -10,7 +10,7 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
 
-class OneByOne:
+class KeyedLocks:
     """A lock for each name that is in use."""
 
     def __init__(self) -> None:

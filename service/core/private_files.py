@@ -54,7 +54,7 @@ def make_usable(folder: Path) -> None:
 _LOCK: Final = ".lock"
 
 
-class Workplace:
+class ProcessFolder:
     """One process's folder under a parent that many share.
 
     Parameters

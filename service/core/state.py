@@ -16,18 +16,18 @@ from preceptor.contract.distillations import Student
 from preceptor.contract.labels import LabelSet
 from preceptor.contract.probes import Probe
 from preceptor.contract.teachers import Teacher
-from service.core.private_files import Workplace, remove_abandoned
+from service.core.private_files import ProcessFolder, remove_abandoned
 from service.sandbox.fork_server import ForkServer
 
 from .api_keys import ApiKeys
 from .errors import StateUnavailable, StoreFull, StoreUnavailable
-from .jobs.document_cache import Recent
+from .jobs.document_cache import DocumentCache
 from .jobs.events import EventLog
 from .jobs.idempotency import Idempotency
 from .jobs.jobs import Jobs
 from .jobs.queue import Lanes
-from .jobs.submission_limit import Intake
-from .jobs.unfinished_validations import Verdicts
+from .jobs.submission_limit import SubmissionLimit
+from .jobs.unfinished_validations import UnfinishedValidations
 from .lanes import Lane
 from .private_files import close_to_others, private_folder
 from .redis import keys
@@ -105,10 +105,10 @@ class State:
         self.audits = records("audits", AuditEntry)
         self._collections = (self.teachers, self.probes, self.label_sets, self.students, self.audits)
         self.jobs = Jobs(self.store, self.client, self.lanes, settings, self.ensure_index, self.students.delete)
-        verdicts = Verdicts(self.jobs, self.teachers)
+        verdicts = UnfinishedValidations(self.jobs, self.teachers)
         self.webhooks = Webhooks(self.store, self.client, self.jobs, verdicts, self.ensure_index)
-        self.recent = Recent()
-        self.intake = Intake()
+        self.recent = DocumentCache()
+        self.intake = SubmissionLimit()
         self.ingesting = asyncio.Semaphore(os.cpu_count() or 1)  # Each takes a core, and memory for what it reads.
         self.confined = ForkServer()
         self.api_keys = ApiKeys(self.store)
@@ -117,7 +117,7 @@ class State:
         self.cache = Cache(self._binary, settings.cache_seconds, settings.max_cached_bytes)
         self.idempotency = Idempotency(self.client, settings.idempotency_seconds)
         self._rebuilding = asyncio.Lock()
-        self._workplace: Workplace | None = None
+        self._workplace: ProcessFolder | None = None
         self._reaped = 0.0
         self._trusted_from = 0.0
         self._rebuilt = self.client.register_script(_REBUILT)
@@ -132,7 +132,7 @@ class State:
     def workplace(self) -> Path:
         """This process's own folder for temporary files; it goes with the process, however that ends."""
         if self._workplace is None:
-            self._workplace = Workplace(self.scratch / "work")
+            self._workplace = ProcessFolder(self.scratch / "work")
         return self._workplace.folder
 
     async def __aenter__(self) -> Self:
@@ -268,7 +268,7 @@ class State:
         self.store.remove_abandoned()
         remove_abandoned(self.scratch / "work")
 
-    async def reap_for_ever(self, seconds: float = 1.0) -> None:
+    async def reap_indefinitely(self, seconds: float = 1.0) -> None:
         """Reap every second, through outages."""
         await asyncio.to_thread(self._remove_abandoned)
         while True:

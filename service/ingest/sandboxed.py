@@ -54,7 +54,7 @@ def hashes_path(target: Path) -> Path:
     return target.with_suffix(".hashes.npy")
 
 
-async def ingest_apart(
+async def ingest_sandboxed(
     processes: ForkServer,
     source: Path,
     *,
@@ -81,7 +81,7 @@ async def ingest_apart(
     return IngestedProbe(made["digest"], made["description"], target, made["notes"])
 
 
-async def ingest_predictions_apart(
+async def ingest_predictions_sandboxed(
     processes: ForkServer,
     source: Path,
     *,

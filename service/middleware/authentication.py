@@ -40,7 +40,7 @@ class UnsafeAddress(Exception):
     """The service would be open to everyone; the message says how to close it."""
 
 
-async def keys_are_asked_for(settings: Settings, keys: ApiKeys) -> bool:
+async def keys_are_required(settings: Settings, keys: ApiKeys) -> bool:
     """Whether requests need a key, after the setting `auth`.
 
     Raises
@@ -74,7 +74,7 @@ def needed(method: str, path: str) -> Scope:
     return "admin" if method == "DELETE" else "write"
 
 
-class Authenticated:
+class Authentication:
     """Lets in who has a key or a token (pure ASGI)."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -82,7 +82,7 @@ class Authenticated:
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http" and scope["path"] not in _KEYLESS and scope["app"].state.asks_for_keys:
+        if scope["type"] == "http" and scope["path"] not in _KEYLESS and scope["app"].state.requires_keys:
             try:
                 caller = await _caller(scope)
             except PreceptorError as error:

@@ -18,7 +18,7 @@ _REMEMBERED: Final = 256
 """Values of `Host` that need not be parsed again."""
 
 
-class KnownHosts:
+class HostCheck:
     """Refuses requests to other names, and changes that other sites ask for (pure ASGI).
 
     Parameters
@@ -34,7 +34,7 @@ class KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http" and not self._plainly_ours(scope) and not scope["app"].state.asks_for_keys:
+        if scope["type"] == "http" and not self._plainly_ours(scope) and not scope["app"].state.requires_keys:
             error = self._refusal(scope)
             if error is not None:
                 await problems.answer(error, Request(scope))(scope, receive, send)

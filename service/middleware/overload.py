@@ -37,7 +37,7 @@ class Crowded:
 _COLLECTIONS: Final = frozenset({"/v1/recommendations", "/v1/distillations"})
 
 
-class Admission:
+class OverloadLimit:
     """Looks at POST of jobs (pure ASGI)."""
 
     def __init__(self, app: ASGIApp) -> None:

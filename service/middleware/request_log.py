@@ -31,7 +31,7 @@ _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Observed:
+class RequestLog:
     """Wraps the application (pure ASGI, so that streams pass through untouched)."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -15,7 +15,7 @@ from worker.teachers.child_limits import fork_server
 from worker.teachers.errors import TeacherUnusable, reason_of
 from worker.teachers.interface import Items
 from worker.teachers.outputs import run_teacher
-from worker.teachers.sandboxed import TeacherApart
+from worker.teachers.sandboxed import SandboxedTeacher
 from worker.teachers.sources.onnx.graph_check import count_parameters, last_linear, read_model
 
 from .case import Files, Outcome, Parser, Reached, refuse_leftovers
@@ -88,7 +88,9 @@ def _run(alone: bool, files: Files, folder: Path) -> Reached:
     path.write_bytes(files["model.onnx"])
     stage = "unknown" if alone else _checked(path)
     try:
-        loaded = TeacherApart(_server(), _teacher(), folder, threads=1, memory_bytes=_MEMORY, batch_seconds=_SECONDS)
+        loaded = SandboxedTeacher(
+            _server(), _teacher(), folder, threads=1, memory_bytes=_MEMORY, batch_seconds=_SECONDS
+        )
     except TeacherUnusable as error:
         _sentence(error)
         return Reached("refused", stage)

@@ -25,12 +25,12 @@ from service.core.lanes import Lane
 from service.core.state import State
 
 from .context import JobContext, Outcome, Stopped
-from .metrics import WorkerFigures
+from .metrics import WorkerMetrics
 from .slots import QUICK_SECONDS, SIZES, Slots
 from .tracing import trace_stages, traced_delivery
 
 
-class Solitude:
+class SharedExclusiveLock:
     """A shared and an exclusive way in. Whoever wants to be alone goes before those who come later."""
 
     def __init__(self) -> None:
@@ -115,14 +115,14 @@ class Consumer:
         self._end_process = end_process
         self._running: set[JobContext] = set()
         self._draining = asyncio.Event()
-        self._solitude = Solitude()
+        self._solitude = SharedExclusiveLock()
         self._slots = Slots(SIZES[lane])
         self._taking = asyncio.Lock()  # From the question whether there is room to the place that is taken.
         self._changed = asyncio.Event()
         self._fits = True  # Whether the last look found a job that may begin.
         self._abandoned: set[JobContext] = set()
         self._worker: Worker | None = None
-        self._figures = WorkerFigures(state, lane, self.name)
+        self._figures = WorkerMetrics(state, lane, self.name)
 
     async def run(self) -> None:
         """Consume until drained."""

@@ -24,7 +24,7 @@ from worker.transport.tally import SOLVED
 from .context import TeacherFailure
 
 
-class WorkerFigures:
+class WorkerMetrics:
     """Accumulates the metrics of this worker's jobs until they are published."""
 
     def __init__(self, state: State, lane: Lane, name: str) -> None:

@@ -29,7 +29,7 @@ from worker.teachers.interface import LoadedTeacher
 from worker.teachers.loading import load_teacher
 from worker.teachers.outputs import RunStopped, TeacherOutputs, decode_outputs, encode_outputs, run_teacher
 from worker.teachers.predictions import read_predictions
-from worker.teachers.sandboxed import TeacherApart
+from worker.teachers.sandboxed import SandboxedTeacher
 
 from .context import JobContext
 
@@ -140,7 +140,7 @@ class LoadedTeachers:
 
     def _load(self, teacher: Teacher, folder: Path) -> LoadedTeacher:
         if SOURCE_KINDS[teacher.source.kind].sandboxed:
-            return TeacherApart(self._processes, teacher, folder, device=self._device, threads=self._threads)
+            return SandboxedTeacher(self._processes, teacher, folder, device=self._device, threads=self._threads)
         return load_teacher(teacher, folder, device=self._device, threads=self._threads)
 
     def _keep(self, key: str, teacher: LoadedTeacher) -> None:

@@ -40,7 +40,7 @@ def memory_for(folder: Path) -> int:
     return _BASE_MEMORY + _FILES_IN_MEMORY * size
 
 
-def epitaph(code: int, doing: str = "loaded") -> str:
+def cause_of_end(code: int, doing: str = "loaded") -> str:
     """What to tell of a child that has ended by itself."""
     return (
         f"the model ended the process that {doing} it ({exit_cause(code)}; out of memory?); register a smaller "

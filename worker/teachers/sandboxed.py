@@ -92,7 +92,7 @@ _GRACE: Final = 2.0
 _LONGEST: Final = 1000
 
 
-class TeacherApart:
+class SandboxedTeacher:
     """A loaded teacher in a child process. See `LoadedTeacher`.
 
     Parameters
@@ -190,7 +190,7 @@ class TeacherApart:
             self._process.end()
             if code is None:
                 raise TeacherUnusable(f"the model's process gave an answer that makes no sense ({error})") from error
-            raise TeacherUnusable(child_limits.epitaph(code, "loaded" if items is None else "ran")) from error
+            raise TeacherUnusable(child_limits.cause_of_end(code, "loaded" if items is None else "ran")) from error
         if "refused" in told:
             kind = InvalidProbe if told.get("of") == "probe" else TeacherUnusable
             raise kind(_printable(told["refused"]))

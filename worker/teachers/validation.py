@@ -360,7 +360,7 @@ def _read_answer(answer: bytes, code: int) -> Verdict:
         told = json.loads(answer)
         return Verdict(**(told | {"status": TeacherStatus(told["status"])}))
     except (ValueError, KeyError, TypeError):
-        return Verdict.rejected(child_limits.epitaph(code))
+        return Verdict.rejected(child_limits.cause_of_end(code))
 
 
 def _child() -> None:

@@ -16,7 +16,7 @@ class _Kept(NamedTuple):
     tag: str
 
 
-class Recent:
+class DocumentCache:
     """The least recently used go first.
 
     Parameters

@@ -15,7 +15,7 @@ from preceptor.contract.base import now
 from preceptor.contract.jobs import JobKind, JobStatus, JobSummary
 from preceptor.contract.versions import stored_form
 from service.core.api_keys import CALLER
-from service.core.async_helpers import OneByOne
+from service.core.async_helpers import KeyedLocks
 
 from ..errors import QueueFull, QuotaReached, StateUnavailable
 from ..lanes import LANE_OF_KIND, Lane
@@ -67,7 +67,7 @@ class Jobs:
         self._client = client
         self._settings = settings
         self._ensure_index = ensure_index
-        self._one_by_one = OneByOne()
+        self._one_by_one = KeyedLocks()
         self.records = JobRecords(self._backend, ensure_index, drop_student)
         self.leases = Leases(self._backend, self.records)
         self.recovery = Recovery(self._backend, self.records)

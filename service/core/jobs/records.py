@@ -20,7 +20,7 @@ from ..storage.damaged_objects import readable
 from ..storage.documents import order_member
 from . import scripts
 from .backend import JobBackend
-from .document_cache import Recent
+from .document_cache import DocumentCache
 from .stored import (
     StoredOutcome,
     StoredRequest,
@@ -70,7 +70,7 @@ class JobRecords:
         self._client = backend.client
         self._ensure_index = ensure_index
         self.drop_student = drop_student
-        self._requests = Recent(_KEPT_REQUESTS)
+        self._requests = DocumentCache(_KEPT_REQUESTS)
         self.waits: dict[Lane, int] = {}
 
     async def create(self, stored: StoredRequest, *, room: int, requeues: int = 0, max_jobs: int = 0) -> Recorded:

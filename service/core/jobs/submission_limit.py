@@ -13,7 +13,7 @@ from ..errors import QueueFull
 AT_ONCE: Final = 128
 
 
-class Intake:
+class SubmissionLimit:
     """The submissions of this process that are being written.
 
     Parameters

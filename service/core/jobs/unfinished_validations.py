@@ -10,7 +10,7 @@ from ..storage.documents import Records
 from .jobs import Jobs
 
 
-class Verdicts:
+class UnfinishedValidations:
     """What the ends of validations mean for their teachers.
 
     Parameters

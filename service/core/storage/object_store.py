@@ -22,7 +22,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import ObjectStore, from_url
 
-from service.core.private_files import Workplace, remove_abandoned
+from service.core.private_files import ProcessFolder, remove_abandoned
 
 from ..errors import NotFound, StoreFull, StoreUnavailable
 from ..observability.failure_log import log_cause
@@ -67,7 +67,7 @@ class Store:
         self.url = url
         self.copies = LocalCache(scratch, scratch_bytes)
         self._scratch = scratch
-        self._staging: Workplace | None = None
+        self._staging: ProcessFolder | None = None
         parsed = urlparse(url)
         self._root = Path(unquote(parsed.path)) if parsed.scheme == "file" else None
         try:
@@ -85,7 +85,7 @@ class Store:
         """
         if self._staging is None:
             try:
-                self._staging = Workplace(self._parent_of_staging)
+                self._staging = ProcessFolder(self._parent_of_staging)
             except OSError as error:
                 raise translated(error) from error
         return self._staging.folder

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from preceptor.contract.webhooks import DisabledReason, WebhookBody
 
 from ..jobs.jobs import Jobs
-from ..jobs.unfinished_validations import Verdicts
+from ..jobs.unfinished_validations import UnfinishedValidations
 from ..redis import keys
 from ..redis.client import RedisClient, translated
 from ..storage.documents import Records
@@ -33,7 +33,7 @@ class Webhooks:
         store: Store,
         client: RedisClient,
         jobs: Jobs,
-        verdicts: Verdicts,
+        verdicts: UnfinishedValidations,
         ensure_index: Callable[[], Awaitable[None]],
     ) -> None:
         self._client = client

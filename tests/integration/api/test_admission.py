@@ -5,7 +5,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.core.errors import QueueFull
-from service.core.jobs.submission_limit import Intake
+from service.core.jobs.submission_limit import SubmissionLimit
 from service.core.settings import Settings
 from service.core.state import State
 
@@ -21,7 +21,7 @@ def test_while_too_many_are_written_more_are_refused_unread(
     http: httpx2.Client, app: FastAPI, settings: Settings
 ) -> None:
     state: State = app.state.preceptor
-    state.intake = Intake(limit=1)
+    state.intake = SubmissionLimit(limit=1)
     with state.intake.one():
         for path, body in (("/v1/recommendations", BODY), ("/v1/distillations", BODY), ("/v1/recommendations", {})):
             refused = http.post(path, json=body, headers={"Idempotency-Key": f"key{path}"})
@@ -35,7 +35,7 @@ def test_while_too_many_are_written_more_are_refused_unread(
 
 
 def test_the_intake_counts_what_is_written_and_what_has_failed() -> None:
-    intake = Intake(limit=2)
+    intake = SubmissionLimit(limit=2)
     with intake.one(), intake.one(), pytest.raises(QueueFull, match="2 submissions"), intake.one():
         pass
     with pytest.raises(ValueError, match="of the test"), intake.one():

@@ -23,7 +23,7 @@ from service.core import api_keys
 from service.core.api_keys import ApiKeys, Scope
 from service.core.settings import Settings
 from service.core.storage.object_store import Store
-from service.middleware.authentication import is_loopback, keys_are_asked_for
+from service.middleware.authentication import is_loopback, keys_are_required
 
 from .serving import serve
 
@@ -120,7 +120,7 @@ def test_expiry_revocation_and_rotation(http: httpx2.Client, keys: ApiKeys, monk
 
 @pytest.mark.parametrize("last", ["revoked", "expired", "lost"])
 def test_without_its_last_key_the_service_stays_locked(settings: Settings, keys: ApiKeys, last: str) -> None:
-    assert anyio.run(keys_are_asked_for, settings, keys) is False
+    assert anyio.run(keys_are_required, settings, keys) is False
     id, text = mint(keys, "admin", days=1)
     if last == "revoked":
         assert anyio.run(keys.revoke, id)
@@ -136,7 +136,7 @@ def test_without_its_last_key_the_service_stays_locked(settings: Settings, keys:
         _, new = mint(keys, "read")
         assert client.get("/v1/jobs", headers=bearer(new)).status_code == 200
     opened = settings.model_copy(update={"auth": "off"})
-    assert anyio.run(keys_are_asked_for, opened, keys) is False
+    assert anyio.run(keys_are_required, opened, keys) is False
 
 
 def test_who_knocks_often_does_not_push_the_others_out(keys: ApiKeys, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,9 +173,9 @@ def test_who_comes_often_is_forgotten_last(keys: ApiKeys, monkeypatch: pytest.Mo
 def test_a_key_of_a_release_that_left_no_mark_keeps_the_doors_locked(settings: Settings, keys: ApiKeys) -> None:
     id, _ = mint(keys)
     (settings.data / "store" / "keys-were-minted").unlink()
-    assert anyio.run(keys_are_asked_for, settings, keys) is True
+    assert anyio.run(keys_are_required, settings, keys) is True
     assert anyio.run(keys.revoke, id)
-    assert anyio.run(keys_are_asked_for, settings, keys) is True
+    assert anyio.run(keys_are_required, settings, keys) is True
 
 
 def test_secrets_are_stored_as_digests_alone(keys: ApiKeys, settings: Settings, admin: str) -> None:

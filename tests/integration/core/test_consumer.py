@@ -68,7 +68,7 @@ async def crew(settings: Settings, task: Task) -> AsyncIterator[Crew]:
         await state.ensure_index()
         made = Crew(state, task)
         running = asyncio.create_task(made.consumer.run())
-        reaping = asyncio.create_task(state.reap_for_ever(0.05))
+        reaping = asyncio.create_task(state.reap_indefinitely(0.05))
         try:
             yield made
         finally:

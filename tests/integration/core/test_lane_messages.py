@@ -134,7 +134,7 @@ async def test_a_worker_runs_no_code_that_lies_in_redis(settings: Settings, tmp_
             client.xadd(f"{keys.lane('recommend')}:strikes", {**strike, b"value": harmful})
         consumer = Consumer(state, "recommend", {"recommendation": task})
         running = asyncio.create_task(consumer.run())
-        reaping = asyncio.create_task(state.reap_for_ever(0.05))
+        reaping = asyncio.create_task(state.reap_indefinitely(0.05))
         async with asyncio.timeout(30):
             for id in ids:
                 async for _ in state.events.wake_ups(id):

@@ -21,7 +21,7 @@ from preceptor.contract.problem import FieldError
 from service.core.errors import InvalidProbe, PreceptorError, StoreFull, StoreUnavailable, TooLarge, UnsupportedType
 from service.core.settings import Settings
 from service.ingest import IngestedProbe, ingest, sandboxed
-from service.ingest.sandboxed import ingest_apart, ingest_predictions_apart
+from service.ingest.sandboxed import ingest_predictions_sandboxed, ingest_sandboxed
 from service.sandbox.fork_server import ForkServer
 from tests.unit.ingest.hostile_files import blank, shared
 
@@ -48,7 +48,7 @@ def read(processes: ForkServer, tmp_path: Path) -> Read:
         source.write_bytes(data)
         settings = Settings(data=tmp_path).model_copy(update=changed)
         try:
-            return await ingest_apart(
+            return await ingest_sandboxed(
                 processes, source, filename=filename, format=None, labels=labels, settings=settings, target=target
             )
         except BaseException:
@@ -153,7 +153,7 @@ async def test_a_store_that_takes_nothing_is_told(processes: ForkServer, tmp_pat
     source.write_bytes(FEATURES)
     target.mkdir()  # cannot be written to
     with pytest.raises(StoreUnavailable) as caught:
-        await ingest_apart(
+        await ingest_sandboxed(
             processes,
             source,
             filename=source.name,
@@ -198,7 +198,7 @@ async def test_predictions(processes: ForkServer, tmp_path: Path) -> None:
     source.write_bytes(npz(predictions=np.eye(4, 3)))
 
     async def convert(items: int) -> None:
-        await ingest_predictions_apart(
+        await ingest_predictions_sandboxed(
             processes, source, items=items, classes=3, values="logits", target=target, settings=Settings()
         )
 
@@ -313,11 +313,11 @@ SERVICE = """
 import asyncio, sys
 from pathlib import Path
 from service.sandbox.fork_server import ForkServer
-from service.ingest.sandboxed import ingest_apart
+from service.ingest.sandboxed import ingest_sandboxed
 from service.core.settings import Settings
 source = Path(sys.argv[1])
 settings = Settings(max_probe_pixels=10**15)
-asyncio.run(ingest_apart(ForkServer(), source, filename="x.parquet", format=None, labels=None, settings=settings,
+asyncio.run(ingest_sandboxed(ForkServer(), source, filename="x.parquet", format=None, labels=None, settings=settings,
     target=source.with_suffix(".made")))
 """
 

@@ -18,7 +18,7 @@ from service.app import create_app
 from service.core.redis.counters import WorkerReport
 from service.core.settings import Settings
 from service.core.state import State
-from worker.jobs.metrics import WorkerFigures
+from worker.jobs.metrics import WorkerMetrics
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[3]
@@ -46,7 +46,7 @@ async def exported(settings: Settings) -> dict[str, set[str]]:
             problem = Problem(type=TYPE_BASE + "job-failed", title="failed", status=422, detail="nothing")
             assert await state.jobs.leases.fail(id, taken.fence, problem)
         await state.show_worker("recommend", "here-1")
-        figures = WorkerFigures(state, "recommend", "here-1")
+        figures = WorkerMetrics(state, "recommend", "here-1")
         figures.count("recommendation", _result())
         await figures.publish()
         report = WorkerReport(lane="recommend", resident_bytes=1, gpu_bytes={"0": 1})

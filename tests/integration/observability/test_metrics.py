@@ -32,7 +32,7 @@ from service.core.settings import Settings
 from service.core.state import State
 from worker.jobs.consumer import Consumer, Task
 from worker.jobs.context import JobContext
-from worker.jobs.metrics import WorkerFigures
+from worker.jobs.metrics import WorkerMetrics
 from worker.ranking.estimators.evidence import Evidence
 from worker.ranking.estimators.registry import ESTIMATORS
 from worker.transport.sinkhorn import sinkhorn
@@ -80,7 +80,7 @@ async def working(settings: Settings, task: Task) -> AsyncIterator[State]:
         await state.ensure_index()
         consumer = Consumer(state, "recommend", {"recommendation": task})
         running = asyncio.create_task(consumer.run())
-        reaping = asyncio.create_task(state.reap_for_ever(0.05))
+        reaping = asyncio.create_task(state.reap_indefinitely(0.05))
         try:
             yield state
         finally:
@@ -203,7 +203,7 @@ async def test_transport_problems_are_counted_where_they_are_solved(settings: Se
     )  # fmt: skip
     ESTIMATORS["prediction_transport"].estimate(evidence)
     async with State(settings) as state:
-        await WorkerFigures(state, "recommend", "here-1").publish()
+        await WorkerMetrics(state, "recommend", "here-1").publish()
     series = await scraped(settings)
     before = at(series, "ot_items_total", solver="sinkhorn")
     assert before >= 11
@@ -213,7 +213,7 @@ async def test_transport_problems_are_counted_where_they_are_solved(settings: Se
     missed = int((~unfinished.converged).sum())
     assert missed > 0
     async with State(settings) as state:
-        await WorkerFigures(state, "recommend", "here-1").publish()
+        await WorkerMetrics(state, "recommend", "here-1").publish()
     series = await scraped(settings)
     assert at(series, "ot_items_total", solver="sinkhorn") == before + 11
     assert at(series, "ot_iterations_total") >= 22
@@ -222,7 +222,7 @@ async def test_transport_problems_are_counted_where_they_are_solved(settings: Se
 
 async def test_what_redis_did_not_take_is_added_later(settings: Settings, redis_server: EmbeddedRedis) -> None:
     async with State(settings) as state:
-        figures = WorkerFigures(state, "recommend", "here-1")
+        figures = WorkerMetrics(state, "recommend", "here-1")
         figures.count("recommendation", result())
         redis_server.stop()
         with pytest.raises(StateUnavailable):

@@ -105,7 +105,7 @@ async def working(settings: Settings, task: Task) -> AsyncIterator[State]:
         await state.ensure_index()
         consumer = Consumer(state, "recommend", {"recommendation": task})
         running = asyncio.create_task(consumer.run())
-        reaping = asyncio.create_task(state.reap_for_ever(0.05))
+        reaping = asyncio.create_task(state.reap_indefinitely(0.05))
         try:
             yield state
         finally:

@@ -19,7 +19,7 @@ from service.app import create_app
 from service.core.api_keys import ApiKeys
 from service.core.settings import Settings
 from service.core.storage.object_store import Store
-from service.middleware.authentication import UnsafeAddress, keys_are_asked_for
+from service.middleware.authentication import UnsafeAddress, keys_are_required
 from service.oidc.optional import LibraryMissing
 from tests.integration.api.serving import serve
 
@@ -204,9 +204,9 @@ def test_the_sdk_sends_a_token_where_it_sends_a_key(
 def test_an_issuer_counts_as_authentication(settings: Settings) -> None:
     keys = ApiKeys(Store(settings.store_url, settings.data / "scratch"))
     public = {"host": "0.0.0.0"}
-    assert anyio.run(keys_are_asked_for, settings.model_copy(update=public), keys) is True
+    assert anyio.run(keys_are_required, settings.model_copy(update=public), keys) is True
     with pytest.raises(UnsafeAddress, match="PRECEPTOR_OIDC_ISSUER"):
-        anyio.run(keys_are_asked_for, settings.model_copy(update={**public, "oidc_issuer": None}), keys)
+        anyio.run(keys_are_required, settings.model_copy(update={**public, "oidc_issuer": None}), keys)
 
 
 def test_without_an_issuer_tokens_are_nothing_and_their_library_is_not_loaded(tmp_path: Path, issuer: Issuer) -> None:

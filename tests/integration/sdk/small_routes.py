@@ -36,7 +36,7 @@ from .small_state import (
 )
 
 
-class Observed:
+class RequestLog:
     """Reads the whole body, remembers the request, and fails where a fault is waiting.
 
     Pure ASGI: a response that breaks off must reach the socket as far as it was written.
@@ -76,7 +76,7 @@ def _failure(fault: Fault) -> Response:
 def create_app(current: Callable[[], SmallService]) -> FastAPI:
     app = FastAPI()
 
-    app.add_middleware(Observed, current=current)
+    app.add_middleware(RequestLog, current=current)
 
     @app.get("/health/live")
     async def live() -> Response:

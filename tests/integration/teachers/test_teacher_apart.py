@@ -22,7 +22,7 @@ from worker.teachers.errors import TeacherUnusable
 from worker.teachers.interface import Items
 from worker.teachers.loading import load_teacher
 from worker.teachers.outputs import run_teacher
-from worker.teachers.sandboxed import TeacherApart
+from worker.teachers.sandboxed import SandboxedTeacher
 from worker.teachers.validation import validate_teacher
 
 LABELS = ["cat", "dog", "fox"]
@@ -87,16 +87,16 @@ def processes() -> Iterator[ForkServer]:
 
 
 @contextmanager
-def apart(teacher: Teacher, folder: Path, **more: Any) -> Iterator[TeacherApart]:
+def apart(teacher: Teacher, folder: Path, **more: Any) -> Iterator[SandboxedTeacher]:
     """Closed at the end."""
-    loaded = TeacherApart(SERVERS[-1], teacher, folder, threads=1, **more)
+    loaded = SandboxedTeacher(SERVERS[-1], teacher, folder, threads=1, **more)
     try:
         yield loaded
     finally:
         loaded.close()
 
 
-def process(loaded: TeacherApart) -> ForkedProcess:
+def process(loaded: SandboxedTeacher) -> ForkedProcess:
     """The child."""
     return loaded._process  # pyright: ignore[reportPrivateUsage]
 
@@ -188,7 +188,7 @@ def test_a_damaged_file_is_told(make_teacher: Make, onnx_folder: Folder) -> None
     folder, before = onnx_folder(), descendants()
     (folder / "model.onnx").write_bytes(b"\x08\x0a" * 50)
     with pytest.raises(TeacherUnusable, match="no graph"):
-        TeacherApart(SERVERS[-1], make_teacher("features", SOURCE, LABELS), folder, threads=1)
+        SandboxedTeacher(SERVERS[-1], make_teacher("features", SOURCE, LABELS), folder, threads=1)
     assert descendants() == before
 
 
@@ -203,11 +203,11 @@ def test_a_server_that_is_killed_is_started_again(make_teacher: Make, onnx_folde
     teacher, folder = make_teacher("features", SOURCE, LABELS), onnx_folder()
     server, before = fork_server(1, "cpu"), descendants()
     try:
-        first = TeacherApart(server, teacher, folder, threads=1)
+        first = SandboxedTeacher(server, teacher, folder, threads=1)
         (pid,) = descendants() - before - {process(first).pid}
         os.kill(pid, signal.SIGKILL)
         assert run_teacher(first, [rows(2)]).logits.shape == (2, 3), "what it started goes on"
-        second = TeacherApart(server, teacher, folder, threads=1)
+        second = SandboxedTeacher(server, teacher, folder, threads=1)
         assert run_teacher(second, [rows(2)]).logits.shape == (2, 3)
         second.close()
         assert not alive(process(second).pid)
@@ -223,7 +223,7 @@ def test_the_next_job_gets_a_new_process(make_teacher: Make, onnx_folder: Folder
         assert run_teacher(first, [rows(2)]).logits.shape == (2, 3)
     with kept.using(teacher, folder) as again:
         assert again is first
-        assert isinstance(again, TeacherApart)
+        assert isinstance(again, SandboxedTeacher)
         os.kill(process(again).pid, signal.SIGKILL)
         with pytest.raises(TeacherUnusable):
             run_teacher(again, [rows(2)])

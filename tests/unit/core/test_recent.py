@@ -3,13 +3,13 @@
 import pytest
 
 from service.core.jobs import document_cache
-from service.core.jobs.document_cache import Recent
+from service.core.jobs.document_cache import DocumentCache
 
 
 def test_what_was_put_is_given_until_it_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(document_cache.time, "monotonic", lambda: now)
-    kept = Recent(seconds=60)
+    kept = DocumentCache(seconds=60)
     kept.put("a", b"document")
     now = 159.9
     assert kept.get("a") == b"document"
@@ -19,7 +19,7 @@ def test_what_was_put_is_given_until_it_is_old(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    kept = Recent(limit=100)
+    kept = DocumentCache(limit=100)
     for name in "abcd":
         kept.put(name, name.encode() * 25)
     assert kept.get("a") is not None
@@ -29,7 +29,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_a_large_document_is_not_kept_and_a_new_one_replaces_the_old() -> None:
-    kept = Recent(limit=100)
+    kept = DocumentCache(limit=100)
     kept.put("large", b"x" * 26)
     assert kept.get("large") is None
     for _ in range(10):
@@ -40,7 +40,7 @@ def test_a_large_document_is_not_kept_and_a_new_one_replaces_the_old() -> None:
 
 
 def test_a_tag_is_kept_beside_its_document() -> None:
-    kept = Recent()
+    kept = DocumentCache()
     assert kept.tag("a") == ""
     kept.put("a", b"document", '"tag"')
     assert kept.tag("a") == '"tag"'

@@ -13,7 +13,7 @@ from service.core.api_keys import ApiKeys
 from service.core.lanes import LANES
 from service.core.settings import Settings
 from service.core.storage.object_store import Store
-from service.middleware.authentication import UnsafeAddress, keys_are_asked_for
+from service.middleware.authentication import UnsafeAddress, keys_are_required
 from service.network.host_names import Hosts
 
 OURS = ("service", *(f"worker-{lane}" for lane in LANES))
@@ -58,20 +58,20 @@ def test_an_open_service_is_published_on_the_loopback_address_alone(compose: dic
     published = environment["PRECEPTOR_PUBLISHED_AT"]
     assert [port.startswith(f"{published}:") for port in service["ports"]] == [True], "one variable for both"
 
-    def asks_for_keys(bind: str, tmp: Path) -> bool:
+    def requires_keys(bind: str, tmp: Path) -> bool:
         at = Settings(
             data=tmp,
             host=environment["PRECEPTOR_HOST"],
             published_at=bind,
             hosts=substituted(environment["PRECEPTOR_HOSTS"]),
         )
-        return asyncio.run(keys_are_asked_for(at, ApiKeys(Store(at.store_url, tmp / "scratch"))))
+        return asyncio.run(keys_are_required(at, ApiKeys(Store(at.store_url, tmp / "scratch"))))
 
     with TemporaryDirectory() as folder:
-        assert asks_for_keys(substituted(published), Path(folder)) is False
+        assert requires_keys(substituted(published), Path(folder)) is False
         for bind in ("0.0.0.0", "192.168.1.5", "::"):
             with pytest.raises(UnsafeAddress, match="keys create"):
-                asks_for_keys(bind, Path(folder))
+                requires_keys(bind, Path(folder))
 
 
 def test_containers_reach_the_service_by_its_name(compose: dict[str, Any]) -> None:

@@ -38,10 +38,10 @@ def test_a_weight_that_helps_is_chosen() -> None:
     assert found.scores[3.0] > found.scores[0.0]
 
 
-def _certain(labels: np.ndarray, sureness: float) -> np.ndarray:
+def _certain(labels: np.ndarray, confidence_of: float) -> np.ndarray:
     """What a teacher says: the right class with this probability, the others share the rest."""
-    rest = (1 - sureness) / 3
-    return np.where(np.eye(4)[labels] > 0, sureness, rest)
+    rest = (1 - confidence_of) / 3
+    return np.where(np.eye(4)[labels] > 0, confidence_of, rest)
 
 
 def test_a_teacher_that_says_more_than_the_student_is_heard_where_nothing_can_be_shown() -> None:

@@ -41,9 +41,9 @@ def score(name: str, logits: NDArray[np.float32], targets: NDArray[np.int64], me
     return score_probe(Contender(None, name, student), student, space, outputs, targets, ESTIMATORS[method])
 
 
-def logits(sureness: float, targets: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
+def logits(confidence_of: float, targets: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
     noise = np.random.default_rng(seed).standard_normal((len(targets), 3))
-    return (noise + sureness * np.eye(3)[targets]).astype(np.float32)
+    return (noise + confidence_of * np.eye(3)[targets]).astype(np.float32)
 
 
 TARGETS = np.repeat(np.arange(3), 10)

@@ -46,8 +46,8 @@ ENGLISH, CHINESE, MIXED = ["a", "b", "c"], ["猫", "狗", "鸟"], ["a", "狗", "
 LATIN_STUDENT = LabelSetBody(labels=ENGLISH)
 
 
-def asked(labels: list[str], student: list[str], estimator: Estimator | Auto, *, sureness: float = 5.0) -> Scored:
-    given = logits(sureness, TARGETS, 7)
+def asked(labels: list[str], student: list[str], estimator: Estimator | Auto, *, confidence_of: float = 5.0) -> Scored:
+    given = logits(confidence_of, TARGETS, 7)
     odds = np.exp(given)
     outputs = ProbeOutputs((odds / odds.sum(axis=1, keepdims=True)).astype(np.float32), given, None, False)
     contender = Contender(None, "".join(labels), LabelSetBody(labels=labels))
@@ -118,7 +118,7 @@ def test_some_unknown_labels_leave_the_others_near() -> None:
 
 def test_auto_leaves_out_what_needs_names_for_everybody() -> None:
     auto = labelled_blend(TARGETS)
-    scored = [asked(CHINESE, ["犬", "鳥", "魚"], auto, sureness=s) for s in (5, 0.5)]
+    scored = [asked(CHINESE, ["犬", "鳥", "魚"], auto, confidence_of=s) for s in (5, 0.5)]
     needing = {name for name in auto.weights if Need.NAMES in ESTIMATORS[name].needs}
     used = auto.used_weights([row.members for row in scored])
     assert needing
@@ -131,7 +131,7 @@ def test_auto_leaves_out_what_needs_names_for_everybody() -> None:
 
 def test_a_nameless_teacher_competes_by_its_answers() -> None:
     auto = labelled_blend(TARGETS)
-    scored = [asked(CHINESE, ENGLISH, auto), asked(ENGLISH, ENGLISH, auto, sureness=0.3)]
+    scored = [asked(CHINESE, ENGLISH, auto), asked(ENGLISH, ENGLISH, auto, confidence_of=0.3)]
     blend(scored, auto)
     assert scored[0].value > scored[1].value
     assert "transport_gain" in scored[1].members

@@ -11,7 +11,7 @@ from service.core.observability.logging_config import visible
 
 CODE = """
 import asyncio, logging, structlog
-from service.middleware.request_log import Observed
+from service.middleware.request_log import RequestLog
 from service.core.observability.logging_config import configure
 from service.core.settings import Settings
 configure(Settings(log_format=FORMAT), "service")
@@ -23,7 +23,7 @@ async def send(message):
     pass
 
 scope = {"type": "http", "method": METHOD, "path": PATH, "headers": []}
-asyncio.run(Observed(app)(scope, None, send))
+asyncio.run(RequestLog(app)(scope, None, send))
 structlog.stdlib.get_logger("ours").warning(PATH)
 logging.getLogger("another").warning("%s", PATH)
 try:

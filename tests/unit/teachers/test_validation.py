@@ -1,4 +1,4 @@
-"""Verdicts that do not depend on a source."""
+"""UnfinishedValidations that do not depend on a source."""
 
 import json
 from collections.abc import Callable
