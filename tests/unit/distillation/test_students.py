@@ -167,7 +167,7 @@ def test_registered_needs_a_transformers_folder(tmp_path: Path) -> None:
         (TransformersStudent(model_type="bert", config={"wings": 2}), WORDS, "has no 'wings'"),
         (TransformersStudent(model_type="bert", config={"vocab_size": 9}), WORDS, "follows from the data"),
         (TransformersStudent(model_type="bert", config={"hidden_size": 7}), WORDS, "cannot be built|not valid"),
-        (TransformersStudent(model_type="bert", config={"num_hidden_layers": 4096}), WORDS, "refused"),
+        (TransformersStudent(model_type="bert", config={"num_hidden_layers": 4096}), WORDS, "rejected"),
         (TransformersStudent(model_type="bert", config={"hidden_size": 12288}), WORDS, "smaller config"),
         (TransformersStudent(model_type="bert"), PICTURES, "no image classifier"),
         (TransformersStudent(model_type="vit"), VECTORS, "use the student 'mlp'"),
