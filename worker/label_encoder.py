@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.errors import InvalidRequest
+from worker.errors import InvalidInput
 
 from .word_forms import common_form
 
@@ -94,7 +94,7 @@ def unchecked() -> None:
     """The check of a caller who wants all of it."""
 
 
-class UnknownLabels(InvalidRequest):
+class UnknownLabels(InvalidInput):
     """Labels that hold no word the encoder knows.
 
     Attributes
@@ -178,7 +178,7 @@ def load_encoder(spec: str) -> StoppableEncoder:
 
     Raises
     ------
-    InvalidRequest
+    InvalidInput
         An unknown name, a package that is not installed, or a folder that is not such a model.
     """
     if spec == "wordllama":
@@ -188,7 +188,7 @@ def load_encoder(spec: str) -> StoppableEncoder:
     if spec.startswith(_PREFIX):
         place = spec.removeprefix(_PREFIX)
         return _SentenceEncoder(_folder_of(place), name=place.rpartition("/")[2] or place)
-    raise InvalidRequest(
+    raise InvalidInput(
         f"the label encoder {spec!r} is unknown; use 'minilm', 'wordllama' or "
         f"'sentence-transformers:FOLDER' or 'sentence-transformers:OWNER/NAME@COMMIT'"
     )
@@ -198,7 +198,7 @@ def _package(module: str) -> Path:
     # Found without being imported: of both packages only the weights are wanted.
     found = importlib.util.find_spec(module)
     if found is None or found.origin is None:
-        raise InvalidRequest(
+        raise InvalidInput(
             f"the label encoder needs the package {module.replace('_', '-')!r}, which is not installed on this "
             f"worker; install it or choose another encoder"
         )
@@ -211,7 +211,7 @@ def _folder_of(place: str) -> Path:
         return folder
     name, _, revision = place.partition("@")
     if not _REVISION.fullmatch(revision):
-        raise InvalidRequest(
+        raise InvalidInput(
             f"{place!r} is no folder here; a model on the Hub needs a full commit hash: "
             f"'{_PREFIX}{name}@<40 hex digits>', because a branch or a tag can change under you"
         )
@@ -225,7 +225,7 @@ def _folder_of(place: str) -> Path:
             ignore_patterns=["onnx/*", "openvino/*"],
         )
     except Exception as error:
-        raise InvalidRequest(
+        raise InvalidInput(
             f"the label encoder {name!r} at {revision[:12]} could not be fetched "
             f"({str(error).splitlines()[0][:160]}); copy the model to a folder and name that"
         ) from None
@@ -283,7 +283,7 @@ class _StaticEncoder:
             self._table = load_file(weights)["embedding.weight"]
             self._tokenizer: Any = Tokenizer.from_file(str(vocabulary))
         except (OSError, KeyError, SafetensorError) as error:
-            raise InvalidRequest(f"the package 'wordllama' lacks its weights ({error}); install it again") from None
+            raise InvalidInput(f"the package 'wordllama' lacks its weights ({error}); install it again") from None
         self._is_word = _vocabulary_of(self._tokenizer)
         self.dim = int(self._table.shape[1])
         self.identity = _identity("wordllama", self.dim, [weights, vocabulary])
@@ -316,7 +316,7 @@ class _SentenceEncoder:
         files = [folder / "config.json", folder / "model.safetensors", folder / "tokenizer.json"]
         for path in files:
             if not path.is_file():
-                raise InvalidRequest(
+                raise InvalidInput(
                     f"the label encoder {name!r} has no {path.name}; save the model with save_pretrained "
                     f"(safetensors and a fast tokenizer are needed)"
                 )
@@ -335,7 +335,7 @@ class _SentenceEncoder:
             ).eval()
             self._tokenizer: Any = Tokenizer.from_file(str(files[2]))
         except Exception as error:
-            raise InvalidRequest(
+            raise InvalidInput(
                 f"the label encoder {name!r} could not be loaded ({str(error).splitlines()[0][:160]}); use a "
                 f"model that transformers' AutoModel loads from safetensors"
             ) from None
@@ -391,7 +391,7 @@ def _pooling_of(folder: Path, name: str) -> str:
     if isinstance(modules, list):
         kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules if isinstance(module, dict)]
         if foreign := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
-            raise InvalidRequest(
+            raise InvalidInput(
                 f"the label encoder {name!r} has a module {foreign[0]!r} beyond transformer, pooling and "
                 f"normalisation; choose a model without it"
             )
@@ -404,7 +404,7 @@ def _pooling_of(folder: Path, name: str) -> str:
         return "cls"
     if modes == {"pooling_mode_mean_tokens"} or named == "mean" or (not modes and named is None):
         return "mean"
-    raise InvalidRequest(
+    raise InvalidInput(
         f"the label encoder {name!r} pools by {', '.join(sorted(modes)) or named}; only mean and cls are supported"
     )
 

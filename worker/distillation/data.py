@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from preceptor.contract.teachers import ImagePreprocessing
-from service.core.errors import InvalidProbe, JobFailed
+from worker.errors import ComputationFailed, InvalidItems
 from worker.teachers.preprocessing.images import decode, fit
 from worker.teachers.preprocessing.texts import TextEncoder
 
@@ -58,12 +58,12 @@ class EncodedVectors:
     def __init__(self, source: ItemSource, dimension: int | None, device: torch.device) -> None:
         parts = [batch.features for batch in source.batches(4096)]
         if any(part is None for part in parts):
-            raise JobFailed("this student takes feature vectors; use a probe of modality 'features'")
+            raise ComputationFailed("this student takes feature vectors; use a probe of modality 'features'")
         values = np.concatenate([part for part in parts if part is not None])
         if not np.isfinite(values).all():
-            raise JobFailed("the feature vectors hold NaN or infinity; clean the data and upload it again")
+            raise ComputationFailed("the feature vectors hold NaN or infinity; clean the data and upload it again")
         if dimension is not None and values.shape[1] != dimension:
-            raise JobFailed(f"feature vectors of dimension {values.shape[1]} and {dimension} do not match")
+            raise ComputationFailed(f"feature vectors of dimension {values.shape[1]} and {dimension} do not match")
         self.values = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(device)
 
     def __len__(self) -> int:
@@ -86,7 +86,7 @@ class EncodedTexts:
         self._tokens: list[Tensor] = []
         for batch in source.batches(_READ):
             if batch.texts is None:
-                raise JobFailed("this student takes texts; use a probe of modality 'text'")
+                raise ComputationFailed("this student takes texts; use a probe of modality 'text'")
             arrays = encoder.encode(batch.texts)
             for ids, mask in zip(arrays["input_ids"], arrays["attention_mask"], strict=True):
                 self._tokens.append(torch.from_numpy(ids[mask.astype(bool)]))
@@ -159,8 +159,8 @@ class ExactReader:
         for position, (data, name) in enumerate(zip(pictures, names, strict=True)):
             try:
                 image = np.asarray(fit(decode(data, channels=self._how.channels), self._how))
-            except InvalidProbe as error:
-                raise JobFailed(f"item {name}: {error.detail}") from None
+            except InvalidItems as error:
+                raise ComputationFailed(f"item {name}: {error.detail}") from None
             pixels[position] = image.reshape(*self._how.size, -1).transpose(2, 0, 1)
         return pixels
 
@@ -177,7 +177,7 @@ class EncodedPictures:
 
     def __init__(self, source: ItemSource, reader: PictureReader, device: torch.device) -> None:
         if source.modality != "image":
-            raise JobFailed("this student takes pictures; use a probe of modality 'image'")
+            raise ComputationFailed("this student takes pictures; use a probe of modality 'image'")
         self._source, self._reader, self._device = source, reader, device
         size = source.items * int(np.prod(reader.shape)) * reader.dtype.itemsize
         self._kept = torch.from_numpy(self._read(None)) if size <= PICTURE_BUDGET else None

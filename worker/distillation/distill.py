@@ -89,7 +89,7 @@ def distill(
 
     Raises
     ------
-    JobFailed
+    ComputationFailed
         Data, teachers and student do not match; the message says what to do.
     TrainingStopped
         `should_stop` returned True; the state is written to `checkpoint` first.

@@ -180,24 +180,26 @@ def check(data: TrainingData, teachers: list[TeacherSignal]) -> None:
 
     Raises
     ------
-    JobFailed
+    ComputationFailed
         The message says what does not match.
     """
-    from service.core.errors import JobFailed
+    from worker.errors import ComputationFailed
 
     if data.classes < 2:
-        raise JobFailed(f"the student has {data.classes} class; classification needs at least 2")
+        raise ComputationFailed(f"the student has {data.classes} class; classification needs at least 2")
     for name, source, labels in (("data", data.items, data.labels), ("test", data.test, data.test_labels)):
         if source is None:
             continue
         if labels is None or len(labels) != source.items:
-            raise JobFailed(f"{name} has {source.items} items and {0 if labels is None else len(labels)} labels")
+            raise ComputationFailed(
+                f"{name} has {source.items} items and {0 if labels is None else len(labels)} labels"
+            )
         if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= data.classes):
-            raise JobFailed(f"{name} has labels outside 0..{data.classes - 1}")
+            raise ComputationFailed(f"{name} has labels outside 0..{data.classes - 1}")
     absent = sorted(set(range(data.classes)) - set(np.unique(data.labels).tolist()))
     if absent:
         names = ", ".join(data.label_names[c] for c in absent[:5])
-        raise JobFailed(f"no labelled item of class {names}; give at least one item of every class")
+        raise ComputationFailed(f"no labelled item of class {names}; give at least one item of every class")
     for teacher in teachers:
         width = len(teacher.labels)
         wanted = {"labelled_logits": (teacher.labelled_logits, data.items.items)}
@@ -205,10 +207,12 @@ def check(data: TrainingData, teachers: list[TeacherSignal]) -> None:
             wanted["transfer_logits"] = (teacher.transfer_logits, data.transfer.items)
         for what, (values, rows) in wanted.items():
             if values.shape != (rows, width):
-                raise JobFailed(f"{what} of {teacher.name!r} have shape {values.shape}, not {(rows, width)}")
+                raise ComputationFailed(f"{what} of {teacher.name!r} have shape {values.shape}, not {(rows, width)}")
         if (data.transfer is None) != (teacher.transfer_logits is None):
-            raise JobFailed(f"outputs of {teacher.name!r} on the transfer items are missing, or there are no items")
+            raise ComputationFailed(
+                f"outputs of {teacher.name!r} on the transfer items are missing, or there are no items"
+            )
         if teacher.name_cost.shape != (width, data.classes):
-            raise JobFailed(
+            raise ComputationFailed(
                 f"the ground cost of {teacher.name!r} has shape {teacher.name_cost.shape}, not {(width, data.classes)}"
             )

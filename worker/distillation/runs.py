@@ -11,7 +11,7 @@ from torch import Tensor
 
 from preceptor.contract.distillations import EpochMetrics
 from preceptor.contract.training import Training
-from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 from worker.teachers.interface import Batch
 
 from .data import Encoded
@@ -326,8 +326,8 @@ def _watched(rows: Int64, labels: Int64, training: Training) -> tuple[Int64, Int
         return rows, rows[:0]
     try:
         kept, left = held_out(labels[rows], training.early_stopping.held_out, training.seed)
-    except JobFailed:
-        raise JobFailed(
+    except ComputationFailed:
+        raise ComputationFailed(
             "there is one labelled item a class to train on, so early_stopping has none to watch; leave it out, or "
             "give more labelled items"
         ) from None

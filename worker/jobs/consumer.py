@@ -23,8 +23,10 @@ from service.core.errors import PreceptorError, StateUnavailable, StoreFull, Sto
 from service.core.jobs.queue import docket_of
 from service.core.lanes import Lane
 from service.core.state import State
+from worker.errors import ComputationFailed
 
 from .context import JobContext, Outcome, Stopped
+from .failures import reported
 from .metrics import WorkerMetrics
 from .slots import QUICK_SECONDS, SIZES, Slots
 from .tracing import trace_stages, traced_delivery
@@ -302,6 +304,8 @@ class Consumer:
             await self._end_stopped(context, stopped)
         except PASSING as error:
             await self._try_again(context, error)
+        except ComputationFailed as error:
+            await self._fail(context, reported(error))
         except PreceptorError as error:
             await self._fail(context, error)
         except Exception as error:

@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from service.core.errors import JobFailed, PreceptorError
+from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 from worker.label_encoder import Check, StoppableEncoder, UnknownLabels, load_encoder, unchecked
 from worker.label_space import Float32
 
@@ -128,6 +129,6 @@ class Encoders:
             if wanted not in self._loaded:
                 try:
                     self._loaded[wanted] = RememberingEncoder(load_encoder(wanted))
-                except (ValueError, OSError, PreceptorError) as error:
+                except (ValueError, OSError, ComputationFailed) as error:
                     raise JobFailed(f"the label encoder {wanted!r} cannot be used: {error}") from error
             return self._loaded[wanted]

@@ -22,6 +22,7 @@ from preceptor.contract.recommendations import (
 from service.core.errors import JobFailed, NotFound, PreceptorError, StateUnavailable, StoreUnavailable
 from service.core.labels.student_labels import student_of_probe
 from service.core.storage.probe_file import ProbeData
+from worker.errors import ComputationFailed
 from worker.label_space import LabelSpace
 from worker.ranking.blend import Auto, labelled_blend
 from worker.ranking.certainty import BETTER_THAN_RANDOM_LEVEL, certainties
@@ -162,8 +163,8 @@ class Recommender:
                     raise TeacherUnusable("its score is not a finite number")
             except (StateUnavailable, StoreUnavailable):
                 raise
-            except (PreceptorError, MissingEvidence, ValueError) as error:
-                reason = error.detail if isinstance(error, PreceptorError) else str(error)
+            except (PreceptorError, ComputationFailed, MissingEvidence, ValueError) as error:
+                reason = str(error)
                 failed.append(skipped(contender, reason))
                 context.teacher_failures.append("unusable" if isinstance(error, TeacherUnusable) else "unscored")
                 context.emit("teacher", {"name": contender.name, "reason": reason})

@@ -22,6 +22,7 @@ from preceptor.contract.teachers import Modality, Teacher, TeacherStatus
 from service.core.errors import PreceptorError
 from service.core.state import State
 from service.core.storage.documents import Revision
+from worker.errors import ComputationFailed
 from worker.label_encoder import LabelEncoder
 from worker.transport.label_index import LabelIndex
 
@@ -175,14 +176,14 @@ class ZooIndex:
     def _add(self, fresh: dict[str, list[str]]) -> dict[str, str]:
         """Embed and index label sets; returns the reason for each without an embedding."""
         problems: dict[str, str] = {}
-        with suppress(PreceptorError, ValueError):  # The loop below finds the label set at fault.
+        with suppress(ComputationFailed, ValueError):  # The loop below finds the label set at fault.
             self._encoder.encode(list(dict.fromkeys(label for labels in fresh.values() for label in labels)))
         rows = []
         for key, labels in fresh.items():
             try:
                 rows.append((key, labels, self._encoder.encode(labels), None))
-            except (PreceptorError, ValueError) as error:
-                problems[key] = error.detail if isinstance(error, PreceptorError) else str(error)
+            except (ComputationFailed, ValueError) as error:
+                problems[key] = str(error)
         self.index.add_many(rows)
         return problems
 

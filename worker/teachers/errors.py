@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 from typing import Final
 
-from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 
 _LONGEST: Final = 240
 _LONGEST_DETAIL: Final = 1000
 
 
-class TeacherUnusable(JobFailed):
+class TeacherUnusable(ComputationFailed):
     """A teacher that cannot be loaded or run: `detail` says what is wrong with it and what to do."""
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import numpy as safetensors_numpy
 
 from preceptor.contract.teachers import Source
-from service.core.errors import PreceptorError
+from worker.errors import ComputationFailed
 
 from .errors import TeacherUnusable, reason_of
 from .interface import Batch, Float32, LoadedTeacher, Outputs, length, part
@@ -75,7 +75,7 @@ def run_teacher(
         `should_stop` said so.
     TeacherUnusable
         The teacher failed on an item, gave numbers that are not finite, or changed its number of outputs.
-    InvalidProbe
+    InvalidItems
         An item cannot be read.
     """
     if batch_size < 1:
@@ -110,7 +110,7 @@ def run_teacher(
 def _predict(loaded: LoadedTeacher, batch: Batch) -> Outputs:
     try:
         given = loaded.predict(batch)
-    except PreceptorError:
+    except ComputationFailed:
         raise
     except Exception as error:
         raise TeacherUnusable(reason_of(error, doing="run")) from error

@@ -14,10 +14,10 @@ import numpy as np
 
 from preceptor.contract.labels import MAX_LABELS
 from preceptor.contract.teachers import Modality, Teacher
-from service.core.errors import InvalidProbe, PreceptorError
 from service.sandbox.channel import Channel, ChannelBroken
 from service.sandbox.fork_server import ForkServer
 from service.sandbox.limits import limit, limit_time
+from worker.errors import ComputationFailed, InvalidItems
 
 from . import child_limits
 from .errors import TeacherUnusable, reason_of
@@ -157,7 +157,7 @@ class SandboxedTeacher:
 
         Raises
         ------
-        TeacherUnusable, InvalidProbe
+        TeacherUnusable, InvalidItems
         """
         answer = self._ask(*of_batch(batch), self._batch_seconds, items=length(batch))
         try:
@@ -192,7 +192,7 @@ class SandboxedTeacher:
                 raise TeacherUnusable(f"the model's process gave an answer that makes no sense ({error})") from error
             raise TeacherUnusable(child_limits.cause_of_end(code, "loaded" if items is None else "ran")) from error
         if "refused" in told:
-            kind = InvalidProbe if told.get("of") == "probe" else TeacherUnusable
+            kind = InvalidItems if told.get("of") == "probe" else TeacherUnusable
             raise kind(_printable(told["refused"]))
         return told, answer
 
@@ -235,9 +235,9 @@ def answer(line: Channel) -> None:
             limit_time(request["seconds"])
             try:
                 said, outputs = of_outputs(loaded.predict(to_batch(head, parts)))
-            except InvalidProbe as error:
+            except InvalidItems as error:
                 said, outputs = {"refused": error.detail, "of": "probe"}, []
-            except PreceptorError as error:
+            except ComputationFailed as error:
                 said, outputs = {"refused": error.detail}, []
             except Exception as error:
                 said, outputs = {"refused": reason_of(error, folder, doing="run")}, []

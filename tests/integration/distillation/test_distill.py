@@ -17,12 +17,12 @@ from sklearn.linear_model import LogisticRegression
 from preceptor.contract.losses import RidgeMapLoss, TransportLoss
 from preceptor.contract.teachers import TeacherBody
 from preceptor.contract.training import Training
-from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
 from worker.distillation.distill import distill
 from worker.distillation.inputs import ArrayItems, Recipe, TeacherSignal, TrainingData
 from worker.distillation.result import Outcome
 from worker.distillation.training.trainer import TrainingStopped
+from worker.errors import ComputationFailed
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 LOADED = load_digits()
@@ -270,12 +270,12 @@ def test_cancel_is_heard_within_a_second(tmp_path: Path) -> None:
 )
 def test_what_does_not_fit_is_refused(spoil: dict[str, Any], reason: str, tmp_path: Path) -> None:
     given = TrainingData(**{**vars(data()), **spoil})
-    with pytest.raises(JobFailed, match=reason):
+    with pytest.raises(ComputationFailed, match=reason):
         run(Recipe(), given, [teacher([0, 1, 2])], tmp_path)
 
 
 def test_a_teacher_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
     good = teacher([0, 1, 2])
     wrong = TeacherSignal("wrong", good.labels, good.labelled_logits[:-1], good.name_cost, good.transfer_logits)
-    with pytest.raises(JobFailed, match="have shape"):
+    with pytest.raises(ComputationFailed, match="have shape"):
         run(Recipe(), data(), [wrong], tmp_path)

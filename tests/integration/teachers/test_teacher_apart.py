@@ -14,8 +14,8 @@ import pytest
 from onnx import helper
 
 from preceptor.contract.teachers import Teacher, TeacherStatus
-from service.core.errors import InvalidProbe
 from service.sandbox.fork_server import ForkedProcess, ForkServer
+from worker.errors import InvalidItems
 from worker.jobs.teacher_access import LoadedTeachers
 from worker.teachers.child_limits import fork_server
 from worker.teachers.errors import TeacherUnusable
@@ -154,7 +154,7 @@ def test_memory_is_capped_wherever_the_model_runs_on_the_processor(make_teacher:
 def test_a_wrong_width_is_the_probes_fault(make_teacher: Make, onnx_folder: Folder) -> None:
     with apart(make_teacher("features", SOURCE, LABELS), onnx_folder()) as loaded:
         wide = Items(features=np.zeros((4, 9), dtype=np.float32))
-        with pytest.raises((InvalidProbe, TeacherUnusable), match="9"):
+        with pytest.raises((InvalidItems, TeacherUnusable), match="9"):
             run_teacher(loaded, [wide])
         assert run_teacher(loaded, [rows(2)]).logits.shape == (2, 3), "and the next batch is answered"
 
@@ -169,7 +169,7 @@ def test_an_unreadable_picture_is_named(make_teacher: Make, onnx_folder: Folder)
     source = {"kind": "onnx", "preprocessing": {"modality": "image", "size": [8, 8], "resize": "exact"}}
     with (
         apart(make_teacher("image", source, LABELS), folder) as loaded,
-        pytest.raises(InvalidProbe, match=r"\b1001\b"),
+        pytest.raises(InvalidItems, match=r"\b1001\b"),
     ):
         loaded.predict(Items(images=[b"no picture"], start=1001))
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from service.core.errors import JobFailed
 from worker.distillation.evaluation.statistics import held_out, paired_gain, stratified_folds
+from worker.errors import ComputationFailed
 
 
 def test_interval_of_a_gain_is_that_of_the_normal_approximation() -> None:
@@ -76,5 +76,5 @@ def test_held_out_leaves_every_class_something() -> None:
 
 
 def test_nothing_to_hold_out_is_said() -> None:
-    with pytest.raises(JobFailed, match="give a test probe"):
+    with pytest.raises(ComputationFailed, match="give a test probe"):
         held_out(np.arange(4), 0.25, 0)

@@ -15,7 +15,6 @@ import torch
 from preceptor.contract.distillations import EpochMetrics
 from preceptor.contract.losses import TransportLoss
 from preceptor.contract.training import Training
-from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
 from worker.distillation.evaluation.measures import HeldOutSet
 from worker.distillation.losses import Evidence
@@ -27,6 +26,7 @@ from worker.distillation.training.checkpoints import Ledger
 from worker.distillation.training.multi_process import TrainingProcesses
 from worker.distillation.training.step import Material
 from worker.distillation.training.trainer import Measures, TrainingStopped, train
+from worker.errors import ComputationFailed
 
 
 class Watching:
@@ -116,7 +116,7 @@ def test_an_early_stop_is_for_all(processes: TrainingProcesses, setting: Any) ->
 
 def test_what_fails_is_said(processes: TrainingProcesses, setting: Any) -> None:
     blueprint, material, term, plan, _ = setting
-    with pytest.raises(JobFailed, match="became NaN or infinite"):
+    with pytest.raises(ComputationFailed, match="became NaN or infinite"):
         processes.train(blueprint, material, term, 1.0, replace(plan, learning_rate=1e30), watch=Watching())
 
 

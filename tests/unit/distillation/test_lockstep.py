@@ -10,7 +10,6 @@ import torch
 
 from preceptor.contract.losses import RelationalLoss, RidgeMapLoss, TransportLoss
 from preceptor.contract.training import Training
-from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
 from worker.distillation.evaluation.measures import HeldOutSet
 from worker.distillation.evaluation.statistics import stratified_folds
@@ -25,6 +24,7 @@ from worker.distillation.training.checkpoints import Ledger
 from worker.distillation.training.lockstep import Row, fits, train_together
 from worker.distillation.training.step import Material
 from worker.distillation.training.trainer import Measures, TrainingStopped, train
+from worker.errors import ComputationFailed
 
 from .test_trainer import Quiet
 
@@ -169,7 +169,7 @@ def test_stopped_together_they_go_on_to_the_same_weights(
 
 def test_what_becomes_no_number_is_said(digits: Any, blueprint: MlpBlueprint, material: Material) -> None:
     rows = _rows(digits, TransportLoss())[:1]
-    with pytest.raises(JobFailed, match="became NaN or infinite"):
+    with pytest.raises(ComputationFailed, match="became NaN or infinite"):
         train_together(blueprint, material, rows, WEIGHTS, replace(PLAN, learning_rate=1e30), watch=Quiet())
 
 

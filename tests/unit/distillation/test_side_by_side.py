@@ -12,7 +12,6 @@ from PIL import Image
 
 from preceptor.contract.losses import TransportLoss
 from preceptor.contract.training import Training
-from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
 from worker.distillation.distill import distill
 from worker.distillation.inputs import ArrayItems, Recipe, TrainingData
@@ -22,6 +21,7 @@ from worker.distillation.students.cnn import CnnBlueprint
 from worker.distillation.training.checkpoints import Ledger
 from worker.distillation.training.side_by_side import side_by_side
 from worker.distillation.training.trainer import TrainingStopped
+from worker.errors import ComputationFailed
 
 
 def _pictures(digits: Any, rows: np.ndarray) -> ArrayItems:
@@ -138,14 +138,14 @@ def test_what_fails_first_is_said_and_ends_the_others() -> None:
     failed = threading.Event()
 
     def fails() -> None:
-        raise JobFailed("no longer numbers")
+        raise ComputationFailed("no longer numbers")
 
     def other() -> None:
         assert failed.wait(20)
         raise TrainingStopped
 
     before = torch.get_num_threads()
-    with pytest.raises(JobFailed, match="no longer numbers"):
+    with pytest.raises(ComputationFailed, match="no longer numbers"):
         side_by_side([other, fails], 2, failed.set)
     assert torch.get_num_threads() == before
     assert side_by_side([lambda: 1, lambda: 2, lambda: 3], 2, failed.set) == [1, 2, 3]

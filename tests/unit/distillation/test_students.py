@@ -12,7 +12,6 @@ from PIL import Image
 from preceptor.contract.distillations import BuiltinStudent, TimmStudent, TransformersStudent
 from preceptor.contract.files import missing, refusal
 from preceptor.contract.teachers import Teacher
-from service.core.errors import JobFailed
 from worker.distillation.data import Augmentation, EncodedPictures, ExactReader, shifted
 from worker.distillation.evaluation.measures import predict
 from worker.distillation.export.artifacts import check_onnx, write_onnx
@@ -20,6 +19,7 @@ from worker.distillation.inputs import ArrayItems
 from worker.distillation.students import Surroundings, blueprint_of, words as words_module
 from worker.distillation.students.registered import registered_blueprint
 from worker.distillation.students.transformers_folder import picture_preprocessing
+from worker.errors import ComputationFailed
 from worker.teachers.interface import Items
 from worker.teachers.loading import load_teacher
 
@@ -155,7 +155,7 @@ def test_a_registered_model_keeps_its_body_and_gets_a_new_head(tmp_path: Path) -
 
 
 def test_registered_needs_a_transformers_folder(tmp_path: Path) -> None:
-    with pytest.raises(JobFailed, match="source 'transformers'"):
+    with pytest.raises(ComputationFailed, match="source 'transformers'"):
         registered_blueprint(around(PICTURES, tmp_path, tmp_path), {})
 
 
@@ -174,7 +174,7 @@ def test_registered_needs_a_transformers_folder(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_built_is_refused(student: Any, items: ArrayItems, reason: str, tmp_path: Path) -> None:
-    with pytest.raises(JobFailed, match=reason):
+    with pytest.raises(ComputationFailed, match=reason):
         blueprint_of(student, around(items, tmp_path))
 
 
@@ -182,7 +182,7 @@ def test_timm_without_timm_says_so(tmp_path: Path) -> None:
     try:
         import timm  # noqa: F401  # pyright: ignore[reportMissingImports]
     except Exception:
-        with pytest.raises(JobFailed, match="timm cannot be imported"):
+        with pytest.raises(ComputationFailed, match="timm cannot be imported"):
             blueprint_of(TimmStudent(architecture="resnet18"), around(PICTURES, tmp_path))
     else:
         blueprint, model = built(TimmStudent(architecture="resnet10t"), PICTURES, tmp_path)
@@ -191,7 +191,7 @@ def test_timm_without_timm_says_so(tmp_path: Path) -> None:
 
 def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     items = ArrayItems(images=[picture(0), b"not a picture"])
-    with pytest.raises(JobFailed, match="item 1"):
+    with pytest.raises(ComputationFailed, match="item 1"):
         blueprint_of(BuiltinStudent(), around(items, tmp_path)).encode(items)
 
 

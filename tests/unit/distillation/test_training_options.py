@@ -12,7 +12,6 @@ from torch import nn
 from preceptor.contract.distillations import EpochMetrics
 from preceptor.contract.losses import FeaturesLoss, TransportLoss
 from preceptor.contract.training import EarlyStopping, Training
-from service.core.errors import JobFailed
 from tests.kept_checkpoint import Kept
 from worker.distillation.evaluation.measures import Agreement, HeldOutSet, predict
 from worker.distillation.inputs import Recipe, TeacherSignal
@@ -27,6 +26,7 @@ from worker.distillation.training.checkpoints import Ledger
 from worker.distillation.training.devices import Accelerated, Machine, machine_for
 from worker.distillation.training.step import EmbeddingProbe, Material, Stepper, parts_of
 from worker.distillation.training.trainer import Measures, TrainingStopped, train
+from worker.errors import ComputationFailed
 
 CPU = torch.device("cpu")
 
@@ -190,7 +190,7 @@ def test_nothing_to_watch_is_said(digits: Any, tmp_path: Path) -> None:
     )
     recipe = Recipe(training=Training(early_stopping=EarlyStopping()))
     blueprint = MlpBlueprint(Surroundings(one.items, None, 10, "cpu", tmp_path), {})
-    with pytest.raises(JobFailed, match="early_stopping has none to watch"):
+    with pytest.raises(ComputationFailed, match="early_stopping has none to watch"):
         prepare(recipe, one, [], blueprint, CPU, Progress(lambda k, e: None, lambda: False), Ledger(None, ""))
 
 
@@ -260,7 +260,7 @@ class TestFeatures:
         _same(whole, _interrupted(stop_at, blueprint, material, term, 1.0, plan))
 
     def test_a_student_without_linear_layer_is_refused(self) -> None:
-        with pytest.raises(JobFailed, match="no linear last layer"):
+        with pytest.raises(ComputationFailed, match="no linear last layer"):
             EmbeddingProbe(nn.Sequential(nn.Conv2d(1, 1, 1)))
 
     def test_teachers_features_are_preferred(self, digits: Any) -> None:
@@ -300,11 +300,11 @@ class TestPrecision:
         assert type(machine_for("auto", CPU, light=False)) is Machine
 
     def test_fp16_wants_an_accelerator(self) -> None:
-        with pytest.raises(JobFailed, match="fp16 needs an accelerator"):
+        with pytest.raises(ComputationFailed, match="fp16 needs an accelerator"):
             machine_for("fp16", CPU, light=False)
 
 
 def test_a_rate_that_is_too_high_is_said(setting: Any) -> None:
     blueprint, material, plan, _ = setting
-    with pytest.raises(JobFailed, match="try a learning_rate below 1e\\+30"):
+    with pytest.raises(ComputationFailed, match="try a learning_rate below 1e\\+30"):
         train(blueprint, material, None, 0.0, replace(plan, learning_rate=1e30), watch=Counting())

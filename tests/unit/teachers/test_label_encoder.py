@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from service.core.errors import InvalidRequest
+from worker.errors import InvalidInput
 from worker.label_encoder import DEFAULT_ENCODER, LabelEncoder, load_encoder
 
 ENCODERS = ["minilm", "wordllama"]
@@ -68,14 +68,14 @@ def test_code_like_names_equal_their_words(encoder: LabelEncoder) -> None:
 
 @pytest.mark.parametrize("name", ["___", "  "])
 def test_a_label_without_a_word_is_refused_by_name(encoder: LabelEncoder, name: str) -> None:
-    with pytest.raises(InvalidRequest, match="description in English") as refused:
+    with pytest.raises(InvalidInput, match="description in English") as refused:
         encoder.encode(["dog", name])
     assert repr(name) in refused.value.detail
 
 
 def test_minilm_refuses_what_it_would_confuse() -> None:
     # Both are one unknown token: without the refusal their cosine would be 1.
-    with pytest.raises(InvalidRequest, match="飞机"):
+    with pytest.raises(InvalidInput, match="飞机"):
         load_encoder("minilm").encode(["飞机", "汽车"])
 
 
@@ -123,13 +123,13 @@ def test_a_model_with_further_layers_is_refused(model_folder: Path) -> None:
     modules = json.loads((model_folder / "modules.json").read_text())
     modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
     (model_folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(InvalidRequest, match="Dense"):
+    with pytest.raises(InvalidInput, match="Dense"):
         load_encoder(f"sentence-transformers:{model_folder}")
 
 
 def test_pickled_weights_are_not_an_alternative(model_folder: Path) -> None:
     (model_folder / "model.safetensors").rename(model_folder / "pytorch_model.bin")
-    with pytest.raises(InvalidRequest, match="safetensors"):
+    with pytest.raises(InvalidInput, match="safetensors"):
         load_encoder(f"sentence-transformers:{model_folder}")
 
 
@@ -142,5 +142,5 @@ def test_pickled_weights_are_not_an_alternative(model_folder: Path) -> None:
     ],
 )
 def test_unknown_names_say_what_to_write(spec: str, said: str) -> None:
-    with pytest.raises(InvalidRequest, match=said):
+    with pytest.raises(InvalidInput, match=said):
         load_encoder(spec)

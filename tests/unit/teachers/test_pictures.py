@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from preceptor.contract.teachers import ImagePreprocessing
-from service.core.errors import InvalidProbe
+from worker.errors import InvalidItems
 from worker.teachers.preprocessing.images import decode, fit, prepare_pictures
 
 
@@ -154,7 +154,7 @@ def bomb(width: int, height: int) -> bytes:
 )
 def test_bad_pictures_are_named_by_their_position(data: bytes, told: str) -> None:
     good = encoded(Image.new("RGB", (4, 4)))
-    with pytest.raises(InvalidProbe) as refused:
+    with pytest.raises(InvalidItems) as refused:
         prepare_pictures([good, data], ImagePreprocessing(size=(4, 4)), start=40)
     assert refused.value.detail.startswith("item 41: ")
     assert told in refused.value.detail

@@ -17,7 +17,7 @@ from transformers.models.textnet.image_processing_pil_textnet import TextNetImag
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from preceptor.contract.teachers import ImagePreprocessing
-from service.core.errors import InvalidProbe
+from worker.errors import InvalidItems
 from worker.teachers.errors import TeacherUnusable
 from worker.teachers.preprocessing import images, picture_processor
 from worker.teachers.preprocessing.images import fit, prepare_pictures
@@ -130,7 +130,7 @@ def test_without_a_crop_a_thin_picture_is_refused(tmp_path: Path) -> None:
     for number, processor in enumerate([uncropped, TextNetImageProcessorPil(size={"shortest_edge": 224})]):
         prepare = PicturePreparation(load_processor(folder_of(processor, tmp_path / str(number))), {"pixel_values"})
         assert prepare.arrays(noise(30, 40))["pixel_values"].shape[1] == 3
-        with pytest.raises(InvalidProbe, match=r"would become .* pixels for this teacher"):
+        with pytest.raises(InvalidItems, match=r"would become .* pixels for this teacher"):
             prepare.arrays(noise(2, 100_000))
 
 
@@ -138,7 +138,7 @@ def test_a_picture_that_is_not_resized_is_bounded(tmp_path: Path) -> None:
     processor = ViTImageProcessorPil(do_resize=False)
     prepare = PicturePreparation(load_processor(folder_of(processor, tmp_path)), {"pixel_values"})
     assert prepare.arrays(noise(9, 7))["pixel_values"].shape == (1, 3, 9, 7)
-    with pytest.raises(InvalidProbe, match="3,000 x 2,000 pixels"):
+    with pytest.raises(InvalidItems, match="3,000 x 2,000 pixels"):
         prepare.arrays(Image.new("RGB", (3000, 2000)))
 
 

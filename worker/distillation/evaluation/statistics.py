@@ -6,7 +6,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 
 Int64 = NDArray[np.int64]
 Verdict = Literal["helped", "no clear effect", "hurt"]
@@ -107,7 +107,7 @@ def held_out(labels: Int64, share: float, seed: int) -> tuple[Int64, Int64]:
 
     Raises
     ------
-    JobFailed
+    ComputationFailed
         No item can be held out, since no class has a second item.
     """
     generator = np.random.default_rng(seed)
@@ -117,6 +117,8 @@ def held_out(labels: Int64, share: float, seed: int) -> tuple[Int64, Int64]:
         wanted = min(max(1, round(share * len(rows))), len(rows) - 1)
         test.extend(int(row) for row in rows[:wanted])
     if not test:
-        raise JobFailed("there is one labelled item a class, so none can be held out to measure on; give a test probe")
+        raise ComputationFailed(
+            "there is one labelled item a class, so none can be held out to measure on; give a test probe"
+        )
     chosen = np.sort(np.asarray(test, dtype=np.int64))
     return np.setdiff1d(np.arange(len(labels), dtype=np.int64), chosen), chosen

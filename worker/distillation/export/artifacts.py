@@ -14,7 +14,7 @@ from torch import nn
 
 from preceptor.contract.distillations import Accuracy, EpochMetrics, Gain
 from preceptor.contract.teachers import Source, TeacherBody
-from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 
 from ..data import Inputs
 from ..result import Control
@@ -168,7 +168,7 @@ def export(
 
     Raises
     ------
-    JobFailed
+    ComputationFailed
         The student needs ONNX and cannot be exported to it.
     """
     model.eval()
@@ -220,7 +220,7 @@ def _onnx(model: nn.Module, samples: Inputs, path: Path, *, needed: bool) -> dic
         path.unlink(missing_ok=True)
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
         if needed:
-            raise JobFailed(f"the student could not be written as ONNX ({reason})") from error
+            raise ComputationFailed(f"the student could not be written as ONNX ({reason})") from error
         return {"written": False, "reason": reason}
     return {"written": True, **vars(found)}
 

@@ -9,7 +9,7 @@ from preceptor.contract.distillations import (
     StudentModel,
     TransformersStudent,
 )
-from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 
 from ..blueprint import Blueprint, Surroundings
 from .bow import BowBlueprint
@@ -35,12 +35,12 @@ def blueprint_of(wanted: StudentModel, around: Surroundings) -> Blueprint:
 
     Raises
     ------
-    JobFailed
+    ComputationFailed
         It takes another modality than the data has, or it cannot be built.
     """
     modality = around.items.modality
     if modality not in _BY_MODALITY:
-        raise JobFailed(f"a student cannot be trained on items of modality {modality!r}")
+        raise ComputationFailed(f"a student cannot be trained on items of modality {modality!r}")
     settings: dict[str, Any] = {}
     if isinstance(wanted, BuiltinStudent):
         key = _BY_MODALITY[modality] if wanted.name == "auto" else wanted.name
@@ -51,7 +51,9 @@ def blueprint_of(wanted: StudentModel, around: Surroundings) -> Blueprint:
     else:
         key, settings = "timm", {"architecture": wanted.architecture}
     if isinstance(wanted, BuiltinStudent) and _BY_MODALITY[modality] != key:
-        raise JobFailed(f"the student {key!r} does not take {modality} items; use {_BY_MODALITY[modality]!r} or 'auto'")
+        raise ComputationFailed(
+            f"the student {key!r} does not take {modality} items; use {_BY_MODALITY[modality]!r} or 'auto'"
+        )
     return BUILDERS[key](around, settings)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from preceptor.contract.teachers import Modality
-from service.core.errors import InvalidProbe, JobFailed
+from worker.errors import ComputationFailed, InvalidItems
 from worker.teachers.config_files import read_options
 from worker.teachers.preprocessing.images import decode
 from worker.teachers.preprocessing.picture_processor import load_processor
@@ -44,8 +44,8 @@ class ProcessorReader:
         for data, name in zip(pictures, names, strict=True):
             try:
                 decoded.append(decode(data, channels=self._channels))
-            except InvalidProbe as error:
-                raise JobFailed(f"item {name}: {error.detail}") from None
+            except InvalidItems as error:
+                raise ComputationFailed(f"item {name}: {error.detail}") from None
         return np.asarray(self._processor(images=decoded, return_tensors="np")["pixel_values"], np.float32)
 
     def finish(self, values: Tensor) -> Tensor:
@@ -78,24 +78,24 @@ def registered_blueprint(around: Surroundings, settings: dict[str, Any]) -> Tran
 
     Raises
     ------
-    JobFailed
+    ComputationFailed
         The folder is not a `transformers` folder, or not a classifier of the data's modality.
     """
     folder, modality = around.folder, around.items.modality
     if folder is None or not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise JobFailed(
+        raise ComputationFailed(
             "a student can start only from a model registered with the source 'transformers' (config.json and "
             "safetensors); choose such a model, or a built-in student"
         )
     if modality == "features":
-        raise JobFailed("a transformers model takes pictures or texts, not feature vectors")
+        raise ComputationFailed("a transformers model takes pictures or texts, not feature vectors")
     from transformers import AutoConfig
 
     check_config(read_options(folder / "config.json"))
     config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     auto = auto_class(modality)
     if type(config) not in auto._model_mapping:
-        raise JobFailed(f"a {config.model_type!r} model is no {modality} classifier of transformers")
+        raise ComputationFailed(f"a {config.model_type!r} model is no {modality} classifier of transformers")
     kept: dict[str, Tensor] = auto.from_pretrained(
         folder,
         config=config,
@@ -112,7 +112,7 @@ def registered_blueprint(around: Surroundings, settings: dict[str, Any]) -> Tran
         model = auto.from_config(config, trust_remote_code=False)
         absent, foreign = model.load_state_dict(body, strict=False)
         if foreign or set(absent) != head:
-            raise JobFailed("the registered model's weights do not fit its config; register it again")
+            raise ComputationFailed("the registered model's weights do not fit its config; register it again")
         return model
 
     handling: Handling

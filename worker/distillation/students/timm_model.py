@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from preceptor.contract.teachers import ImagePreprocessing, Modality, OnnxSource, Source
-from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 
 from ..blueprint import Surroundings
 from ..data import Encoded, EncodedPictures, ExactReader
@@ -35,7 +35,7 @@ class TimmBlueprint:
 
     Raises
     ------
-    JobFailed
+    ComputationFailed
         timm cannot be imported here, or has no such architecture.
     """
 
@@ -51,17 +51,17 @@ class TimmBlueprint:
         try:
             self._timm: Any = importlib.import_module("timm")
         except Exception as error:  # with a CPU torch, torchvision fails inside timm with a RuntimeError
-            raise JobFailed(
+            raise ComputationFailed(
                 f"timm cannot be imported on this worker ({str(error).splitlines()[0][:120]}); install timm and "
                 f"the torchvision that fits this torch, or use a transformers student"
             ) from None
         if not self._timm.is_model(self._architecture):
-            raise JobFailed(f"timm has no architecture {self._architecture!r}")
+            raise ComputationFailed(f"timm has no architecture {self._architecture!r}")
         with torch.device("meta"):
             model = self._timm.create_model(self._architecture, pretrained=False, num_classes=self._classes)
         count = sum(parameter.numel() for parameter in model.parameters())
         if count > LARGEST:
-            raise JobFailed(f"the student has {count:,} weights, more than {LARGEST:,}")
+            raise ComputationFailed(f"the student has {count:,} weights, more than {LARGEST:,}")
         own = model.default_cfg
         size = own.get("input_size", (3, 224, 224))
         self._how = ImagePreprocessing(

@@ -6,7 +6,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 from worker.teachers.errors import TeacherUnusable
 from worker.teachers.sources.transformers import check_config
 
@@ -40,12 +40,14 @@ def fresh_blueprint(around: Surroundings, settings: dict[str, Any]) -> Transform
 
     Raises
     ------
-    JobFailed
+    ComputationFailed
         An unknown model type or setting, no classifier of the data's modality, or too large.
     """
     modality, model_type = around.items.modality, settings["model_type"]
     if modality == "features":
-        raise JobFailed("transformers students take pictures or texts; use the student 'mlp' for feature vectors")
+        raise ComputationFailed(
+            "transformers students take pictures or texts; use the student 'mlp' for feature vectors"
+        )
     overrides: dict[str, Any] = dict(settings["config"])
     if modality == "image":
         config, handling = _picture_config(model_type, overrides, around)
@@ -53,7 +55,7 @@ def fresh_blueprint(around: Surroundings, settings: dict[str, Any]) -> Transform
         config, handling = _text_config(model_type, overrides, around)
     auto = auto_class(modality)
     if type(config) not in auto._model_mapping:
-        raise JobFailed(f"transformers has no {modality} classifier of model type {model_type!r}")
+        raise ComputationFailed(f"transformers has no {modality} classifier of model type {model_type!r}")
     _check_size(auto, config, model_type)
 
     def make() -> nn.Module:
@@ -66,23 +68,23 @@ def _config(model_type: str, overrides: dict[str, Any], around: Surroundings) ->
     from transformers import CONFIG_MAPPING
 
     if model_type not in CONFIG_MAPPING:
-        raise JobFailed(f"transformers has no model type {model_type!r}; use one like resnet, vit or bert")
+        raise ComputationFailed(f"transformers has no model type {model_type!r}; use one like resnet, vit or bert")
     kind = CONFIG_MAPPING[model_type]
     known = kind().to_dict()
     for key in overrides:
         if key in _OWN:
-            raise JobFailed(f"the config's {key!r} follows from the data; leave it out")
+            raise ComputationFailed(f"the config's {key!r} follows from the data; leave it out")
         if key not in known:
-            raise JobFailed(f"a {model_type!r} config has no {key!r}")
+            raise ComputationFailed(f"a {model_type!r} config has no {key!r}")
     try:
         check_config(overrides)
         config: Any = kind(**overrides)
         config.num_labels = around.classes
         check_config({key: value for key, value in config.to_dict().items() if key not in _OWN})
     except TeacherUnusable as error:
-        raise JobFailed(f"the student's config is rejected: {error.detail}") from None
+        raise ComputationFailed(f"the student's config is rejected: {error.detail}") from None
     except Exception as error:
-        raise JobFailed(f"the student's config is not valid: {str(error).splitlines()[0][:200]}") from None
+        raise ComputationFailed(f"the student's config is not valid: {str(error).splitlines()[0][:200]}") from None
     return config
 
 
@@ -97,10 +99,10 @@ def _picture_config(model_type: str, overrides: dict[str, Any], around: Surround
     size = asked if asked is not None else getattr(config, "image_size", _PIXELS)
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(isinstance(side, int) and 8 <= side <= 1024 for side in pair):
-        raise JobFailed(f"image_size is {size!r}; give one or two sides between 8 and 1024 pixels")
+        raise ComputationFailed(f"image_size is {size!r}; give one or two sides between 8 and 1024 pixels")
     depth = getattr(config, "num_channels", 3)
     if depth not in (1, 3):
-        raise JobFailed(f"num_channels is {depth}; pictures have 1 (gray) or 3 (colours)")
+        raise ComputationFailed(f"num_channels is {depth}; pictures have 1 (gray) or 3 (colours)")
     return config, PictureHandling(picture_preprocessing((pair[0], pair[1]), depth))
 
 
@@ -119,9 +121,9 @@ def _check_size(auto: Any, config: Any, model_type: str) -> None:
         with torch.device("meta"):
             model = auto.from_config(config, trust_remote_code=False)
     except Exception as error:
-        raise JobFailed(
+        raise ComputationFailed(
             f"a {model_type!r} student cannot be built from this config: {str(error).splitlines()[0][:200]}"
         ) from None
     count = sum(parameter.numel() for parameter in model.parameters())
     if count > LARGEST:
-        raise JobFailed(f"the student has {count:,} weights, more than {LARGEST:,}; choose a smaller config")
+        raise ComputationFailed(f"the student has {count:,} weights, more than {LARGEST:,}; choose a smaller config")

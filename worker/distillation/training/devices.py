@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
-from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -138,14 +138,14 @@ def mixed_precision(precision: Precision, device: torch.device) -> Literal["no",
 
     Raises
     ------
-    JobFailed
+    ComputationFailed
         The device does not support this precision.
     """
     if precision == "auto":
         able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return "bf16" if able else "no"
     if precision == "fp16" and device.type == "cpu":
-        raise JobFailed("fp16 needs an accelerator, and this worker computes on a CPU; use bf16, fp32 or auto")
+        raise ComputationFailed("fp16 needs an accelerator, and this worker computes on a CPU; use bf16, fp32 or auto")
     return "no" if precision == "fp32" else precision
 
 
@@ -154,7 +154,7 @@ def machine_for(precision: Precision, device: torch.device, *, light: bool) -> M
 
     Raises
     ------
-    JobFailed
+    ComputationFailed
         The device does not support this precision.
     """
     mixed = mixed_precision("fp32" if precision == "auto" and light else precision, device)

@@ -22,7 +22,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from preceptor.contract.distillations import EpochMetrics
-from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 
 from ..blueprint import Blueprint
 from ..data import Augmentation, Inputs
@@ -109,7 +109,7 @@ def train_together(
 
     Raises
     ------
-    TrainingStopped, JobFailed
+    TrainingStopped, ComputationFailed
         As in `trainer.train`.
     """
     started = time.perf_counter()
@@ -392,7 +392,7 @@ class _Grid:
 
     def _check(self, *logits: Tensor | None) -> None:
         if not all(math.isfinite(float(one.detach().sum())) for one in logits if one is not None):
-            raise JobFailed(
+            raise ComputationFailed(
                 f"the student's outputs became NaN or infinite; try a learning_rate below "
                 f"{self._plan.learning_rate:g}, or precision fp32"
             )

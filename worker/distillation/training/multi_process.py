@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from preceptor.contract.distillations import EpochMetrics
-from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 from worker.transport.tally import SOLVED
 
 from ..blueprint import Blueprint
@@ -86,7 +86,7 @@ class TrainingProcesses:
         Raises
         ------
         TrainingStopped
-        JobFailed
+        ComputationFailed
             Also when one of the processes exited.
         """
         started = time.perf_counter()
@@ -141,7 +141,7 @@ class TrainingProcesses:
                     weights, history = value
                     return weights, [EpochMetrics.model_validate(entry) for entry in history]
                 elif kind == "failed":
-                    raise JobFailed(value)
+                    raise ComputationFailed(value)
                 elif kind == "crashed":
                     log.error("training process failed", reason=value)
                     self._raise_if_killed()  # The others fail because one of them was killed.
@@ -325,7 +325,7 @@ def _work(line: Connection, machine: Accelerated, assignment: bytes) -> Message:
         )
     except TrainingStopped:
         return "stopped", None
-    except JobFailed as error:
+    except ComputationFailed as error:
         return "failed", error.detail
     except Exception:
         return "crashed", traceback.format_exc()

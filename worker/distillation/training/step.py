@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
-from service.core.errors import JobFailed
+from worker.errors import ComputationFailed
 
 from ..data import Augmentation, Encoded
 from ..inputs import Int64
@@ -31,14 +31,16 @@ class EmbeddingProbe:
 
     Raises
     ------
-    JobFailed
+    ComputationFailed
         The model has no linear layer.
     """
 
     def __init__(self, model: nn.Module) -> None:
         layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
         if not layers:
-            raise JobFailed("this student has no linear last layer whose input could be matched; use another loss")
+            raise ComputationFailed(
+                "this student has no linear last layer whose input could be matched; use another loss"
+            )
         self.width = layers[-1].in_features
         self._seen: Tensor | None = None
         self._hook = layers[-1].register_forward_pre_hook(self._keep)
@@ -47,7 +49,9 @@ class EmbeddingProbe:
     def last(self) -> Tensor:
         """Shape (B, width)."""
         if self._seen is None or self._seen.ndim != 2:
-            raise JobFailed("this student's last linear layer does not take one vector an item; use another loss")
+            raise ComputationFailed(
+                "this student's last linear layer does not take one vector an item; use another loss"
+            )
         return self._seen
 
     def close(self) -> None:
@@ -269,7 +273,7 @@ class Stepper:
             return 0.0, 0.0
         logits = torch.cat(outputs).float() if len(outputs) > 1 else outputs[0].float()
         if not math.isfinite(float(logits.detach().sum())):
-            raise JobFailed(
+            raise ComputationFailed(
                 f"the student's outputs became NaN or infinite; try a learning_rate below "
                 f"{self._plan.learning_rate:g}, or precision fp32"
             )

@@ -154,7 +154,7 @@ def train(
     ------
     TrainingStopped
         From `watch`; the state is written first.
-    JobFailed
+    ComputationFailed
         The student's outputs became NaN or infinite; the message says what to do.
     """
     started = time.perf_counter()

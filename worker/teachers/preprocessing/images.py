@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from preceptor.contract.teachers import ImagePreprocessing
-from service.core.errors import InvalidProbe
 from service.core.tiff import tile_pixels
+from worker.errors import InvalidItems
 
 from ..fingerprint import for_unit_pixels
 from ..interface import Float32
@@ -42,7 +42,7 @@ def decode(data: bytes, *, channels: str = "rgb") -> Image.Image:
 
     Raises
     ------
-    InvalidProbe
+    InvalidItems
         The picture cannot be read or is too large.
     """
     try:
@@ -52,13 +52,13 @@ def decode(data: bytes, *, channels: str = "rgb") -> Image.Image:
         image = ImageOps.exif_transpose(image)
         return _eight_bits(image).convert("L" if channels == "gray" else "RGB")
     except UnidentifiedImageError:
-        raise InvalidProbe(f"the picture is in none of the formats {', '.join(_FORMATS)}") from None
+        raise InvalidItems(f"the picture is in none of the formats {', '.join(_FORMATS)}") from None
     except Image.DecompressionBombError:
-        raise InvalidProbe(
+        raise InvalidItems(
             f"the picture has more than {_DECODABLE_PIXELS:,} pixels, the most that are decoded; scale it down"
         ) from None
     except Exception as error:  # damaged headers end in errors of many kinds inside Pillow
-        raise InvalidProbe(f"the picture cannot be read: {str(error)[:160]}") from None
+        raise InvalidItems(f"the picture cannot be read: {str(error)[:160]}") from None
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -161,7 +161,7 @@ def prepare_pictures(pictures: list[bytes], how: ImagePreprocessing, *, start: i
 
     Raises
     ------
-    InvalidProbe
+    InvalidItems
         A picture cannot be read or is too large.
     """
     depth = 1 if how.channels == "gray" else 3
@@ -170,8 +170,8 @@ def prepare_pictures(pictures: list[bytes], how: ImagePreprocessing, *, start: i
     for position, data in enumerate(pictures):
         try:
             image = fit(decode(data, channels=how.channels), how)
-        except InvalidProbe as error:
-            raise InvalidProbe(f"item {start + position}: {error.detail}") from None
+        except InvalidItems as error:
+            raise InvalidItems(f"item {start + position}: {error.detail}") from None
         values = np.asarray(image, dtype=np.float32).reshape(height, width, depth)
         pixels[position] = values[..., ::-1] if how.channels == "bgr" else values
     scale = _scale(how)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from service.core.errors import InvalidProbe
+from worker.errors import InvalidItems
 
 from ..config_files import read_options
 from ..errors import TeacherUnusable
@@ -124,9 +124,9 @@ def _resized_shape(image: Any, size: Any) -> tuple[int, int] | None:
     return None
 
 
-def too_large(height: int, width: int) -> InvalidProbe:
+def too_large(height: int, width: int) -> InvalidItems:
     """What is said of a picture that would have too many pixels for the model."""
-    return InvalidProbe(
+    return InvalidItems(
         f"the picture would become {width:,} x {height:,} pixels for this teacher, more than {MOST_PIXELS:,}; crop it "
         "or scale it down"
     )
@@ -206,7 +206,7 @@ class PicturePreparation:
 
         Raises
         ------
-        InvalidProbe
+        InvalidItems
             The picture would be too large.
         """
         if not self.resizes and not getattr(self._processor, "do_center_crop", False):

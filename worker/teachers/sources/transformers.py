@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from preceptor.contract.files import adapter_weights, missing
 from preceptor.contract.labels import MAX_LABELS
 from preceptor.contract.teachers import Modality, Teacher
-from service.core.errors import InvalidProbe
+from worker.errors import InvalidItems
 
 from ..config_files import read_options
 from ..errors import TeacherUnusable
@@ -274,8 +274,8 @@ class TransformersTeacher:
         for position, data in enumerate(batch.images):
             try:
                 made = self._prepare.arrays(decode(data, channels="gray" if self._gray else "rgb"))
-            except InvalidProbe as error:
-                raise InvalidProbe(f"item {batch.start + position}: {error.detail}") from None
+            except InvalidItems as error:
+                raise InvalidItems(f"item {batch.start + position}: {error.detail}") from None
             found.append(
                 {
                     name: value.to(self._device, torch.float32 if value.is_floating_point() else None)
