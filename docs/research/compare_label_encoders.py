@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from service.core.errors import InvalidRequest
+from worker.errors import InvalidInput
 from worker.label_encoder import LabelEncoder, load_encoder
 
 CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -165,7 +165,7 @@ def compare(name: str, net: WordNet, intents: Path | None) -> None:
         for position, word in enumerate(words.split()):
             try:
                 found.append(int((english @ encoder.encode([word])[0]).argmax()) == position)
-            except InvalidRequest:
+            except InvalidInput:
                 found.append(None)
         refused = found.count(None)
         print(f"  {language}: {found.count(True)}/10 right" + (f", {refused} refused" if refused else ""))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from preceptor.contract.ids import TEACHER, new_id
 from preceptor.contract.recommendations import RecommendationBody, TeacherFilter
 from preceptor.contract.teachers import Teacher, TeacherStatus, TransformersSource
-from service.core.errors import InvalidRequest
 from service.core.state import State
+from worker.errors import InvalidInput
 from worker.jobs.zoo_index import ZooIndex
 from worker.transport.search import top_k
 
@@ -33,7 +33,7 @@ class Words:
     def encode(self, labels: Sequence[str]) -> NDArray[np.float32]:
         self.asked += len(labels)
         if any("?" in label for label in labels):
-            raise InvalidRequest("a label holds no known word")
+            raise InvalidInput("a label holds no known word")
         rows = [
             np.random.default_rng(list(hashlib.sha256(label.encode()).digest())).standard_normal(8) for label in labels
         ]
