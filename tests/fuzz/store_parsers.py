@@ -15,6 +15,7 @@ from service.core.settings import Settings
 from service.core.storage.probe_file import open_probe
 from service.ingest import ingest
 from tests.unit.ingest.sample_files import archive, jsonl, npz, picture
+from worker.errors import InvalidItems
 from worker.teachers.errors import TeacherUnusable
 from worker.teachers.outputs import TeacherOutputs, decode_outputs, encode_outputs
 from worker.teachers.predictions import read_predictions
@@ -34,7 +35,7 @@ _PICTURE: Final = 5 * 2**29
 _HEAD: Final = struct.Struct("<BHIQIQd16s")  # of a record, behind its checksum
 
 
-def _read_again(error: TeacherUnusable | InvalidProbe) -> Outcome:
+def _read_again(error: TeacherUnusable | InvalidProbe | InvalidItems) -> Outcome:
     assert 10 < len(error.detail) < 3000, f"a text of {len(error.detail)} characters"
     error.detail.encode()
     return "refused"
@@ -44,7 +45,7 @@ def _decoded(files: Files, folder: Path) -> Outcome:
     channels = "gray" if len(files[SOURCE]) % 3 == 0 else "rgb"
     try:
         image = decode(files[SOURCE], channels=channels)
-    except InvalidProbe as error:
+    except InvalidItems as error:
         return _read_again(error)
     assert image.mode == ("L" if channels == "gray" else "RGB")
     return "accepted"
