@@ -116,6 +116,9 @@ def _complete(document: dict[str, Any]) -> None:
             if path not in OPEN:
                 _by_host(method, operation["responses"])
             for status, response in operation["responses"].items():
+                for media in response.get("content", {}).values():
+                    if "itemSchema" in media:  # A stream has no schema as a whole; FastAPI adds that of a text.
+                        media.pop("schema", None)
                 headers = _headers_of(path, method, int(status), response, operation)
                 response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
 

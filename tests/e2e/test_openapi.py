@@ -37,7 +37,12 @@ class Explained:
     why: str
 
 
+_NO_HTTP = "it is no HTTP message, and refused before there is a request: the server answers 400 and hangs up"
 EXPLAINED = [
+    *(
+        Explained(".*", check, "^400 Invalid HTTP request received", _NO_HTTP)
+        for check in ("content_type_conformance", "response_headers_conformance")
+    ),
     Explained(
         "GET /health/ready",
         "not_a_server_error",

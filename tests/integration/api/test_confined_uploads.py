@@ -41,7 +41,7 @@ def soon(holds: Callable[[], bool]) -> bool:
 
 def readers() -> set[int]:
     """Processes that read an upload: children of a fork server that is a child of ours."""
-    return {pid for child in children(os.getpid()) if b"confined" in command(child) for pid in children(child)}
+    return {pid for child in children(os.getpid()) if b"sandbox" in command(child) for pid in children(child)}
 
 
 def children(pid: int) -> set[int]:

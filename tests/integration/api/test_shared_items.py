@@ -78,7 +78,7 @@ def test_the_answer_is_about_this_upload(http: httpx2.Client) -> None:
     assert (first["id"], first["warnings"]) == (again["id"], [])
     assert again["columns"] == {"content": "text", "label": None, "passed_over": ["gold"]}
     assert "'gold'" in again["warnings"][0]
-    checked = http.post("/v1/probes/check?filename=p.csv", content=b"text,gold\na,x\nb,y\n").json()
+    checked = http.post("/v1/probes?check=true&filename=p.csv", content=b"text,gold\na,x\nb,y\n").json()
     assert checked["warnings"] == again["warnings"]
 
 
