@@ -5,6 +5,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from preceptor.contract.job_kinds import JOB_KINDS
 from service.core.errors import QueueFull, TooManyConnections
 from service.core.state import State
 from service.http import problems
@@ -34,7 +35,7 @@ class Crowded:
         await problems.answer(error, Request(scope))(scope, receive, send)
 
 
-_COLLECTIONS: Final = frozenset({"/v1/recommendations", "/v1/distillations"})
+_COLLECTIONS: Final = frozenset(f"/v1/{spec.path}" for spec in JOB_KINDS.values())
 
 
 class OverloadLimit:

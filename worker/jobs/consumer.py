@@ -27,9 +27,9 @@ from worker.errors import ComputationFailed
 
 from .context import JobContext, Outcome, Stopped
 from .failures import reported
-from .metrics import WorkerMetrics
+from .observability.metrics import WorkerMetrics
+from .observability.tracing import trace_stages, traced_delivery
 from .slots import QUICK_SECONDS, SIZES, Slots
-from .tracing import trace_stages, traced_delivery
 
 
 class SharedExclusiveLock:

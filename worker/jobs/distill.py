@@ -41,7 +41,7 @@ from worker.teachers.errors import TeacherUnusable
 
 from .context import JobContext, Stopped
 from .label_encoders import CheckedEncoder, Encoders
-from .mlflow import Tracked
+from .observability.mlflow import Tracked
 from .probe_use import warnings_of_test
 from .teacher_access import (
     ContextCache,

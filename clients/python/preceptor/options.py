@@ -5,7 +5,17 @@
 
 from typing import Literal, TypedDict
 
-Weight = float | Literal["auto"]
+from .contract.losses import (
+    FeaturesLossOptions as FeaturesLossOptions,
+    LossOptions as LossOptions,
+    MappedKlLossOptions as MappedKlLossOptions,
+    NoLossOptions as NoLossOptions,
+    RelationalLossOptions as RelationalLossOptions,
+    RidgeMapLossOptions as RidgeMapLossOptions,
+    TransportLossOptions as TransportLossOptions,
+    UldLossOptions as UldLossOptions,
+    WkdLossOptions as WkdLossOptions,
+)
 
 
 class EarlyStoppingOptions(TypedDict, total=False):
@@ -32,106 +42,6 @@ class TrainingOptions(TypedDict, total=False):
     seed: int
     seeds: int
     time_limit_seconds: float | None
-
-
-class _Transport(TypedDict, total=False):
-    weight: Weight
-    ground_cost: Literal["joint", "names"]
-    eps: float
-    temperature: float
-    relaxation: float | None
-
-
-class TransportLossOptions(_Transport, total=False):
-    """As `preceptor.contract.losses.TransportLoss`, which is meant when `name` is absent."""
-
-    name: Literal["transport"]
-
-
-class _RidgeMap(TypedDict, total=False):
-    weight: Weight
-    use_names: bool
-
-
-class RidgeMapLossOptions(_RidgeMap):
-    """As `preceptor.contract.losses.RidgeMapLoss`."""
-
-    name: Literal["ridge_map"]
-
-
-class _MappedKl(TypedDict, total=False):
-    weight: Weight
-    eps: float
-    temperature: float
-
-
-class MappedKlLossOptions(_MappedKl):
-    """As `preceptor.contract.losses.MappedKlLoss`."""
-
-    name: Literal["mapped_kl"]
-
-
-class _Relational(TypedDict, total=False):
-    weight: Weight
-    temperature: float | None
-
-
-class RelationalLossOptions(_Relational):
-    """As `preceptor.contract.losses.RelationalLoss`."""
-
-    name: Literal["relational"]
-
-
-class _Features(TypedDict, total=False):
-    weight: Weight
-
-
-class FeaturesLossOptions(_Features):
-    """As `preceptor.contract.losses.FeaturesLoss`."""
-
-    name: Literal["features"]
-
-
-class _Wkd(TypedDict, total=False):
-    weight: Weight
-    kappa: float | None
-    eps: float
-    temperature: float
-
-
-class WkdLossOptions(_Wkd):
-    """As `preceptor.contract.losses.WkdLoss`."""
-
-    name: Literal["wkd"]
-
-
-class _Uld(TypedDict, total=False):
-    weight: Weight
-    temperature: float
-
-
-class UldLossOptions(_Uld):
-    """As `preceptor.contract.losses.UldLoss`."""
-
-    name: Literal["uld"]
-
-
-class NoLossOptions(TypedDict):
-    """As `preceptor.contract.losses.NoLoss`."""
-
-    name: Literal["none"]
-
-
-LossOptions = (
-    TransportLossOptions
-    | RidgeMapLossOptions
-    | MappedKlLossOptions
-    | RelationalLossOptions
-    | FeaturesLossOptions
-    | WkdLossOptions
-    | UldLossOptions
-    | NoLossOptions
-)
 
 
 class _Builtin(TypedDict, total=False):

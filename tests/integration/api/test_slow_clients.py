@@ -168,6 +168,8 @@ def test_a_body_that_drips_is_answered_408(settings: Settings) -> None:
                 if answer := connection.recv(65536):
                     break
             connection.sendall(b"x")
+        connection.settimeout(10)
+        answer += everything(connection)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"PRECEPTOR_BODY_RATE" in answer
 

@@ -18,7 +18,7 @@ from service.app import create_app
 from service.core.redis.counters import WorkerReport
 from service.core.settings import Settings
 from service.core.state import State
-from worker.jobs.metrics import WorkerMetrics
+from worker.jobs.observability.metrics import WorkerMetrics
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[3]

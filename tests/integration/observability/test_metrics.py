@@ -32,7 +32,7 @@ from service.core.settings import Settings
 from service.core.state import State
 from worker.jobs.consumer import Consumer, Task
 from worker.jobs.context import JobContext
-from worker.jobs.metrics import WorkerMetrics
+from worker.jobs.observability.metrics import WorkerMetrics
 from worker.ranking.estimators.evidence import Evidence
 from worker.ranking.estimators.registry import ESTIMATORS
 from worker.transport.sinkhorn import sinkhorn

@@ -1,10 +1,11 @@
 """`preceptor probes`"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from ..contract.probes import ProbeFormat
 from .references import LabelsFile, probe_file, student_labels, upload_probe
 from .session import Session, command, new_group
 from .tables import show_probe, show_probes
@@ -18,7 +19,7 @@ Names = Annotated[
     typer.Option(metavar="A,B,C", help="Class names between commas, if the data holds class numbers only."),
 ]
 Format = Annotated[
-    Literal["npz", "parquet", "zip", "jsonl", "csv"] | None,
+    ProbeFormat | None,
     typer.Option(metavar="FORMAT", help="npz, parquet, zip, jsonl or csv, if the file name does not tell."),
 ]
 

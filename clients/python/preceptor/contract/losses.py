@@ -1,7 +1,7 @@
 """Losses of a distillation, selected by `name`."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypedDict, cast
 
 from pydantic import Discriminator, Field, Tag
 
@@ -193,3 +193,107 @@ Loss = Annotated[
     ),
 ]
 """The loss that uses the teachers, selected by `name`; `transport` without one."""
+
+
+# The same for type checkers: a dictionary that a caller of the SDK writes.
+WeightOption = float | Literal["auto"]
+
+
+class _Transport(TypedDict, total=False):
+    weight: WeightOption
+    ground_cost: Literal["joint", "names"]
+    eps: float
+    temperature: float
+    relaxation: float | None
+
+
+class TransportLossOptions(_Transport, total=False):
+    """As `preceptor.contract.losses.TransportLoss`, which is meant when `name` is absent."""
+
+    name: Literal["transport"]
+
+
+class _RidgeMap(TypedDict, total=False):
+    weight: WeightOption
+    use_names: bool
+
+
+class RidgeMapLossOptions(_RidgeMap):
+    """As `preceptor.contract.losses.RidgeMapLoss`."""
+
+    name: Literal["ridge_map"]
+
+
+class _MappedKl(TypedDict, total=False):
+    weight: WeightOption
+    eps: float
+    temperature: float
+
+
+class MappedKlLossOptions(_MappedKl):
+    """As `preceptor.contract.losses.MappedKlLoss`."""
+
+    name: Literal["mapped_kl"]
+
+
+class _Relational(TypedDict, total=False):
+    weight: WeightOption
+    temperature: float | None
+
+
+class RelationalLossOptions(_Relational):
+    """As `preceptor.contract.losses.RelationalLoss`."""
+
+    name: Literal["relational"]
+
+
+class _Features(TypedDict, total=False):
+    weight: WeightOption
+
+
+class FeaturesLossOptions(_Features):
+    """As `preceptor.contract.losses.FeaturesLoss`."""
+
+    name: Literal["features"]
+
+
+class _Wkd(TypedDict, total=False):
+    weight: WeightOption
+    kappa: float | None
+    eps: float
+    temperature: float
+
+
+class WkdLossOptions(_Wkd):
+    """As `preceptor.contract.losses.WkdLoss`."""
+
+    name: Literal["wkd"]
+
+
+class _Uld(TypedDict, total=False):
+    weight: WeightOption
+    temperature: float
+
+
+class UldLossOptions(_Uld):
+    """As `preceptor.contract.losses.UldLoss`."""
+
+    name: Literal["uld"]
+
+
+class NoLossOptions(TypedDict):
+    """As `preceptor.contract.losses.NoLoss`."""
+
+    name: Literal["none"]
+
+
+LossOptions = (
+    TransportLossOptions
+    | RidgeMapLossOptions
+    | MappedKlLossOptions
+    | RelationalLossOptions
+    | FeaturesLossOptions
+    | WkdLossOptions
+    | UldLossOptions
+    | NoLossOptions
+)

@@ -10,7 +10,7 @@ from worker.distillation.result import OnEvent, Outcome
 from worker.distillation.tracking.mlflow_run import MlflowRun, flat
 from worker.distillation.tracking.mlflow_server import MlflowServer
 
-from .context import JobContext, Stopped
+from ..context import JobContext, Stopped
 
 _ASKED: Final = {"student", "loss", "training", "compare", "data", "transfer", "test", "recommendation"}
 _TRIED_AGAIN: Final = (StateUnavailable, StoreUnavailable, StoreFull, OSError)

@@ -21,7 +21,7 @@ from service.core.redis.counters import BUCKETS, SECONDS_BUCKET, SECONDS_SUM, Wo
 from service.core.state import State
 from worker.transport.tally import SOLVED
 
-from .context import TeacherFailure
+from ..context import TeacherFailure
 
 
 class WorkerMetrics:

@@ -10,7 +10,7 @@ from service.core.errors import StateUnavailable
 from service.core.lanes import Lane
 from service.core.observability import tracing
 
-from .context import JobContext
+from ..context import JobContext
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""What a worker reports of its jobs: metrics, traces and MLflow runs."""
