@@ -1,4 +1,4 @@
 """Ranking of teachers for a student: estimators, blend, uncertainty, explanation.
 
-Depends on ``worker.transport`` and ``worker.teachers``; never on ``worker.distillation``.
+Depends on ``worker.transport``; never on ``worker.distillation``.
 """

@@ -1,4 +1,4 @@
-"""The table of job kinds. Routing, storage, workers and the SDK read it; no other module lists the kinds."""
+"""The table of job kinds: routing, storage, workers and the SDK read it."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
