@@ -57,7 +57,7 @@ async def ended(*tasks: "asyncio.Task[Any]") -> None:
     """Cancel tasks and wait for their end.
 
     A timeout inside of the Redis client that expires in the same step swallows a cancellation (python/cpython#86296);
-    a loop around it would then run for ever. So it is repeated.
+    a loop around it would then run indefinitely. So it is repeated.
     """
     waiting = set(tasks)
     while waiting:

@@ -17,7 +17,7 @@ GiB = 2**30
 
 
 def listed(text: str | None) -> tuple[str, ...]:
-    """The parts of a setting that is a list with commas between them."""
+    """The entries of a comma-separated setting."""
     return tuple(filter(None, (part.strip() for part in (text or "").split(","))))
 
 
@@ -33,93 +33,94 @@ class Settings(BaseSettings):
     data: Path = Field(default=Path(".preceptor"), description="Folder for the local store, embedded Redis and caches")
     store: str | None = Field(
         default=None,
-        description="Store URL: `file:///path`, `s3://bucket/prefix`, `gs://`, `az://`. In `data` where unset",
+        description="Store URL: `file:///path`, `s3://bucket/prefix`, `gs://`, `az://`. In `data` if unset",
     )
     redis_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices("PRECEPTOR_REDIS_URL", "REDIS_URL"),
-        description="Redis 7.0 or later, or Valkey. An embedded server where unset",
+        description="Redis 7.0 or later, or Valkey. An embedded server if unset",
     )
     egress_allow: str | None = Field(
         default=None,
-        description="Where webhooks may go besides public addresses: host names and networks (`10.0.0.0/8`), with "
-        "commas between them",
+        description="Destinations of webhooks besides public addresses: comma-separated host names and networks "
+        "(`10.0.0.0/8`)",
     )
     webhooks: Literal["on", "off"] = Field(
         default="on",
-        description="Whether webhooks are sent to. While `off`, deliveries are kept and nothing is sent: for a copy of "
-        "a deployment, whose receivers are those of the original",
+        description="Whether webhooks are sent. `off` keeps deliveries pending: for a copy of a deployment, whose "
+        "receivers are those of the original",
     )
-    host: str = Field(default="127.0.0.1", description="Address that the service listens on")
+    host: str = Field(default="127.0.0.1", description="Address on which the service listens")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8321, description="Port; 0 takes a free one")
     published_at: str | None = Field(
         default=None,
-        description="Address at which others reach the service, where it is not the one that it listens on: for a "
-        "container, the address on which its port is published. `auto` of the next setting goes by it",
+        description="Address at which clients reach the service, if it differs from `host`: for a container, the "
+        "address on which its port is published. `auth=auto` uses it",
     )
     auth: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Whether requests need an API key: `auto` as soon as a key exists, and the service refuses to "
-        "listen on an address that other machines can reach while there is none; `off` lets everyone in",
+        description="Whether requests need an API key. `auto`: once a key exists; without one it does not start "
+        "on an address that other machines can reach. `off`: never",
     )
     hosts: str | None = Field(
         default=None,
-        description="Names that the service may be called by while it asks for no API keys, besides `localhost`, the "
-        "loopback addresses and those above: host names and addresses with commas between them, `*` for any. "
-        "Requests to other names are refused with 421, changes asked for by other web sites with 403",
+        description="Accepted host names while no API key is required, besides `localhost`, the loopback addresses and "
+        "those above: comma-separated names and addresses, `*` for any. Others get 421, cross-site changes 403",
     )
     oidc_issuer: str | None = Field(
         default=None,
-        description="Issuer of the bearer tokens (OpenID Connect) that are taken besides API keys, spelled as `iss` "
-        "spells it: `https://...`, or `http://` on this machine. Needs the extra `oidc`",
+        description="Issuer of bearer tokens (OpenID Connect) that are accepted besides API keys, exactly as in `iss`: "
+        "`https://...`, or `http://` on this machine. Needs the extra `oidc`",
     )
     oidc_audience: str | None = Field(
         default=None,
-        description="Whom a token must be made for (`aud`); several with commas between them, one of them suffices. "
-        "Needed with an issuer",
+        description="Accepted audiences of a token (`aud`), comma-separated; one suffices. Required with an issuer",
     )
     oidc_scope_claim: str = Field(
         default="scope",
         min_length=1,
-        description="Claim that tells what a token allows: words or a list; dots lead into objects "
+        description="Claim with the permissions of a token: words or a list; dots select inside objects "
         "(`realm_access.roles`)",
     )
     oidc_read: str = Field(
-        default="preceptor:read", description="Values of that claim that allow `read`, with commas between them"
+        default="preceptor:read", description="Values of that claim that grant `read`, comma-separated"
     )
     oidc_write: str = Field(
-        default="preceptor:write", description="Values of that claim that allow `write`, with commas between them"
+        default="preceptor:write", description="Values of that claim that grant `write`, comma-separated"
     )
     oidc_admin: str = Field(
-        default="preceptor:admin", description="Values of that claim that allow `admin`, with commas between them"
+        default="preceptor:admin", description="Values of that claim that grant `admin`, comma-separated"
     )
     oidc_leeway_seconds: float = Field(
-        default=30.0, ge=0, le=300, description="How far the clocks of the issuer and the service may differ"
+        default=30.0,
+        ge=0,
+        le=300,
+        description="Largest accepted difference between the clocks of issuer and service, in seconds",
     )
     oidc_max_jobs: int = Field(
-        default=0, ge=0, description="Most unfinished jobs that one subject of tokens may have; 0 for no limit"
+        default=0, ge=0, description="Limit of unfinished jobs per token subject; 0 for no limit"
     )
     encoder: str = Field(default="minilm", description="Default label encoder")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
     log_format: Literal["console", "json"] = Field(default="console")
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:0`, ... for the workers")
-    threads: int = Field(default=0, ge=0, description="Threads a worker computes with; 0 takes half of the cores")
+    threads: int = Field(default=0, ge=0, description="Compute threads of a worker; 0 for half of the cores")
 
     training_processes: int = Field(
         default=1,
         ge=0,
         le=64,
-        description="Processes that train one large student together, each on a GPU of its own (with `device=cpu`: on "
-        "its share of the threads); 0 takes as many as there are GPUs",
+        description="Processes that train one large student together, one GPU each (with `device=cpu`: a share of the "
+        "threads each); 0 for one per GPU",
     )
 
     mlflow_tracking_uri: str | None = Field(
         default=None,
-        description="Address of an MLflow tracking server (`https://mlflow.example.org`) that the workers tell of "
-        "every distillation",
+        description="Address of an MLflow tracking server (`https://mlflow.example.org`) to which workers report every "
+        "distillation",
     )
     mlflow_experiment: Annotated[str, Field(min_length=1, max_length=200)] = Field(
-        default="preceptor", description="MLflow experiment of the runs; made where there is none"
+        default="preceptor", description="MLflow experiment of the runs; created if it does not exist"
     )
     mlflow_authorization: SecretStr | None = Field(
         default=None,
@@ -129,8 +130,8 @@ class Settings(BaseSettings):
     scratch_bytes: int = Field(
         default=50 * GiB,
         ge=0,
-        description="Most bytes of copies on one machine: of a bucket's objects, and of models of the Hub. The least "
-        "recently used go first; what a running job uses stays, also beyond the limit",
+        description="Limit of local copies (objects of a bucket, models of the Hub) per machine, in bytes. The least "
+        "recently used are removed first; copies in use by a running job stay, even above the limit",
     )
     max_body_bytes: int = Field(default=8 * MiB, description="Largest JSON body")
     max_file_bytes: int = Field(default=8 * GiB, description="Largest file of a teacher")
@@ -146,66 +147,72 @@ class Settings(BaseSettings):
     max_feature_dimension: int = Field(default=65_536, description="Longest feature vector")
     ingest_memory: Annotated[int, Field(ge=10**9)] = Field(
         default=4 * GiB,
-        description="Address space of a process that reads an upload; as many run at once as there are cores",
+        description="Memory limit (address space) of a process that reads an upload, in bytes; one process per core",
     )
     ingest_seconds: Annotated[int, Field(ge=1)] = Field(
         default=600,
-        description="How long such a process may compute; by the clock it may take four times as long",
+        description="CPU time limit of such a process in seconds; its wall-clock limit is four times that",
     )
-    max_queue: int = Field(default=10_000, description="Most jobs waiting in one lane; beyond it 429")
-    max_wait_seconds: float = Field(default=60.0, description="Longest `Prefer: wait`")
-    max_teachers: int = Field(default=100_000, ge=0, description="Most teachers; beyond it 409. 0 for no limit")
-    max_probes: int = Field(default=100_000, ge=0, description="Most probes; beyond it 409. 0 for no limit")
-    max_label_sets: int = Field(default=100_000, ge=0, description="Most label sets; beyond it 409. 0 for no limit")
+    max_queue: int = Field(default=10_000, description="Limit of queued jobs per lane; above it 429")
+    max_wait_seconds: float = Field(default=60.0, description="Longest accepted `Prefer: wait`, in seconds")
+    max_teachers: int = Field(default=100_000, ge=0, description="Limit of teachers; above it 409. 0 for no limit")
+    max_probes: int = Field(default=100_000, ge=0, description="Limit of probes; above it 409. 0 for no limit")
+    max_label_sets: int = Field(default=100_000, ge=0, description="Limit of label sets; above it 409. 0 for no limit")
     max_connections: int = Field(
         default=4096,
         ge=1,
-        description="Most connections of one service process; those beyond get 503 for all but the health checks",
+        description="Limit of connections per service process; above it 503, except for health checks",
     )
     max_streams: int = Field(
-        default=2000, ge=1, description="Most event streams that one service process keeps open; beyond it 429"
+        default=2000, ge=1, description="Limit of open event streams per service process; above it 429"
     )
     max_streams_per_caller: int = Field(
         default=1500,
         ge=1,
-        description="Most of them for one API key; for everyone together while no keys are asked for",
+        description="Limit of open event streams per API key; for all callers together while no key is required",
     )
-    head_seconds: float = Field(
-        default=30.0, gt=0, description="How long a client may take to send the head of a request"
-    )
+    head_seconds: float = Field(default=30.0, gt=0, description="Time limit for the head of a request, in seconds")
     body_seconds: float = Field(
-        default=60.0, gt=0, description="Longest silence in the middle of a body; beyond it 408"
+        default=60.0, gt=0, description="Longest pause within a request body, in seconds; above it 408"
     )
     body_rate: int = Field(
         default=1024,
         ge=0,
-        description="Least bytes a second at which a body comes, on average after the first 30 s of waiting; a slower "
-        "one gets 408. 0 for no limit",
+        description="Minimum rate of a request body in bytes per second, averaged after the first 30 s; below it 408. "
+        "0 for no limit",
     )
 
-    lease_seconds: float = Field(default=10.0, gt=0, description="A worker silent for so long has lost its job")
-    delivery_limit: int = Field(default=3, ge=1, description="A job taken so often without an end has failed")
-    job_timeout_seconds: float = Field(default=24 * 3600.0, gt=0, description="Longest run of one job")
-    retry_seconds: float = Field(
-        default=1.0, gt=0, description="Wait after a fault that passes (Redis, the store); doubled with each retry"
+    lease_seconds: float = Field(
+        default=10.0, gt=0, description="Lease duration in seconds; a worker that misses it loses the job"
     )
-    retry_max_seconds: float = Field(default=60.0, gt=0, description="Longest wait between two retries")
-    retry_limit: int = Field(default=60, ge=0, description="A job retried so often has failed")
+    delivery_limit: int = Field(default=3, ge=1, description="Deliveries after which a job that never ended fails")
+    job_timeout_seconds: float = Field(default=24 * 3600.0, gt=0, description="Time limit of a job, in seconds")
+    retry_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        description="Delay before the first retry after a transient fault (Redis, the store); doubled each time",
+    )
+    retry_max_seconds: float = Field(default=60.0, gt=0, description="Longest delay between two retries, in seconds")
+    retry_limit: int = Field(default=60, ge=0, description="Retries after which a job fails")
     stop_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="How long a job may take to stop when asked; a canceled one then ends without its thread, whose "
-        "slot stays taken until it ends",
+        description="Time for a job to stop after a request, in seconds. After it, a canceled job is reported as "
+        "canceled; its slot stays occupied until its thread ends",
     )
-    checkpoint_seconds: float = Field(default=30.0, gt=0, description="How often a distillation keeps its state")
+    checkpoint_seconds: float = Field(
+        default=30.0, gt=0, description="Interval between checkpoints of a distillation, in seconds"
+    )
     job_seconds: int = Field(
-        default=0, ge=0, description="How long an ended job and its result are kept; 0 keeps them for ever"
+        default=0, ge=0, description="Retention of ended jobs and their results, in seconds; 0 keeps them indefinitely"
     )
-    idempotency_seconds: int = Field(default=24 * 3600, description="How long an Idempotency-Key is remembered")
-    cache_seconds: int = Field(default=7 * 24 * 3600, description="How long a cached matrix is kept")
-    event_seconds: int = Field(default=7 * 24 * 3600, description="How long a finished job's events are kept")
-    max_cached_bytes: int = Field(default=64 * MiB, description="Largest value that goes into the Redis cache")
-    drain_seconds: float = Field(default=30.0, description="How long a stopping worker may take to hand back its job")
+    idempotency_seconds: int = Field(default=24 * 3600, description="Retention of an Idempotency-Key, in seconds")
+    cache_seconds: int = Field(default=7 * 24 * 3600, description="Retention of cached matrices, in seconds")
+    event_seconds: int = Field(default=7 * 24 * 3600, description="Retention of the events of an ended job, in seconds")
+    max_cached_bytes: int = Field(default=64 * MiB, description="Largest value stored in the Redis cache, in bytes")
+    drain_seconds: float = Field(
+        default=30.0, description="Time for a stopping worker to hand back its jobs, in seconds"
+    )
 
     @field_validator("egress_allow")
     @classmethod
@@ -249,12 +256,12 @@ class Settings(BaseSettings):
         if not listed(self.oidc_audience):
             raise ValueError(
                 "PRECEPTOR_OIDC_ISSUER is set, but PRECEPTOR_OIDC_AUDIENCE is not: tokens that the issuer made for "
-                "other services would be taken. Set it to the audience of this service"
+                "other services would be accepted. Set it to the audience of this service"
             )
         if self.auth == "off":
             raise ValueError(
-                "PRECEPTOR_AUTH=off lets everyone in, and PRECEPTOR_OIDC_ISSUER asks for tokens: set "
-                "PRECEPTOR_AUTH=on, or leave the issuer away"
+                "PRECEPTOR_AUTH=off requires no key, and PRECEPTOR_OIDC_ISSUER requires tokens: set "
+                "PRECEPTOR_AUTH=on, or unset the issuer"
             )
         return self
 

@@ -277,5 +277,5 @@ class State:
             except (StateUnavailable, StoreUnavailable, StoreFull, RedisError) as error:
                 log.warning("reaper waits for Redis or the store", reason=str(error))
             except Exception:
-                log.exception("reaper failed; it goes on")
+                log.exception("reaper failed; it continues")
             await asyncio.sleep(seconds)

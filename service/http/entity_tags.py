@@ -31,7 +31,7 @@ def passes_if_match(header: str | None, tag: str) -> bool:
     Raises
     ------
     InvalidRequest
-        It is no list of entity tags, so that it cannot be told what the caller wants to be sure of.
+        It is not a list of entity tags.
     """
     if header is None or header.strip() == "*":
         return True

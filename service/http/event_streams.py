@@ -194,7 +194,7 @@ class _Feed:
                 if len(batch) < BATCH:
                     break  # What has come since rings again.
             if news:
-                return False  # The job goes on, or the log's last event would have said so.
+                return False  # The job is running: otherwise the log would end with its last status.
             summary = await self._state.jobs.get(self._id)
         except StateUnavailable:
             return False  # Redis is away. The log is still there when it is back; listeners need not know.
@@ -326,7 +326,7 @@ class EventStreamResponse(StreamingResponse):
             abort: Any = scope.get("extensions", {}).get(ABORT)
             if abort is not None:
                 abort()
-                await asyncio.sleep(0)  # The server hears of it before it looks whether the answer is complete.
+                await asyncio.sleep(0)  # The server is notified before it checks whether the response is complete.
 
 
 def _last_event(summary: JobSummary) -> JobEvent:

@@ -62,4 +62,4 @@ async def _streaming(request: Request) -> AsyncIterator[None]:
 
 
 StreamOf = Annotated[None, Depends(_streaming)]
-"""A place among the open streams, for as long as the answer goes on."""
+"""A place among the open streams, until the response ends."""

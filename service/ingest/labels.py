@@ -130,7 +130,7 @@ def _doubts(found: Classes) -> list[str]:
         )
     alike: dict[str, list[str]] = {}
     for name in found.names:
-        plain = re.sub(r"[\s_-]+", " ", name.casefold()) if len(name) > 1 else name  # letters are told by their case
+        plain = re.sub(r"[\s_-]+", " ", name.casefold()) if len(name) > 1 else name  # single letters differ by case
         alike.setdefault(plain, []).append(name)
     if doubles := [names for names in alike.values() if len(names) > 1]:
         doubts.append(

@@ -61,7 +61,7 @@ def ingest(
     source
         The upload.
     filename, format
-        How the format is told; its first bytes where both are None.
+        How the format is determined; by the first bytes if both are None.
     labels
         Class names in label order. String labels must be among them; numbers index them, unless the file names
         its own classes.

@@ -116,13 +116,13 @@ async def _made(
         "seconds": settings.ingest_seconds,
     }
     try:
-        told = await _answer(processes, question, settings, target.parent)
-        if refused := told.get("refused"):
+        answer_document = await _answer(processes, question, settings, target.parent)
+        if refused := answer_document.get("refused"):
             raise _error(refused)
-        if (failed := told.get("failed")) is not None:
+        if (failed := answer_document.get("failed")) is not None:
             log.error("an upload could not be read: a fault of this program", trace=str(failed)[:_TRACE])
             _tell_end(1, settings)
-        return told["made"]
+        return answer_document["made"]
     except BaseException:
         with suppress(OSError):  # the first error is the one to be read
             target.unlink(missing_ok=True)
@@ -188,13 +188,13 @@ def answer(line: Channel) -> None:
         settings = Settings.model_construct(**question["limits"])
         _limit(question, settings)
         try:
-            told = {"made": _work(question, settings)}
+            answer_document = {"made": _work(question, settings)}
         except PreceptorError as error:
-            told = {"refused": _refused(error)}
+            answer_document = {"refused": _refused(error)}
         except Exception:
-            told = {"failed": traceback.format_exc()[-_TRACE:]}
+            answer_document = {"failed": traceback.format_exc()[-_TRACE:]}
         allow_close(line.socket)
-        send_answer(line, told)
+        send_answer(line, answer_document)
 
 
 def _limit(question: dict[str, Any], settings: Settings) -> None:

@@ -24,7 +24,7 @@ class Crowded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http" or scope["path"] in OPEN:
-            # A supervisor that hears nothing from a busy service would end it.
+            # A supervisor would end a busy service that does not answer.
             await self.app(scope, receive, send)
             return
         error = TooManyConnections(

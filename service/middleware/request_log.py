@@ -77,7 +77,7 @@ class RequestLog:
             await self.app(scope, receive, tagged)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            # A method is any word that a stranger sends: each would be a series that is kept for ever.
+            # A client may send any word as method: each would be a series that is kept indefinitely.
             method = scope["method"] if scope["method"] in _METHODS else "other"
             REQUESTS.labels(method, route, str(seen["status"])).inc()
             SECONDS.labels(method, route).observe(seen["seconds"])

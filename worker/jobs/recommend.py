@@ -171,8 +171,8 @@ class Recommender:
             else:
                 scored.append(row)
                 if targets is not None:
-                    told = {name: round(score.value, 6) for name, score in row.members.items()} or round(row.value, 6)
-                    context.emit("teacher", {"name": contender.name, "score": told})
+                    scores = {name: round(score.value, 6) for name, score in row.members.items()} or round(row.value, 6)
+                    context.emit("teacher", {"name": contender.name, "score": scores})
             if targets is not None or number % 100 == 0:
                 context.progress(
                     number / len(candidates.contenders), f"{number} of {len(candidates.contenders)} teachers"
@@ -359,7 +359,7 @@ def _team(
 
 
 def _method(body: RecommendationBody, data: ProbeData | None, student: LabelSetBody) -> UsedMethod:
-    """The method that is used. Of a probe with one class alone nothing can be told apart, but its cost can."""
+    """The method that is used. A probe with one class cannot separate teachers, but its cost can be computed."""
     if body.method != "auto":
         return body.method
     if data is None or data.labels is None or body.candidates is not None:

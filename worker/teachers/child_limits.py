@@ -1,4 +1,4 @@
-"""What child processes that see a stranger's model get: variables, memory, and what to tell when they die."""
+"""Child processes that run untrusted models: environment, memory limit, and the reason to report when they exit."""
 
 import os
 from pathlib import Path

@@ -97,7 +97,7 @@ class LoadedTeacher(Protocol):
     classes
         K, the number of outputs; None until the first prediction where the file does not state it.
     parameters
-        Number of weights, where it can be told.
+        Number of weights, if known.
     class_weights
         Rows of the last linear layer, shape (K, D), float32, in the space of `Outputs.features`; else None.
     """

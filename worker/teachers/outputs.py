@@ -20,7 +20,7 @@ _FORMAT: Final = "preceptor-outputs-1"
 
 
 class RunStopped(Exception):
-    """The run was told to stop before it had seen all items."""
+    """The run was stopped before it had processed all items."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Teachers that run in a process of their own: their graph is a stranger's program, and may do anything in time.
+"""Teachers that run in a separate process: their graph is an untrusted program.
 
 ONNX graphs and exported programs can decide by the number of items what they do. One that answers the sample of a
-validation may ask for all memory, or never end, over a probe. Then this process ends, and the job goes on without it.
+validation may ask for all memory, or never end, over a probe. Then this process ends, and the job continues without it.
 """
 
 import os
@@ -178,7 +178,7 @@ class SandboxedTeacher:
         until = time.monotonic() + seconds
         try:
             self._process.channel.send(head, parts, until=until)
-            told, answer = self._process.channel.receive(largest_outputs(items or 0), until=until)
+            reply, answer = self._process.channel.receive(largest_outputs(items or 0), until=until)
         except TimeoutError:
             self._process.end()
             what = "load" if items is None else f"answer {items} items"
@@ -191,10 +191,10 @@ class SandboxedTeacher:
             if code is None:
                 raise TeacherUnusable(f"the model's process gave an answer that makes no sense ({error})") from error
             raise TeacherUnusable(child_limits.cause_of_end(code, "loaded" if items is None else "ran")) from error
-        if "refused" in told:
-            kind = InvalidItems if told.get("of") == "probe" else TeacherUnusable
-            raise kind(_printable(told["refused"]))
-        return told, answer
+        if "refused" in reply:
+            kind = InvalidItems if reply.get("of") == "probe" else TeacherUnusable
+            raise kind(_printable(reply["refused"]))
+        return reply, answer
 
 
 def _names(value: object) -> list[str] | None:

@@ -357,8 +357,8 @@ def _ended_where(should_stop: Callable[[], bool], process: "subprocess.Popen[byt
 
 def _read_answer(answer: bytes, code: int) -> Verdict:
     try:
-        told = json.loads(answer)
-        return Verdict(**(told | {"status": TeacherStatus(told["status"])}))
+        reply = json.loads(answer)
+        return Verdict(**(reply | {"status": TeacherStatus(reply["status"])}))
     except (ValueError, KeyError, TypeError):
         return Verdict.rejected(child_limits.cause_of_end(code))
 

@@ -168,13 +168,13 @@ class JobCanceledError(PreceptorError):
 class WaitTimeoutError(PreceptorError, TimeoutError):
     """The job has not ended, or made no progress, within the time given to `wait`.
 
-    It goes on; `job` is its last known state. `idle` says whether it was the time without progress that ran out.
+    The job continues; `job` is its last known state. `idle`: the limit of the time without progress was reached.
     """
 
     def __init__(self, job: "JobSummary", seconds: float, *, idle: bool = False) -> None:
         self.job, self.idle = job, idle
         passed = f" and has made no progress for {seconds:g} s" if idle else f" after {seconds:g} s"
-        super().__init__(f"{job.kind} {job.id} is {job.status.value}{passed}; it goes on: wait again, or cancel")
+        super().__init__(f"{job.kind} {job.id} is {job.status.value}{passed}; it continues: wait again, or cancel")
 
 
 class TeacherRejectedError(PreceptorError):

@@ -17,7 +17,7 @@ BATCH: Final = 500
 """Events read at once; fewer are all there are."""
 
 _RECHECK_SECONDS: Final = 5.0
-"""A listener looks at the log this often even if no wake-up came: a lost message costs seconds, not for ever."""
+"""A listener looks at the log this often even if no wake-up came: a lost message delays it by seconds only."""
 
 
 class EventLog:

@@ -239,7 +239,7 @@ class JobRecords:
             await self._store.delete(key)
 
     async def forget(self, id: str) -> None:
-        """Remove the record of a job that has no request: its caller was told that it was not accepted."""
+        """Remove the record of a job that has no request: its submission was rejected."""
         fields = await self._backend.fields(id)
         if fields:
             member = order_member(int(fields["created_at"]), id)

@@ -35,8 +35,8 @@ def configure(settings: Settings, process: str) -> None:
     if settings.log_format == "json":
         renderer: Any = structlog.processors.JSONRenderer()
         # Without the values of variables: a record or a key may be among them.
-        told = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        shared.append(structlog.processors.ExceptionRenderer(told))
+        renderer_input = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        shared.append(structlog.processors.ExceptionRenderer(renderer_input))
     else:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_traceback)
     structlog.configure(
@@ -67,7 +67,7 @@ def visible(text: str) -> str:
 
 
 def one_line(_: Any, __: str, event: EventDict) -> EventDict:
-    """Make the texts of a log line visible: paths, names and messages can be a stranger's."""
+    """Make the texts of a log line visible: paths, names and messages can be untrusted."""
     for name, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             event[name] = visible(value)
@@ -75,7 +75,7 @@ def one_line(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 def _traceback(out: TextIO, error: ExcInfo) -> None:
-    """Write a traceback with its lines moved in: the message at its end can be a stranger's, and can have many."""
+    """Write a traceback with its lines moved in: the message at its end can be untrusted, and can have many."""
     whole = io.StringIO()
     structlog.dev.plain_traceback(whole, error)
     out.write("\n".join(f"    {visible(line)}".rstrip() for line in whole.getvalue().split("\n")))

@@ -70,7 +70,7 @@ def found_format(source: Path, filename: str | None, format: ProbeFormat | None)
     if re.match(rb"\x80[\x02-\x05]", head):
         raise UnsupportedType(f"this looks like a pickle, and none is ever loaded. Probes come as {_ACCEPTED}")
     raise UnsupportedType(
-        f"the format cannot be told. Send ?filename= with its ending, or ?format=; probes come as {_ACCEPTED}"
+        f"the format cannot be determined. Send ?filename= with its ending, or ?format=; probes come as {_ACCEPTED}"
     )
 
 

@@ -215,7 +215,7 @@ def _rows(stack: ExitStack, archive: zipfile.ZipFile, header: Header) -> Iterato
 
 
 def _check_code_points(data: bytes, header: Header) -> None:
-    """numpy itself fails on such strings, and not with an error that can be told apart."""
+    """numpy itself fails on such strings, with an error that cannot be distinguished."""
     points = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(header.dtype.byteorder))
     if points.max() > sys.maxunicode:
         raise InvalidProbe(

@@ -1,4 +1,4 @@
-"""The one place where torch is told how to compute: threads, no gradients, the same answer every time."""
+"""How torch computes: threads, no gradients, the same answer every time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -113,7 +113,7 @@ def _refuse_foreign_code(options: dict[str, Any], name: str) -> None:
 
 
 def _refuse_sizes(value: Any, key: str = "") -> None:
-    """Bound every number of the config, so that building the model cannot take for ever."""
+    """Bound every number of the config, so that building the model takes bounded time."""
     if isinstance(value, dict):
         for name, entry in value.items():
             if name not in ("id2label", "label2id"):

@@ -26,7 +26,7 @@ def finish(session: Session, job: JobHandle[Any, Res], *, wait: bool, show: Call
         result = job.wait(progress=True)
     except KeyboardInterrupt:
         session.note(
-            f"\nStopped waiting; {job.id} goes on. `preceptor jobs wait {job.id}` waits again, "
+            f"\nStopped waiting; {job.id} continues. `preceptor jobs wait {job.id}` waits again, "
             f"`preceptor jobs cancel {job.id}` stops it"
         )
         raise typer.Exit(130) from None

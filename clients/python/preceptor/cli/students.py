@@ -43,7 +43,7 @@ def download(
         Path, typer.Option("--output", "-o", metavar="FOLDER", file_okay=False, help="Folder to write to.")
     ] = Path(),
 ) -> None:
-    """Download a student's files. A broken download goes on where it stopped; SHA-256 is checked."""
+    """Download a student's files. An interrupted download resumes; SHA-256 is checked."""
     found = session.client.students.get(student)
     names = artifact or [file.name for file in found.artifacts]
     output.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def add(
             teacher = session.client.teachers.add_folder(prepared, wait=wait, on_transfer=progress)
     except KeyboardInterrupt:
         session.note(
-            "\nStopped. Where all files were uploaded, the validation goes on: `preceptor teachers list` shows it"
+            "\nStopped. If all files were uploaded, the validation continues: `preceptor teachers list` shows it"
         )
         raise typer.Exit(130) from None
     except TeacherRejectedError as error:

@@ -40,17 +40,17 @@ def wait(
     Raises
     ------
     WaitTimeoutError
-        `timeout` seconds have passed, or `idle_timeout` seconds without progress; the job goes on.
+        `timeout` seconds have passed, or `idle_timeout` seconds without progress; the job continues.
     """
     if job.status.terminal:
         return job
     deadline = Deadline(settings, timeout, idle_timeout)
-    heard = settings.now()
+    last_event = settings.now()
     state = job
 
     def deliver(event: JobEvent) -> Procedure[None]:
-        nonlocal heard
-        heard = settings.now()
+        nonlocal last_event
+        last_event = settings.now()
         deadline.event(event)
         if observe:
             observe(event)
@@ -58,10 +58,10 @@ def wait(
         yield
 
     def pulse() -> Procedure[bool]:
-        nonlocal heard, state
-        if settings.now() - heard < _LOOK:
+        nonlocal last_event, state
+        if settings.now() - last_event < _LOOK:
             return False
-        heard = settings.now()
+        last_event = settings.now()
         state = yield from send(settings, jobs.get(job.id))
         deadline.record(state.progress)
         return state.status.terminal

@@ -36,7 +36,7 @@ class Students:
     ) -> Path:
         """Fetch one artifact -> where it lies now.
 
-        A broken download goes on where it stopped, also in a later run. The SHA-256 is checked; the target
+        An interrupted download resumes where it stopped, also in a later run. The SHA-256 is checked; the target
         appears whole or not at all.
 
         Parameters
@@ -86,7 +86,7 @@ class AsyncStudents:
     ) -> Path:
         """Fetch one artifact -> where it lies now.
 
-        A broken download goes on where it stopped, also in a later run. The SHA-256 is checked; the target
+        An interrupted download resumes where it stopped, also in a later run. The SHA-256 is checked; the target
         appears whole or not at all.
 
         Parameters

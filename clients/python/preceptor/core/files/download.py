@@ -53,7 +53,7 @@ def download(
 ) -> Procedure[Path]:
     """Fetch an artifact into `target`.
 
-    The bytes so far lie beside the target in a file whose name carries the digest, so a later call goes on where
+    The bytes so far lie beside the target in a file whose name carries the digest, so a later call resumes where
     an earlier one stopped. The target appears whole or not at all.
 
     Raises
