@@ -1,4 +1,4 @@
-"""Pictures that cannot be taken, and uploads whose format cannot be told."""
+"""Pictures that cannot be taken, and uploads whose format cannot be determined."""
 
 import pickle
 from typing import Any
@@ -122,8 +122,8 @@ def test_the_format_that_is_said_comes_first(take: Any, refused: Any) -> None:
         (b"x", "x.docx", ["'x.docx' is not known", "npz, parquet, zip (one folder a class), jsonl and csv"]),
         (b"x", "x.jsonl.gz", ["unpacked"]),
         (pickle.dumps([1]), None, ["looks like a pickle", "none is ever loaded"]),
-        (b"hello", None, ["cannot be told", "?filename=", "?format="]),
-        (b"", None, ["cannot be told"]),
+        (b"hello", None, ["cannot be determined", "?filename=", "?format="]),
+        (b"", None, ["cannot be determined"]),
     ],
 )
 def test_formats_that_are_not_taken(refused: Any, data: bytes, filename: str | None, says: list[str]) -> None:
