@@ -3,6 +3,7 @@
 from typing import Any, Final, cast
 
 from preceptor.contract.jobs import JobStatus
+from preceptor.contract.versions import CONTRACT
 
 from ..lanes import LANE_OF_KIND, LANES, Lane
 from ..redis import keys
@@ -84,6 +85,7 @@ class Recovery:
                 if await self._backend.script(scripts.REAP, id) == "queued":
                     await self._backend.enqueue(id)
             await self._replace_messages(lane, moment)
+            await self._tidy(lane)
         with translated():
             unswept = await cast(Any, self._client.srandmember(keys.UNSWEPT, _AT_ONCE))
         for id in unswept:
@@ -236,6 +238,12 @@ class Recovery:
         if waits and waits + runs > sum(messages):
             for id in await self._due(waiting, moment - _SETTLED_MS):
                 await self._backend.enqueue(id)
+
+    async def _tidy(self, lane: Lane) -> None:
+        script = self._backend.registered(scripts.TIDY)
+        with translated():
+            for contract in range(1, CONTRACT + 1):
+                await script(keys=[keys.turns(lane, contract), keys.quick_turns(lane, contract)], args=[_AT_ONCE])
 
     async def _due(self, key: str, until_ms: int) -> list[str]:
         with translated():

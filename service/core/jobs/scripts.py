@@ -164,6 +164,17 @@ local caller, quick = unpack(redis.call('HMGET', 'JOB' .. first, 'caller', 'quic
 return {first, caller or '', quick and 1 or 0, waits}
 """.replace("JOB", keys.job(""))
 
+# KEYS: turns of a lane, its quick turns. ARGV: how many at most. Removes quick turns of jobs that have left the lane:
+# workers of the previous release take and end jobs without knowing this line.
+TIDY: Final = """
+local stale = {}
+for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, ARGV[1] - 1)) do
+  if not redis.call('ZSCORE', KEYS[1], id) then stale[#stale + 1] = id end
+end
+for _, id in ipairs(stale) do redis.call('ZREM', KEYS[2], id) end
+return #stale
+"""
+
 # ARGV: ..., owner, lease ms, delivery limit.
 TAKE: Final = (
     _HEAD

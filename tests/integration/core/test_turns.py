@@ -293,3 +293,10 @@ async def test_a_quick_job_that_an_older_worker_has_ended_is_left_out(state: Sta
     await state.client.zadd(keys.quick_turns("recommend"), {quick: 0})
     assert await begin(state, Slots(Size(long=1, quick=1, share=1)), quick) == (quick, "ended")
     assert not await state.client.exists(keys.quick_turns("recommend"))
+
+
+async def test_the_reaper_removes_the_quick_turns_that_older_workers_left(state: State) -> None:
+    waiting = await submit(state, "a")
+    await state.client.zadd(keys.quick_turns("recommend"), {"rec_ended_by_an_older_worker": 0})
+    await state.jobs.recovery.reap()
+    assert await state.client.zrange(keys.quick_turns("recommend"), 0, -1) == [waiting]
