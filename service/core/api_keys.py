@@ -1,7 +1,8 @@
-"""API keys: minted once, kept as digests, looked up by their id.
+"""API keys: created once, kept as digests, looked up by their id.
 
 A key reads `<id>.<secret>`. The secret has 256 random bits, so one round of SHA-256 is as strong as it is: a slow hash
-is for passwords, which can be guessed. Keys lie in the store, and a lost Redis locks nobody out.
+is for passwords, which can be guessed. Keys are kept in the store, so that a lost Redis locks nobody out.
+Own code: libraries for API keys need a database of their own.
 """
 
 import hashlib

@@ -2,6 +2,7 @@
 
 A decoder allocates a whole tile, even if the picture in it is small. Of two tags with the same number, some libraries
 use the first and others the last, so a file with duplicate tags has no reliable size.
+Own code: Pillow reports the picture's size, not that of its tiles, before it decodes one.
 """
 
 import struct

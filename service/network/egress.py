@@ -2,7 +2,8 @@
 
 An address from untrusted input must not make the service connect to its own network (server-side request forgery). The
 name is resolved once, all its addresses are checked, and the connection is made to a checked address: a second
-resolution could return a different one (DNS rebinding).
+resolution could return a different one (DNS rebinding). Own code: HTTP clients resolve a name themselves when they
+connect, and none checks the address that it then uses.
 """
 
 import re

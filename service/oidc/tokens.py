@@ -1,4 +1,8 @@
-"""Callers identified by a token: verified with the issuer's keys, identified by issuer and subject."""
+"""Callers identified by a token: verified with the issuer's keys, identified by issuer and subject.
+
+Own code around PyJWT: it verifies signatures, but does not fetch keys under the egress rules, bound their number and
+age, or serve tokens while the issuer is unreachable.
+"""
 
 import hashlib
 import json

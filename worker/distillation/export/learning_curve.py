@@ -1,4 +1,7 @@
-"""The learning curve as a picture, drawn with Pillow: no plotting library is needed for a few lines."""
+"""The learning curve as a picture, drawn with Pillow: no plotting library is needed for a few lines.
+
+It is kept beside the TensorBoard file: the picture needs no tool, the file compares runs and zooms.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""Reads a `tokenizer.json` as data, before the library does: may it make much of a text, or take long over it?
+"""Checks a `tokenizer.json` as data before the library reads it: how much it may expand a text, how long it may take.
 
 A tokenizer is a small program. Its normaliser may put 10 kB in the place of every letter, its patterns may compute for
-hours, and it runs in the worker, beside other jobs. What published tokenizers have passes; the bounds are far above it.
+hours, and it runs in the worker, beside other jobs. Published tokenizers pass; the bounds are far above them.
+Own code: the library `tokenizers` has no limits of its own.
 """
 
 import base64
