@@ -13,7 +13,7 @@ from preceptor.contract.ids import new_id
 from preceptor.contract.validation_messages import KEY_PATTERN
 from preceptor.contract.versions import stored_form
 from service.core.api_keys import CALLER
-from service.core.async_helpers import LARGE, aside
+from service.core.async_helpers import LARGE, in_document_thread
 from service.core.errors import Conflict, NotFound, PreceptorError, StateUnavailable
 from service.core.jobs.idempotency import StoredAnswer
 from service.core.state import State
@@ -98,7 +98,7 @@ class Once:
         scope = f"{'' if caller is None else caller.key} {self._request.method} {self._request.url.path}"
         large = announced_length(self._request.headers.get("content-length", "")) > LARGE
         query = self._request.url.query
-        fingerprint = await aside(_fingerprint, query, content) if large else _fingerprint(query, content)
+        fingerprint = await in_document_thread(_fingerprint, query, content) if large else _fingerprint(query, content)
         begun = await state.idempotency.begin(scope, self._key, fingerprint, new_id(prefix))
         if begun.answer is not None:
             response = await _again(begun.answer, begun.id, remake)

@@ -9,7 +9,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from preceptor.contract.problem import FieldError
-from service.core.async_helpers import LARGE, aside
+from service.core.async_helpers import LARGE, in_document_thread
 from service.core.errors import InvalidRequest, UnsupportedType
 
 from .bodies import refuse_encoding
@@ -54,7 +54,7 @@ async def _read(request: Request, field: "ModelField") -> Request:
         if not (kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))):
             given = f"not {kind[:100]!r}" if kind else "and no Content-Type was sent"
             raise UnsupportedType(f"The body must be JSON with Content-Type: application/json, {given}")
-        reading.value = parsed(body) if len(body) <= LARGE else await aside(_validated, body, field)
+        reading.value = parsed(body) if len(body) <= LARGE else await in_document_thread(_validated, body, field)
     return reading
 
 

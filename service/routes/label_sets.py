@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from preceptor.contract.ids import LABEL_SET, LabelSetId
 from preceptor.contract.labels import LabelSet, LabelSetBody
 from preceptor.contract.page import Page
-from service.core.async_helpers import aside
+from service.core.async_helpers import in_document_thread
 from service.core.errors import NotFound
 from service.core.labels import label_sets as actions
 from service.core.state import State
@@ -49,7 +49,7 @@ async def get_label_set(id: LabelSetId, state: StateOf, if_none_match: IfNoneMat
     return (
         conditional(found, if_none_match)
         if found.embeddings is None
-        else await aside(conditional, found, if_none_match)
+        else await in_document_thread(conditional, found, if_none_match)
     )
 
 
@@ -70,4 +70,4 @@ async def _found(state: State, id: str) -> LabelSet:
 async def _shown(found: LabelSet, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     if found.embeddings is None:
         return document(found, status=status, headers=headers)
-    return await aside(document, found, status=status, headers=headers)
+    return await in_document_thread(document, found, status=status, headers=headers)

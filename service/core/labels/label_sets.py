@@ -2,7 +2,7 @@
 
 from preceptor.contract.base import now
 from preceptor.contract.labels import LabelSet, LabelSetBody
-from service.core.async_helpers import aside
+from service.core.async_helpers import in_document_thread
 
 from ..errors import NotFound
 from ..state import State
@@ -10,7 +10,7 @@ from ..state import State
 
 async def register(state: State, body: LabelSetBody) -> tuple[LabelSet, bool]:
     """Store a label set under its content id. The flag is False if it existed."""
-    document = _document(body) if body.embeddings is None else await aside(_document, body)
+    document = _document(body) if body.embeddings is None else await in_document_thread(_document, body)
     existing = await state.label_sets.get(document.id)
     if existing is not None:
         return existing, False
