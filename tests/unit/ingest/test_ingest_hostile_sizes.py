@@ -14,6 +14,7 @@ from service.ingest.images import check_picture
 from service.ingest.predictions import ingest_predictions
 from service.ingest.readers import npz as npz_reader
 from service.ingest.readers.parquet import reader
+from worker.errors import InvalidItems
 from worker.teachers.preprocessing.images import decode
 
 from .hostile_files import EMPTY_CHUNK, blank, footer, shared, tiff
@@ -125,7 +126,7 @@ def test_a_small_picture_in_a_huge_tile(order: str, big: bool) -> None:
     assert tile_pixels(data) == 16384**2
     with pytest.raises(TooLarge, match=r"row 3: the picture has tiles of 268,435,456 pixels"):
         check_picture(data, "row 3", Settings())
-    with pytest.raises(InvalidProbe, match="scale it down"):
+    with pytest.raises(InvalidItems, match="scale it down"):
         decode(data)
 
 
@@ -155,7 +156,7 @@ def test_a_directory_that_cannot_be_relied_on(data: bytes) -> None:
         tile_pixels(data)
     with pytest.raises(InvalidProbe):
         check_picture(data, "row 3", Settings())
-    with pytest.raises(InvalidProbe):
+    with pytest.raises(InvalidItems):
         decode(data)
 
 
