@@ -31,9 +31,6 @@ from .output_values import Finding, are_probabilities, recognise
 from .outputs import RunStopped, run_teacher
 from .samples import sample, varied_sample
 
-# Parsers written in C++ and Rust read these files, so a hostile one is read by a process that may die. They run in such
-# a process in every job, too. Tokenizers do not: `tokenizer_check` bounds what they can do.
-
 _ITEMS_AT_ONCE: Final = 2
 """As many as the sample has: a large model takes no more memory for a dozen items."""
 _LOOK_SECONDS: Final = 0.2
