@@ -310,7 +310,7 @@ def test_ctrl_c_stops_the_waiting_and_says_that_the_job_goes_on(url: str, servic
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "goes on. `preceptor jobs wait rec_" in err
+    assert "continues. `preceptor jobs wait rec_" in err
     assert "Traceback" not in err
 
 

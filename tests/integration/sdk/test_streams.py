@@ -135,7 +135,7 @@ def test_a_canceled_job_raises(client: Client, service: SmallService) -> None:
 def test_wait_ends_at_its_timeout_although_the_stream_is_open(client: Client, service: SmallService) -> None:
     service.finished = False
     job = client.recommendations.create(LABELS)
-    with pytest.raises(WaitTimeoutError, match=r"running after 0.2 s; it goes on") as caught:
+    with pytest.raises(WaitTimeoutError, match=r"running after 0.2 s; it continues") as caught:
         job.wait(timeout=0.2)
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.job.id == job.id

@@ -107,7 +107,7 @@ def distill(
     numbering = names if isinstance(names, list) else None
     training = {"epochs": epochs, "seeds": seeds, "seed": seed, "batch_size": batch_size}
     chosen = {name: value for name, value in training.items() if value is not None} | _settings(set_ or [])
-    chosen = {"name": loss, "weight": weight}
+    loss_options = {"name": loss, "weight": weight}
     model = _student(session, student)
     teachers = [teacher_id(session, each) for each in teacher] if teacher else None
     data_id = probe_id(session, data, numbering)
@@ -121,7 +121,9 @@ def distill(
         test=probe_id(session, test, numbering),
         labels=names,
         student=model,
-        loss=cast("LossOptions | None", {name: value for name, value in chosen.items() if value is not None} or None),
+        loss=cast(
+            "LossOptions | None", {name: value for name, value in loss_options.items() if value is not None} or None
+        ),
         training=cast("TrainingOptions | None", chosen or None),
         compare="full" if controls else compare,
         priority=priority,
