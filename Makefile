@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml constraints.txt
 		-e clients/python -e ".[worker,oidc,telemetry,demo,dev]"
 	@touch $@
 
-demo: install ## The main job on real models: rank a zoo, explain, distil (about two minutes)
+demo: install ## The main job on real models: rank a zoo, explain, distil (about a minute on two idle cores)
 	@$(BIN)/python -m examples.demo
 
 up: install ## Run the whole stack; Ctrl-C drains it
